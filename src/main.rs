@@ -1,0 +1,2 @@
+//! The `schema` program: arguments in, exit code out.
+fn main() {}
