@@ -1,0 +1,11 @@
+//! What a database holds, as data: names, objects, dependencies. No IO.
+
+pub mod catalog;
+pub mod closure;
+pub mod expr;
+pub mod fingerprint;
+pub mod id;
+
+pub use catalog::Catalog;
+pub use fingerprint::Fingerprint;
+pub use id::{Id, Ident};
