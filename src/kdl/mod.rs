@@ -18,3 +18,6 @@ pub use source::{Diagnostic, Diagnostics, FileId, Finding, Findings, SourceFile,
 pub use edit::{Comments, EditError, Edits};
 pub use format::{FormatError, format};
 pub use write::{NodeOut, ValueOut, render, render_at};
+
+#[cfg(test)]
+mod tests;
