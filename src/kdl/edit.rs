@@ -262,8 +262,8 @@ impl<'t> Edits<'t> {
         let ended = inside.iter().rev().find(|token| token.kind != TokenKind::Space).is_none_or(|token| token.kind == TokenKind::Semicolon);
         if one_line && ended && rendered.lines().count() == children.len() {
             let space = if self.text[..close].ends_with([' ', '\t']) { "" } else { " " };
-            let nodes: String = rendered.lines().map(|line| format!("{}; ", line.trim_start())).collect();
-            self.change(close, close, format!("{space}{nodes}"));
+            let nodes: Vec<&str> = rendered.lines().map(str::trim_start).collect();
+            self.change(close, close, format!("{space}{}; ", nodes.join("; ")));
         } else {
             self.change(close, close, self.native(&format!("\n{lead}{rendered}{indent}")));
         }

@@ -173,7 +173,7 @@ fn spaced(last: TokenKind, next: TokenKind) -> bool {
     use TokenKind::{BlockComment, Close, Continuation, Equals, LineComment, Open, ParenClose, ParenOpen, Semicolon, Slashdash};
     let comment = |kind| matches!(kind, BlockComment | LineComment | Continuation);
     match (last, next) {
-        (_, Semicolon) | (ParenOpen, _) | (_, ParenClose) | (Open, Close) => false,
+        (_, Semicolon | ParenClose) | (ParenOpen, _) | (Open, Close) => false,
         (Equals | ParenClose | Slashdash, other) | (other, Equals) => comment(other),
         _ => true,
     }

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 
 use ::kdl::KdlDocument;
 
-use super::lex::{ends_word, is_newline};
+use super::lex::is_newline;
 
 /// One step of indentation.
 pub const INDENT: &str = "    ";
@@ -273,7 +273,7 @@ fn is_bare(text: &str) -> bool {
     starts && goes_on && !matches!(text, "true" | "false" | "null" | "inf" | "nan")
 }
 
-/// Whether KDL reads the text as a number: a decimal, as PostgreSQL writes them.
+/// Whether KDL reads the text as a number: a decimal, as `PostgreSQL` writes them.
 fn is_number(text: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let unsigned = text.strip_prefix('-').unwrap_or(text);
@@ -302,7 +302,7 @@ fn escaped(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            _ if must_escape(c) => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+            _ if must_escape(c) => out.extend(c.escape_unicode()),
             _ => out.push(c),
         }
     }
@@ -338,8 +338,7 @@ fn raw_lines(text: &str, indent: &str) -> Option<String> {
         }
         out.push('\n');
     }
-    out.push_str(&format!("{prefix}\"\"\"{hashes}"));
-    reads_back(out, text)
+    reads_back(format!("{out}{prefix}\"\"\"{hashes}"), text)
 }
 
 /// `spelling`, if KDL reads `text` from it and it shows all of it.
@@ -351,10 +350,4 @@ fn reads_back(spelling: String, text: &str) -> Option<String> {
     let [node] = document.nodes() else { return None };
     let [entry] = node.entries() else { return None };
     (entry.name().is_none() && entry.value().as_string() == Some(text)).then_some(spelling)
-}
-
-/// Whether `text` is one bare word for the reader of a file, such as a flag; used where a writer wants to know if quotes will be needed.
-#[must_use]
-pub fn needs_quotes(text: &str) -> bool {
-    text.is_empty() || text.contains(ends_word) || !is_bare(text)
 }

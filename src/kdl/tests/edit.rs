@@ -103,7 +103,7 @@ fn impossible_edits_are_refused() {
 }
 
 /// The nodes in depth-first order: (name, its place, the number of its parent).
-fn all<'d>(nodes: Vec<Node<'d>>, parent: Option<usize>, out: &mut Vec<(String, Span, Span, Option<usize>)>) {
+fn all(nodes: Vec<Node<'_>>, parent: Option<usize>, out: &mut Vec<(String, Span, Span, Option<usize>)>) {
     for mut node in nodes {
         let index = out.len();
         out.push((node.name().to_owned(), node.span(), node.whole_span(), parent));
