@@ -4,8 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use ::kdl::KdlDocument;
-
 use super::lex::{Shape, Token, TokenKind, shape, tokens};
 use super::source::Span;
 use super::write::{INDENT, NodeOut, render_at, render_header};
@@ -179,7 +177,7 @@ impl<'t> Edits<'t> {
             at = change.end;
         }
         out.push_str(self.text.get(at..).ok_or(EditError::Overlap { at })?);
-        match KdlDocument::parse(&out) {
+        match super::syntax::parse(&out) {
             Ok(_) => Ok(out),
             Err(error) => Err(EditError::Invalid { message: error.diagnostics.first().map(ToString::to_string).unwrap_or_default() }),
         }

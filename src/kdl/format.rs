@@ -28,7 +28,7 @@ pub enum FormatError {
 /// # Errors
 /// [`FormatError`]; the text is to be left as it is then.
 pub fn format(file: FileId, text: &str) -> Result<String, FormatError> {
-    let before = KdlDocument::parse(text).map_err(|error| FormatError::Syntax(super::document::syntax_findings(file, text, &error)))?;
+    let before = super::syntax::parse(text).map_err(|error| FormatError::Syntax(super::syntax::findings(file, text, &error)))?;
     let tokens: Vec<Token> = tokens(text, 0).collect();
     for strings in [Strings::Indented, Strings::Untouched] {
         let after = Printer::new(text, &tokens, strings).print();
@@ -219,7 +219,7 @@ fn same_comments(text: &str, before: &[Token], after: &str) -> bool {
 
 /// Whether `after` says what `before` says, all formatting aside.
 pub(super) fn same_meaning(before: &KdlDocument, after: &str) -> bool {
-    KdlDocument::parse(after).is_ok_and(|after| same_nodes(Some(before), Some(&after)))
+    super::syntax::parse(after).is_ok_and(|after| same_nodes(Some(before), Some(&after)))
 }
 
 fn same_nodes(a: Option<&KdlDocument>, b: Option<&KdlDocument>) -> bool {

@@ -10,6 +10,7 @@ pub mod format;
 mod lex;
 mod literal;
 pub mod source;
+mod syntax;
 pub mod write;
 
 pub use cursor::{Node, one_of, suggest};

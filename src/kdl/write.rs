@@ -2,8 +2,6 @@
 
 use indexmap::IndexMap;
 
-use ::kdl::KdlDocument;
-
 use super::lex::is_newline;
 
 /// One step of indentation.
@@ -346,7 +344,7 @@ fn reads_back(spelling: String, text: &str) -> Option<String> {
     if text.chars().any(|c| must_escape(c) && c != '\n' && c != '\t') {
         return None;
     }
-    let document = KdlDocument::parse(&format!("x {spelling}")).ok()?;
+    let document = super::syntax::parse(&format!("x {spelling}")).ok()?;
     let [node] = document.nodes() else { return None };
     let [entry] = node.entries() else { return None };
     (entry.name().is_none() && entry.value().as_string() == Some(text)).then_some(spelling)

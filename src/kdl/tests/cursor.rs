@@ -202,6 +202,17 @@ fn syntax_errors_are_all_reported() {
 }
 
 #[test]
+fn the_parser_never_runs_out_of_stack() {
+    let parse = |text: String| Document::parse_in(&sources(&text), FILE).map(|document| document.nodes().len());
+    assert_eq!(parse(format!("/*{}*/ a", "* / ü ".repeat(20_000))), Ok(1));
+    assert_eq!(parse(format!("a {} b", "/**/ ".repeat(20_000))), Ok(1));
+    let message = |text: String| parse(text).expect_err("no valid KDL").0[0].message.clone();
+    assert_eq!(message("/*".repeat(20_000)), "this comment is not closed");
+    assert_eq!(message("a {".repeat(20_000)), "these blocks stand inside each other too deep");
+    assert_eq!(parse(format!("{}{}", "a {".repeat(100), "}".repeat(100))), Ok(1));
+}
+
+#[test]
 fn reports_are_sorted_and_show_other_files() {
     use crate::kdl::Finding;
     let mut sources = sources("table a\ntable b");
