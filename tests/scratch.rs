@@ -203,6 +203,8 @@ fn start_example(cache: Option<&Path>) -> (std::process::Child, PathBuf, u32) {
     };
     let dir = PathBuf::from(after("folder "));
     let pid = after("process ").parse().expect("a number");
+    // Its last line: closing the pipe before that would end it.
+    after("psql ");
     (child, dir, pid)
 }
 
