@@ -200,6 +200,33 @@ impl<'d> Node<'d> {
         set
     }
 
+    /// Whether `name=#true` or the bare child `name` is there. For nodes whose arguments are names or
+    /// SQL, so that a bare word is never taken for the flag.
+    pub fn property_flag(&mut self, name: &'static str, f: &mut Findings) -> bool {
+        let Some(mut part) = self.child(name, f) else { return false };
+        let value = part.opt_arg();
+        part.finish(f);
+        match value {
+            None => true,
+            Some(text) if text.spelling == Spelling::Boolean => text.value == "true",
+            Some(text) => {
+                f.push(Finding::at(text.span, format!("`{name}` is a flag: it is `#true` or `#false`")).label("not a boolean").help(format!("write `{name}=#true`")));
+                false
+            }
+        }
+    }
+
+    /// Every value of the node and of the children that are no objects of their own: arguments,
+    /// properties, and the arguments of childless or block children one level down.
+    #[must_use]
+    pub fn texts(&self) -> Vec<Text> {
+        let mut texts: Vec<Text> = self.entries.iter().map(|entry| Text::of(self.document, entry)).collect();
+        for child in self.children {
+            texts.extend(child.entries().iter().map(|entry| Text::of(self.document, entry)));
+        }
+        texts
+    }
+
     /// The integer of `name=1` or `name 1`.
     pub fn number(&mut self, name: &'static str, f: &mut Findings) -> Option<i64> {
         let value = self.value(name, f)?;

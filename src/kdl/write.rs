@@ -22,6 +22,12 @@ pub enum ValueOut {
 }
 
 impl ValueOut {
+    /// An SQL text: a number or a boolean stands for itself.
+    #[must_use]
+    pub fn sql(text: &str) -> Self {
+        Self::plain(text)
+    }
+
     /// The plainest spelling that reads back as `text`: a number or a boolean where the text is one, so that `0` is written as `0` and not as `"0"`.
     #[must_use]
     pub fn plain(text: &str) -> Self {
@@ -122,6 +128,27 @@ impl NodeOut {
     pub fn child(mut self, child: NodeOut) -> Self {
         self.children.push(child);
         self
+    }
+
+    /// Sets a property in place.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<ValueOut>) {
+        self.props.insert(name.into(), value.into());
+    }
+
+    /// Adds a child and gives it, so that more can be put into it.
+    ///
+    /// # Panics
+    /// Never: the child was pushed just before.
+    #[allow(clippy::should_implement_trait, reason = "adds a child, not a number")]
+    pub fn add(&mut self, child: NodeOut) -> &mut NodeOut {
+        self.children.push(child);
+        self.children.last_mut().expect("the child was pushed just before")
+    }
+
+    /// Whether there is nothing beyond the name and one argument.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.args.len() <= 1 && self.props.is_empty() && self.children.is_empty()
     }
 
     /// Puts the block on the node's own line where it fits.

@@ -228,7 +228,7 @@ impl Kind for Column {
         let serial = SERIALS.iter().find(|(serial, _)| *serial == written.value.to_ascii_lowercase()).map(|(_, real)| *real);
         let data_type = serial.map_or_else(|| sql_type::canonical(&written.value), str::to_owned);
         let collation = node.value("collation", &mut out.findings).map(|text| collation_name::from_kdl(&text.value, at));
-        let identity = node.child_or_value("identity", &mut out.findings).and_then(|mut identity| {
+        let identity = node.child("identity", &mut out.findings).and_then(|mut identity| {
             let when = identity.arg("always or by-default", &mut out.findings)?;
             crate::kdl::one_of(&when, "identity", &["always", "by-default"], &mut out.findings);
             let sequence = identity.value("name", &mut out.findings).map(|text| Ident::new(&text.value));
@@ -237,7 +237,7 @@ impl Kind for Column {
             identity.finish(&mut out.findings);
             Some(Identity { always: when.value == "always", name: sequence.filter(|name| *name != usual), options })
         });
-        let generated = node.child_or_value("generated", &mut out.findings).and_then(|mut generated| {
+        let generated = node.child("generated", &mut out.findings).and_then(|mut generated| {
             let expression = generated.arg("expression", &mut out.findings)?;
             let is_virtual = generated.flag("virtual", &mut out.findings);
             generated.finish(&mut out.findings);
