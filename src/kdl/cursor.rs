@@ -258,9 +258,11 @@ impl<'d> Node<'d> {
                 annotation: None,
                 spelling: if name.repr().is_some_and(|repr| repr.contains('"')) { Spelling::Quoted } else { Spelling::Word },
             };
+            let value = self.text(index);
+            self.check(entry, &value, f);
             match properties.iter().find(|(earlier, _)| earlier.value == name.value) {
                 Some((earlier, _)) => f.push(twice(&name.value, self.name, earlier.span, name.span)),
-                None => properties.push((name, self.text(index))),
+                None => properties.push((name, value)),
             }
         }
         properties
@@ -278,14 +280,12 @@ impl<'d> Node<'d> {
             f.push(annotated(span_of(self.document, annotation.span()), annotation.value(), &[]));
         }
         for (index, entry) in self.entries.iter().enumerate() {
+            // A used property was checked where it was read.
+            if self.used_entries[index] && !self.is_arg(entry) {
+                continue;
+            }
             let text = self.text(index);
-            if text.spelling == Spelling::Keyword {
-                let word = &text.value;
-                f.push(Finding::at(text.span, format!("`#{word}` has no meaning here")).help(format!("write `\"{word}\"` for the word, or leave it out")));
-            }
-            if let Some(annotation) = text.annotation.as_deref().filter(|one| !self.annotations.contains(one)) {
-                f.push(annotated(entry.ty().map_or(text.span, |ty| span_of(self.document, ty.span())), annotation, self.annotations));
-            }
+            self.check(entry, &text, f);
             if self.used_entries[index] {
                 continue;
             }
@@ -298,6 +298,17 @@ impl<'d> Node<'d> {
             if !used {
                 f.push(unknown(span_of(self.document, child.name().span()), "", child.name().value(), node, &self.asked));
             }
+        }
+    }
+
+    /// What no reader takes: KDL's null, infinities and NaN, and annotations that nobody allowed.
+    fn check(&self, entry: &KdlEntry, text: &Text, f: &mut Findings) {
+        if text.spelling == Spelling::Keyword {
+            let word = &text.value;
+            f.push(Finding::at(text.span, format!("`#{word}` has no meaning here")).help(format!("write `\"{word}\"` for the word, or leave it out")));
+        }
+        if let Some(annotation) = text.annotation.as_deref().filter(|one| !self.annotations.contains(one)) {
+            f.push(annotated(entry.ty().map_or(text.span, |ty| span_of(self.document, ty.span())), annotation, self.annotations));
         }
     }
 
