@@ -20,4 +20,6 @@
 pub mod catalog;
 pub mod kdl;
 pub mod kind;
+pub mod pg;
 pub mod plan;
+pub mod source;
