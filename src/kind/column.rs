@@ -187,7 +187,8 @@ impl Kind for Column {
     cast_to!(Column);
 
     fn query(server: u32) -> Option<String> {
-        // attstattarget became nullable in 17.
+        // attstattarget became nullable in 17. Some builds keep a bookkeeping option of their own in
+        // attoptions (`pg_attver=…`): pg_dump leaves it out, and `pg_` is the server's own prefix.
         let statistics = if server >= 170_000 { "a.attstattarget::int8" } else { "NULLIF(a.attstattarget, -1)::int8" };
         Some(format!(
             "SELECT c.oid::int8, a.attnum::int8, n.nspname::text, c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), \
@@ -195,7 +196,7 @@ impl Kind for Column {
              a.attnotnull, \
              CASE WHEN a.attgenerated <> '' THEN (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END, a.attgenerated = 'v', \
              CASE WHEN a.attstorage <> t.typstorage THEN CASE a.attstorage WHEN 'p' THEN 'plain' WHEN 'e' THEN 'external' WHEN 'x' THEN 'extended' ELSE 'main' END END, \
-             CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END, {statistics}, a.attoptions, \
+             CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END, {statistics}, (SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o NOT LIKE 'pg\\_%'), \
              CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'default' END, i.* \
              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = a.atttypid \
              LEFT JOIN LATERAL (SELECT q.relname::text, {} FROM pg_depend e JOIN pg_class q ON q.oid = e.objid JOIN pg_sequence s ON s.seqrelid = q.oid \
@@ -291,7 +292,7 @@ impl Kind for Column {
                 inner.set("name", name.as_str());
             }
             options.write(&mut inner);
-            if inner.is_plain() { node.set("identity", when) } else { drop(node.add(inner)) }
+            if inner.is_plain() { node.set("identity", when) } else { { node.add(inner); } }
         }
         if let Some(Generated { expression, is_virtual }) = &self.generated {
             if *is_virtual {
@@ -457,6 +458,13 @@ impl Kind for Column {
 
     fn grant_address(id: &Id) -> Option<String> {
         Some(format!("TABLE {}", id.relation()))
+    }
+
+    fn relation_name(&self) -> Option<String> {
+        // An identity column makes a sequence beside the table.
+        let identity = self.identity.as_ref()?;
+        let name = identity.name.clone().unwrap_or_else(|| default_name(self.table.name(), &self.name, "seq"));
+        Some(qualified(&[self.table.path[0].clone(), name]))
     }
 
     fn address(id: &Id) -> String {

@@ -153,7 +153,7 @@ impl Kind for Grant {
     }
 
     fn from_row(row: &mut Row<'_>) -> Self {
-        let mut set = |texts: Vec<String>| texts.into_iter().collect::<BTreeSet<_>>();
+        let set = |texts: Vec<String>| texts.into_iter().collect::<BTreeSet<_>>();
         Self { on: row.subject(), role: row.name(), granted: set(row.texts()), grantable: set(row.texts()), revoked: set(row.texts()) }
     }
 

@@ -61,7 +61,7 @@ pub fn element_to_kdl(element: &str) -> String {
 impl Index {
     /// Columns of `pg_index i` and `pg_class x` that give an index's elements: the whole definition
     /// where there are expressions or operator class options, else the parts.
-    const ELEMENTS: &'static str = "CASE WHEN i.indexprs IS NOT NULL OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indexrelid AND a.attoptions IS NOT NULL) THEN pg_get_indexdef(i.indexrelid) END, \
+    const ELEMENTS: &'static str = "CASE WHEN i.indexprs IS NOT NULL OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = i.indexrelid AND EXISTS (SELECT FROM unnest(a.attoptions) o WHERE o NOT LIKE 'pg\\_%')) THEN pg_get_indexdef(i.indexrelid) END, \
          CASE WHEN i.indexprs IS NULL THEN (SELECT array_agg(quote_ident(a.attname) \
            || CASE WHEN u.coll <> 0 AND u.coll <> a.attcollation THEN ' COLLATE ' || (SELECT quote_ident(cn.nspname) || '.' || quote_ident(co.collname) FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = u.coll) ELSE '' END \
            || CASE WHEN oc.opcdefault AND (oc.opcintype = a.atttypid OR oc.opcintype = (SELECT b.typbasetype FROM pg_type b WHERE b.oid = a.atttypid AND b.typtype = 'd') OR plain.is_default) THEN '' ELSE ' ' || CASE WHEN pg_opclass_is_visible(oc.oid) THEN '' ELSE (SELECT quote_ident(nspname) || '.' FROM pg_namespace WHERE oid = oc.opcnamespace) END || quote_ident(oc.opcname) END \

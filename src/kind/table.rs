@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Object, Row, Scope, row, schema::Schema};
+use super::{Kind, Lowering, Object, Rebuild, Row, Scope, Why, row, schema::Schema};
 use crate::catalog::expr::split_list;
 use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
@@ -304,6 +304,11 @@ impl Kind for Table {
             actions.push(rewriting(format!("Change the access method of {id} to {method}"), format!("SET ACCESS METHOD {}", quote(method))));
         }
         Alteration::Act(actions)
+    }
+
+    fn rebuild(&self, _why: Why) -> Rebuild {
+        // Rows are never thrown away because of what a table uses: the proof tells if that fails.
+        Rebuild::Keep
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {
