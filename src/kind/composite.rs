@@ -192,6 +192,7 @@ impl Kind for Composite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::round_trip;
 
     fn pair(attributes: &[(&str, &str)]) -> Composite {
         let attributes = attributes
@@ -226,5 +227,13 @@ mod tests {
         assert_eq!(altered(&old, &pair(&[("b", "text"), ("a", "integer"), ("c", "date")])), ["replace"]);
         assert_eq!(altered(&pair(&[("a", "integer")]), &pair(&[("x", "date"), ("a", "integer")])), ["replace"]);
         assert!(altered(&old, &old).is_empty());
+    }
+
+    #[test]
+    fn reads_back() {
+        let mut both = pair(&[("a", "integer"), ("true", "numeric(5,2)")]);
+        both.attributes[1].collation = Some("app.german".to_owned());
+        round_trip::check(&both);
+        round_trip::check(&pair(&[]));
     }
 }

@@ -98,17 +98,10 @@ impl Kind for Domain {
 
     fn create(&self) -> Action {
         let Self { schema: _, name: _, base, collation, not_null, default } = self;
-        let mut sql = format!("CREATE DOMAIN {} AS {base}", self.id().sql());
-        if let Some(collation) = collation {
-            sql += &format!(" COLLATE {collation}");
-        }
-        if let Some(default) = default {
-            sql += &format!(" DEFAULT {default}");
-        }
-        if *not_null {
-            sql += " NOT NULL";
-        }
-        Action::new(format!("Create {}", self.id())).sql(sql)
+        let collation = collation.as_ref().map_or(String::new(), |collation| format!(" COLLATE {collation}"));
+        let default = default.as_ref().map_or(String::new(), |default| format!(" DEFAULT {default}"));
+        let not_null = if *not_null { " NOT NULL" } else { "" };
+        Action::new(format!("Create {}", self.id())).sql(format!("CREATE DOMAIN {} AS {base}{collation}{default}{not_null}", self.id().sql()))
     }
 
     fn drop(&self) -> Action {
@@ -160,6 +153,7 @@ impl Kind for Domain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::round_trip;
 
     fn email() -> Domain {
         Domain {
@@ -185,5 +179,11 @@ mod tests {
         let sql: Vec<String> = actions.into_iter().flat_map(|action| action.sql).collect();
         assert_eq!(sql, ["ALTER DOMAIN app.email DROP DEFAULT", "ALTER DOMAIN app.email DROP NOT NULL"]);
         assert_eq!(Domain::alter(&email(), &Domain { base: "citext".to_owned(), ..email() }), Alteration::Replace);
+    }
+
+    #[test]
+    fn reads_back() {
+        assert_eq!(round_trip::check(&email()), "domain email text not-null default=\"'x@y'::text\" collation=C\n");
+        round_trip::check(&Domain { default: Some("0".to_owned()), collation: None, base: "numeric(5,2)[]".to_owned(), not_null: false, ..email() });
     }
 }

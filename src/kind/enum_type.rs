@@ -145,6 +145,7 @@ impl Kind for EnumType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::round_trip;
 
     fn level(values: &[&str]) -> EnumType {
         EnumType { schema: "app".into(), name: "level".into(), values: values.iter().map(Ident::new).collect() }
@@ -156,7 +157,7 @@ mod tests {
                 assert!(actions.iter().all(|action| action.transaction == Transaction::CommitAfter));
                 actions.into_iter().flat_map(|action| action.sql).collect()
             }
-            Alteration::Replace => vec!["replace".to_owned()],
+            _ => vec!["replace".to_owned()],
         }
     }
 
@@ -185,5 +186,12 @@ mod tests {
     fn removed_and_moved_values_need_a_new_type() {
         assert_eq!(added(&["a", "b"], &["a"]), ["replace"]);
         assert_eq!(added(&["a", "b"], &["b", "a"]), ["replace"]);
+    }
+
+    #[test]
+    fn reads_back() {
+        let text = round_trip::check(&level(&["null", "1st", "PG-13", "true", "it's", "7"]));
+        assert_eq!(text, "enum level \"null\" \"1st\" PG-13 \"true\" \"it's\" \"7\"\n");
+        round_trip::check(&level(&[]));
     }
 }

@@ -148,3 +148,60 @@ impl Kind for Extension {
         Alteration::Act(actions)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::round_trip;
+
+    fn pgcrypto(schema: &str, version: Option<&str>, installed: Option<&str>, relocatable: Option<bool>) -> Extension {
+        Extension {
+            name: "pgcrypto".into(),
+            schema: Ident::new(schema),
+            version: Observed(version.map(str::to_owned)),
+            installed: Observed(installed.map(str::to_owned)),
+            relocatable: Observed(relocatable),
+        }
+    }
+
+    fn altered(old: &Extension, new: &Extension) -> Vec<String> {
+        match Extension::alter(old, new) {
+            Alteration::Act(actions) => actions.into_iter().flat_map(|action| action.sql).collect(),
+            _ => vec!["replace".to_owned()],
+        }
+    }
+
+    #[test]
+    fn create() {
+        assert_eq!(pgcrypto("public", None, None, None).create().sql, ["CREATE EXTENSION IF NOT EXISTS pgcrypto WITH SCHEMA public"]);
+        assert_eq!(
+            pgcrypto("extensions", Some("1.3"), None, None).create().sql,
+            ["CREATE EXTENSION IF NOT EXISTS pgcrypto WITH SCHEMA extensions VERSION '1.3'"]
+        );
+    }
+
+    #[test]
+    fn only_a_version_that_is_asked_for_counts() {
+        let live = pgcrypto("public", None, Some("1.2"), Some(true));
+        assert_eq!(live, pgcrypto("public", None, None, None));
+        assert_eq!(live, pgcrypto("public", Some("1.2"), None, None));
+        let asked = pgcrypto("public", Some("1.3"), None, None);
+        assert_ne!(live, asked);
+        assert_ne!(asked, live);
+        assert_eq!(altered(&live, &asked), ["ALTER EXTENSION pgcrypto UPDATE TO '1.3'"]);
+        assert_eq!(pgcrypto("public", None, Some("1.3"), Some(true)), asked);
+    }
+
+    #[test]
+    fn a_relocatable_one_moves() {
+        let new = pgcrypto("extensions", None, None, None);
+        assert_eq!(altered(&pgcrypto("public", None, None, Some(true)), &new), ["ALTER EXTENSION pgcrypto SET SCHEMA extensions"]);
+        assert_eq!(altered(&pgcrypto("public", None, None, Some(false)), &new), ["replace"]);
+    }
+
+    #[test]
+    fn reads_back() {
+        assert_eq!(round_trip::check(&pgcrypto("public", None, None, None)), "extension pgcrypto\n");
+        assert_eq!(round_trip::check(&pgcrypto("extensions", Some("1.3"), None, None)), "extension pgcrypto schema=extensions version=\"1.3\"\n");
+    }
+}

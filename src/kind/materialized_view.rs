@@ -172,6 +172,7 @@ impl Kind for MaterializedView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::round_trip;
 
     fn daily() -> MaterializedView {
         MaterializedView {
@@ -204,5 +205,12 @@ mod tests {
         );
         assert_eq!(daily(), MaterializedView { populated: true.into(), ..daily() });
         assert_eq!(MaterializedView::alter(&daily(), &MaterializedView { sql: "SELECT 2 AS a".to_owned(), ..daily() }), Alteration::Replace);
+    }
+
+    #[test]
+    fn reads_back() {
+        let text = round_trip::check(&daily());
+        assert!(text.starts_with("materialized-view daily populated=#false tablespace=fast {\n"), "{text}");
+        round_trip::check(&MaterializedView { with: Vec::new(), using: Some("columnar".into()), ..daily() });
     }
 }

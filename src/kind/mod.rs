@@ -21,6 +21,8 @@ pub mod argument;
 pub mod aggregate_state;
 pub mod trigger_call;
 pub mod lowering;
+#[cfg(test)]
+pub mod round_trip;
 pub mod row;
 pub mod sql_type;
 

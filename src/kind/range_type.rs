@@ -206,6 +206,7 @@ impl Kind for RangeType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::round_trip;
 
     #[test]
     fn names_of_multiranges() {
@@ -233,5 +234,28 @@ mod tests {
             ["CREATE TYPE app.span AS RANGE (SUBTYPE = text, SUBTYPE_OPCLASS = pg_catalog.text_pattern_ops, \
               COLLATION = pg_catalog.\"C\", SUBTYPE_DIFF = app.text_distance, MULTIRANGE_TYPE_NAME = app.spans)"]
         );
+    }
+
+    #[test]
+    fn reads_back() {
+        let span = RangeType {
+            schema: "app".into(),
+            name: "span".into(),
+            subtype: "double precision".to_owned(),
+            subtype_opclass: None,
+            collation: None,
+            canonical: None,
+            subtype_diff: Some("pg_catalog.float8mi".to_owned()),
+            multirange: "app.span_multirange".to_owned(),
+        };
+        assert_eq!(round_trip::check(&span), "range-type span subtype=\"double precision\" subtype-diff=pg_catalog.float8mi\n");
+        for multirange in ["app.spans", "other.span_multirange", "other.\"a.b\""] {
+            round_trip::check(&RangeType {
+                subtype_opclass: Some("app.\"My_ops\"".to_owned()),
+                collation: Some("pg_catalog.\"C\"".to_owned()),
+                multirange: multirange.to_owned(),
+                ..span.clone()
+            });
+        }
     }
 }

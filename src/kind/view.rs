@@ -153,6 +153,7 @@ impl Kind for View {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::round_trip;
 
     fn view(sql: &str, with: &[(&str, &str)], columns: Option<&[(&str, &str)]>) -> View {
         let columns = columns.map(|columns| {
@@ -170,7 +171,7 @@ mod tests {
     fn altered(old: &View, new: &View) -> Vec<String> {
         match View::alter(old, new) {
             Alteration::Act(actions) => actions.into_iter().flat_map(|action| action.sql).collect(),
-            Alteration::Replace => vec!["replace".to_owned()],
+            _ => vec!["replace".to_owned()],
         }
     }
 
@@ -178,7 +179,7 @@ mod tests {
     fn create() {
         assert_eq!(
             view("SELECT 1 AS a", &[("check_option", "local"), ("security_invoker", "true")], None).create().sql,
-            ["CREATE VIEW app.v WITH (check_option=local, security_invoker=true) AS\nSELECT 1 AS a"]
+            ["CREATE VIEW app.v WITH (check_option=local, security_invoker='true') AS\nSELECT 1 AS a"]
         );
     }
 
@@ -196,7 +197,13 @@ mod tests {
     fn options_alone() {
         let old = view("SELECT 1 AS a", &[("check_option", "local")], None);
         let new = view("SELECT 1 AS a", &[("security_barrier", "true")], None);
-        assert_eq!(altered(&old, &new), ["ALTER VIEW app.v RESET (check_option)", "ALTER VIEW app.v SET (security_barrier=true)"]);
+        assert_eq!(altered(&old, &new), ["ALTER VIEW app.v SET (security_barrier='true')", "ALTER VIEW app.v RESET (check_option)"]);
         assert!(altered(&new, &new).is_empty());
+    }
+
+    #[test]
+    fn reads_back() {
+        round_trip::check(&view("SELECT 1 AS a", &[("check_option", "local"), ("security_invoker", "true")], None));
+        round_trip::check(&view("SELECT '  x' AS a,\n    'b\"' AS b\n   FROM app.t\n  WHERE true", &[], Some(&[("a", "text")])));
     }
 }

@@ -98,3 +98,27 @@ impl Kind for ViewColumn {
         Some(format!("TABLE {}", id.relation()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::{composite::Attribute, round_trip};
+
+    #[test]
+    fn reads_back() {
+        let column = ViewColumn { relation: Id::new("view", ["app", "v"]), name: "User Id".into() };
+        assert_eq!(round_trip::check(&column), "column \"User Id\"\n");
+        assert_eq!(ViewColumn::address(&column.id()), "COLUMN app.v.\"User Id\"");
+    }
+
+    #[test]
+    fn an_attribute_is_written_by_its_type() {
+        let attribute = |name: &str| Attribute { name: Ident::new(name), data_type: "integer".to_owned(), collation: None };
+        let pair = Composite { schema: "app".into(), name: "pair".into(), attributes: vec![attribute("a"), attribute("b")] };
+        let mut parent = NodeOut::new("schema");
+        let node = pair.write(&mut parent);
+        ViewColumn { relation: pair.id(), name: "b".into() }.write(node).set("comment", "second");
+        assert_eq!(node.children.len(), 2);
+        assert_eq!(node.children[1].props.get("comment"), Some(&ValueOut::from("second")));
+    }
+}

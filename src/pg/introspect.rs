@@ -173,10 +173,20 @@ impl Live {
                 owners.insert((from.0, from.1), *to);
             }
         }
+        // Such a column only carries a comment or grants: what it needs, its relation needs.
+        let relations: HashMap<&Id, &Id> = self
+            .catalog
+            .objects
+            .iter()
+            .filter_map(|(id, object)| match object {
+                Object::ViewColumn(column) => Some((id, &column.relation)),
+                _ => None,
+            })
+            .collect();
         let resolve = |mut at: (u32, u32, i32)| {
             for _ in 0..8 {
                 if let Some(id) = self.addresses.get(at.0, at.1, at.2) {
-                    return Some(id);
+                    return Some(relations.get(id).copied().unwrap_or(id));
                 }
                 at = *owners.get(&(at.0, at.1))?;
             }

@@ -21,6 +21,9 @@ struct Probe {
     filter: &'static str,
 }
 
+/// Casts that people made. The one from a range type to its multirange type comes with the type.
+const CAST: &str = "o.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_cast'::regclass AND d.objid = o.oid AND d.deptype = 'i')";
+
 const QUALIFIED: &str = "format('%I.%I', n.nspname, o.{})";
 
 const PROBES: &[Probe] = &[
@@ -43,7 +46,7 @@ const PROBES: &[Probe] = &[
     Probe { keyword: "base-type", catalog: "pg_type", name: "typname", from: "JOIN pg_namespace n ON n.oid = o.typnamespace", namespace: Some("o.typnamespace"), filter: "o.typtype = 'b' AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = o.oid)" },
     Probe { keyword: "event-trigger", catalog: "pg_event_trigger", name: "quote_ident(o.evtname)", from: "", namespace: None, filter: "true" },
     Probe { keyword: "publication", catalog: "pg_publication", name: "quote_ident(o.pubname)", from: "", namespace: None, filter: "true" },
-    Probe { keyword: "cast", catalog: "pg_cast", name: "format('%s -> %s', format_type(o.castsource, NULL), format_type(o.casttarget, NULL))", from: "", namespace: None, filter: "o.oid >= 16384" },
+    Probe { keyword: "cast", catalog: "pg_cast", name: "format('%s -> %s', format_type(o.castsource, NULL), format_type(o.casttarget, NULL))", from: "", namespace: None, filter: CAST },
     Probe { keyword: "transform", catalog: "pg_transform", name: "format_type(o.trftype, NULL)", from: "", namespace: None, filter: "o.oid >= 16384" },
     Probe { keyword: "language", catalog: "pg_language", name: "quote_ident(o.lanname)", from: "", namespace: None, filter: "o.oid >= 16384" },
     Probe { keyword: "access-method", catalog: "pg_am", name: "quote_ident(o.amname)", from: "", namespace: None, filter: "o.oid >= 16384" },
@@ -61,7 +64,7 @@ pub async fn query(session: &Session) -> Result<BTreeSet<String>, IntrospectErro
             let Probe { keyword, catalog, name, from, namespace, filter } = probe;
             let name = if name.contains(['(', '.']) { (*name).to_owned() } else { QUALIFIED.replace("{}", name) };
             let schema = namespace.map_or_else(String::new, |column| format!(" AND {}", in_user_schema(column)));
-            format!("SELECT '{keyword}', {name} FROM {catalog} o {from} WHERE {filter}{schema} AND {}", not_extension_member(catalog, "o.oid"))
+            format!("SELECT '{keyword}', {name} FROM {catalog} o {from} WHERE ({filter}){schema} AND {}", not_extension_member(catalog, "o.oid"))
         })
         .collect();
     let subscriptions = "SELECT 'subscription', quote_ident(subname) FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
