@@ -17,7 +17,9 @@
 //!   catalog tables or DDL syntax of an object.
 //! - [`kdl`]: the syntax of the files. Knows no kind. A person's file is only ever edited by span.
 //! - [`plan`]: two catalogs to a plan. Pure: no IO, no clock, the same input gives the same bytes.
+//! - [`config`]: schema.kdl, and which database is meant.
 pub mod catalog;
+pub mod config;
 pub mod kdl;
 pub mod kind;
 pub mod plan;
