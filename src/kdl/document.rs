@@ -46,7 +46,7 @@ impl Document {
 }
 
 /// The parser's own diagnostics, one finding each. Where it stumbled over the same place several times, the first says most.
-fn syntax_findings(file: FileId, text: &str, error: &::kdl::KdlError) -> Findings {
+pub(super) fn syntax_findings(file: FileId, text: &str, error: &::kdl::KdlError) -> Findings {
     let mut findings = Findings::new();
     let mut last = None;
     for diagnostic in &error.diagnostics {

@@ -155,12 +155,14 @@ pub(super) fn node_end(source: &str, start: usize) -> usize {
 }
 
 /// How one node is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shape {
     /// Behind the last entry (or the name, if there is none).
     pub header_end: usize,
     /// The bytes of `{` and of `}`.
     pub block: Option<(usize, usize)>,
+    /// The entries that a slashdash takes out, with it.
+    pub commented: Vec<(usize, usize)>,
     /// Behind all of it.
     pub end: usize,
 }
@@ -178,7 +180,7 @@ enum Commented {
 /// Scans the node that starts at the byte `start`. What a slashdash takes out belongs to no header and to no end.
 pub(super) fn shape(source: &str, start: usize) -> Shape {
     use TokenKind::{Close, Continuation, Equals, LineComment, Newline, Open, Semicolon, Slashdash};
-    let mut shape = Shape { header_end: start, block: None, end: start };
+    let mut shape = Shape { header_end: start, block: None, commented: Vec::new(), end: start };
     let mut depth = 0usize;
     let mut block = None;
     let mut commented = Commented::Nothing;
@@ -206,8 +208,14 @@ pub(super) fn shape(source: &str, start: usize) -> Shape {
             Newline | LineComment if !continued && commented != Commented::Next => break,
             Newline => continued = false,
             Continuation => continued = true,
-            Slashdash => commented = Commented::Next,
+            Slashdash => {
+                commented = Commented::Next;
+                shape.commented.push((token.start, token.end));
+            }
             Open => {
+                if commented == Commented::Next {
+                    shape.commented.pop();
+                }
                 depth = 1;
                 block = (commented == Commented::Nothing).then_some(token.start);
                 commented = Commented::Nothing;
@@ -220,6 +228,9 @@ pub(super) fn shape(source: &str, start: usize) -> Shape {
                 last_commented = commented != Commented::Nothing;
                 if last_commented {
                     commented = Commented::Entry;
+                    if let Some(span) = shape.commented.last_mut() {
+                        span.1 = token.end;
+                    }
                 } else {
                     shape.header_end = token.end;
                     shape.end = token.end;
