@@ -186,3 +186,6 @@ impl Config {
         self.ignore.iter().any(|rule| rule.matches(id))
     }
 }
+
+#[cfg(test)]
+mod tests;
