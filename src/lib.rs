@@ -1,1 +1,23 @@
-//! `schema`.
+//! `schema`: declarative, zero-downtime schema changes for PostgreSQL and TimescaleDB.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! schema/*.kdl ─ read ─▶ Catalog ─ elaborate ─▶ Catalog ─┐
+//!                                                        ├─ diff ─▶ ops ─▶ Plan ─▶ plans/*.kdl
+//! live database ─ introspect ─▶ Catalog, facts ──────────┘                  │
+//!                                              prove on a scratch server ◀──┤
+//!                                              apply, step by step, ledger ◀┘
+//! ```
+//!
+//! # Rooms, and what holds in each
+//!
+//! - [`catalog`]: names, objects, dependencies, hashes. No IO; ids never hold an OID.
+//! - [`kind`]: what we know about PostgreSQL, one file per kind of object. Nothing else names
+//!   catalog tables or DDL syntax of an object.
+//! - [`kdl`]: the syntax of the files. Knows no kind. A person's file is only ever edited by span.
+//! - [`plan`]: two catalogs to a plan. Pure: no IO, no clock, the same input gives the same bytes.
+pub mod catalog;
+pub mod kdl;
+pub mod kind;
+pub mod plan;

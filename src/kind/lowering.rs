@@ -1,0 +1,120 @@
+//! What reading KDL builds up: the catalog as written, the hints, and where everything stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::Object;
+use crate::catalog::id::undotted;
+use crate::catalog::{Catalog, Id, Ident};
+use crate::kdl::{Finding, Findings, Node, Span, Text};
+
+/// Where a node stands: in which object, in which schema.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    /// The enclosing object; `None` at the top of a document.
+    pub parent: Option<&'a Id>,
+    /// The enclosing schema; empty at the top.
+    pub schema: &'a str,
+}
+
+impl Scope<'_> {
+    /// The id of the enclosing object.
+    ///
+    /// # Panics
+    /// At the top of a document: kinds whose `PARENTS` exclude it may rely on a parent.
+    #[must_use]
+    pub fn parent(&self) -> &Id {
+        self.parent.expect("the reader checked that this kind stands inside another")
+    }
+
+    /// The path that a dotted reference means: one name is looked up in the enclosing schema.
+    #[must_use]
+    pub fn path(&self, reference: &str) -> Vec<Ident> {
+        let mut path = undotted(reference);
+        if path.len() == 1 && !self.schema.is_empty() {
+            path.insert(0, Ident::new(self.schema));
+        }
+        path
+    }
+}
+
+/// What a desired state says besides the state itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hints {
+    /// `was=`: from the new id to the old one.
+    pub renames: IndexMap<Id, Id>,
+    /// `was=` on the values of an enum and the attributes of a type: (owner, new name) to old name.
+    pub part_renames: BTreeMap<(Id, Ident), Ident>,
+    /// `backfill`: the column's value for rows that are already there.
+    pub backfills: BTreeMap<Id, String>,
+    /// `revert`: the way back for a changed type or meaning.
+    pub reverts: BTreeMap<Id, String>,
+    /// Renames that the author wants in place, whatever clients say: `rename="in-place"`.
+    pub in_place: BTreeSet<Id>,
+    /// Objects whose name nobody wrote: PostgreSQL's default one was filled in.
+    pub unnamed: BTreeSet<Id>,
+}
+
+/// Where an object was defined, and the texts in it that PostgreSQL may complain about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The name of the node.
+    pub name: Span,
+    /// The whole node, children included.
+    pub node: Span,
+    /// Its values, so that a position in SQL can be mapped back.
+    pub texts: Vec<Text>,
+}
+
+/// The catalog as written, with hints, origins and findings.
+#[derive(Clone, Debug, Default)]
+pub struct Lowering {
+    /// The objects as written: names resolved where they could be, texts as they stand.
+    pub catalog: Catalog,
+    /// Renames, backfills.
+    pub hints: Hints,
+    /// Where each object stands.
+    pub origins: IndexMap<Id, Origin>,
+    /// What is wrong.
+    pub findings: Findings,
+}
+
+impl Lowering {
+    /// Puts an object that `node` defines. A second definition of the same id is a finding that
+    /// shows both places.
+    pub fn put(&mut self, node: &Node<'_>, object: impl Into<Object>) -> Id {
+        let object = object.into();
+        let id = object.id();
+        if let Some(first) = self.origins.get(&id) {
+            let finding = Finding::at(node.span(), format!("{id} is defined twice"))
+                .label("here again")
+                .other(first.name, "first defined here")
+                .help("remove one of the two, or give it another name");
+            self.findings.push(finding);
+            return id;
+        }
+        self.origins.insert(id.clone(), Origin { name: node.span(), node: node.whole_span(), texts: node.texts() });
+        self.catalog.objects.insert(id.clone(), object);
+        id
+    }
+
+    /// Reports a problem with a value.
+    pub fn complain(&mut self, at: &Text, message: impl Into<String>, help: impl Into<String>) {
+        self.findings.push(Finding::at(at.span, message).help(help));
+    }
+
+    /// A default name that nothing else in this state has: PostgreSQL appends 1, 2, … when its
+    /// first choice is taken. Marks the id as unnamed.
+    pub fn default_id(&mut self, id: Id) -> Id {
+        let mut chosen = id.clone();
+        let mut count = 0;
+        while self.origins.contains_key(&chosen) {
+            count += 1;
+            chosen = id.renamed(&format!("{}{count}", id.name()));
+        }
+        self.hints.unnamed.insert(chosen.clone());
+        chosen
+    }
+}

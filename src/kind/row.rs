@@ -1,0 +1,98 @@
+//! A row of a kind's catalog query, taken column by column in the order of the query.
+
+use tokio_postgres::types::FromSql;
+
+use crate::catalog::Ident;
+
+/// Takes columns in order. The queries are ours, so a column of another type is a defect of the
+/// kind's file, found by any test that introspects: these methods panic on it.
+pub struct Row<'r> {
+    row: &'r tokio_postgres::Row,
+    at: usize,
+}
+
+impl<'r> Row<'r> {
+    /// A row whose first column is taken next.
+    #[must_use]
+    pub fn new(row: &'r tokio_postgres::Row) -> Self {
+        Self { row, at: 0 }
+    }
+
+    fn take<T: FromSql<'r>>(&mut self) -> T {
+        self.at += 1;
+        self.row.get(self.at - 1)
+    }
+
+    /// A `text` column that is never NULL.
+    pub fn text(&mut self) -> String {
+        self.take()
+    }
+
+    /// A `text` column.
+    pub fn opt_text(&mut self) -> Option<String> {
+        self.take()
+    }
+
+    /// A `text` or `name` column that is never NULL, as a name.
+    pub fn name(&mut self) -> Ident {
+        Ident::new(self.take::<&str>())
+    }
+
+    /// A `text` or `name` column as a name.
+    pub fn opt_name(&mut self) -> Option<Ident> {
+        self.take::<Option<&str>>().map(Ident::new)
+    }
+
+    /// A `boolean` column that is never NULL.
+    pub fn flag(&mut self) -> bool {
+        self.take()
+    }
+
+    /// An `int8` column that is never NULL.
+    pub fn int(&mut self) -> i64 {
+        self.take()
+    }
+
+    /// An `int8` column.
+    pub fn opt_int(&mut self) -> Option<i64> {
+        self.take()
+    }
+
+    /// A `text[]` column; NULL is empty.
+    pub fn texts(&mut self) -> Vec<String> {
+        self.take::<Option<Vec<String>>>().unwrap_or_default()
+    }
+
+    /// A `text[]` column with NULLs in it; NULL is empty.
+    pub fn opt_texts(&mut self) -> Vec<Option<String>> {
+        self.take::<Option<Vec<Option<String>>>>().unwrap_or_default()
+    }
+
+    /// A `text[]` or `name[]` column as names; NULL is empty.
+    pub fn names(&mut self) -> Vec<Ident> {
+        self.take::<Option<Vec<&str>>>().unwrap_or_default().into_iter().map(Ident::new).collect()
+    }
+}
+
+/// An SQL condition: the namespace with the OID `column` is one that users make.
+///
+/// `pg_` is reserved for system schemas (manual, CREATE SCHEMA); the ledger is ours.
+#[must_use]
+pub fn in_user_schema(column: &str) -> String {
+    format!("{column} IN (SELECT oid FROM pg_namespace WHERE {USER_SCHEMA})")
+}
+
+/// An SQL condition on `pg_namespace.nspname`.
+pub const USER_SCHEMA: &str = "nspname !~ '^(pg_|_timescaledb|timescaledb_)' AND nspname NOT IN ('information_schema', 'schema_ledger')";
+
+/// An SQL condition: the object is no member of an extension.
+#[must_use]
+pub fn not_extension_member(catalog: &str, oid: &str) -> String {
+    format!("NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = '{catalog}'::regclass AND x.objid = {oid} AND x.deptype = 'e')")
+}
+
+/// `reloptions` entries (`name=value`) as pairs.
+#[must_use]
+pub fn options(entries: Vec<String>) -> Vec<(String, String)> {
+    entries.into_iter().map(|entry| entry.split_once('=').map_or((entry.clone(), String::new()), |(name, value)| (name.to_owned(), value.to_owned()))).collect()
+}
