@@ -111,7 +111,7 @@ pub struct StepFailure {
     pub title: String,
     /// The statement or query that failed; `None` when no single one did.
     pub statement: Option<String>,
-    /// PostgreSQL's message, or what was found instead of what was expected.
+    /// The server's message, or what was found instead of what was expected.
     pub message: String,
     /// What is left of the step.
     pub kept: Kept,

@@ -8,7 +8,6 @@ use tokio_postgres::Client;
 
 use super::context::Context;
 use super::error::ApplyError;
-use crate::plan::Plan;
 use crate::plan::plan::{Step, Work};
 
 /// Each script leads from one format of the ledger to the next; the format is the number of scripts applied.
@@ -242,8 +241,10 @@ pub(super) async fn backfill_moved(context: &Context<'_>, step: &Step, progress:
     let sql = "UPDATE schema_ledger.backfills SET cursor = $3, pass = $4, rows_seen = $5, rows_done = $6, batch_rows = $7, rate = $8, \
                updated = pg_catalog.clock_timestamp() WHERE plan = $1 AND step = $2";
     let Progress { cursor, pass, rows_seen, rows_done, batch_rows } = progress;
-    let done = context.ddl().execute(sql, &[&context.plan.name, &signed(step), cursor, pass, rows_seen, rows_done, batch_rows, &rate]);
-    done.await.map(drop)
+    let number = signed(step);
+    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
+        [&context.plan.name, &number, cursor, pass, rows_seen, rows_done, batch_rows, &rate];
+    context.ddl().execute(sql, &values).await.map(drop)
 }
 
 /// What another terminal wants of a backfill: `run`, `pause`, `stop`.

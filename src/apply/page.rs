@@ -12,7 +12,7 @@ pub(super) struct KeyColumn {
     name: String,
     /// The type, as `format_type` writes it.
     type_name: String,
-    /// Dates and times: their text depends on DateStyle and TimeZone, their JSON does not.
+    /// Dates and times: their text depends on `DateStyle` and `TimeZone`, their JSON does not.
     by_json: bool,
 }
 
@@ -28,7 +28,7 @@ impl KeyColumn {
 }
 
 /// A relation that holds rows itself, with its size.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Leaf {
     /// Schema and name, quoted.
     relation: String,

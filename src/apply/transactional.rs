@@ -1,5 +1,6 @@
 //! Steps that are one transaction: their effect and their ledger row are kept together, or neither is.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
@@ -116,7 +117,8 @@ pub(super) async fn run(context: &mut Context<'_>, step: &Step, statements: &[St
 pub(super) fn gave_up(context: &Context<'_>, step: &Step, fault: Fault, tries: &Tries, blockers: &[Blocker], kept: Kept) -> Halt {
     let mut message = format!("it did not get its locks in {} tries over {} s; at last: {}", tries.failed, tries.elapsed().as_secs(), fault.message());
     for blocker in blockers {
-        message.push_str(&format!("\nblocked by {blocker}; it can be ended with: {}", blocker.ended_by()));
+        // Writing to a String cannot fail.
+        let _ = write!(message, "\nblocked by {blocker}; it can be ended with: {}", blocker.ended_by());
     }
     failure(context, step, fault.statement, message, kept)
 }
@@ -165,7 +167,9 @@ async fn attempt(context: &mut Context<'_>, step: &Step, statements: &[String], 
             }
         };
         for verify in step.verify.iter().filter(|verify| std::ptr::eq(verify.sql.as_str(), sql)) {
-            judge(verify, first_value(&answer))?;
+            if let Some(fault) = judge(verify, first_value(&answer)) {
+                return Err(fault);
+            }
         }
     }
     point(Point::Step(step.number, Moment::Middle));
@@ -175,20 +179,22 @@ async fn attempt(context: &mut Context<'_>, step: &Step, statements: &[String], 
 }
 
 /// Compares what a verify query gave with what it must give.
-fn judge(verify: &Verify, found: Option<&str>) -> Result<(), Fault> {
+fn judge(verify: &Verify, found: Option<&str>) -> Option<Fault> {
     let found = found.unwrap_or("NULL");
     if found == verify.expect {
-        return Ok(());
+        return None;
     }
     let message = format!("its check gave {found} and must give {}", verify.expect);
-    Err(Fault { statement: Some(verify.sql.clone()), cause: Cause::Wrong(message), blockers: Vec::new() })
+    Some(Fault { statement: Some(verify.sql.clone()), cause: Cause::Wrong(message), blockers: Vec::new() })
 }
 
 /// Runs verify queries outside a transaction.
 pub(super) async fn verify(context: &mut Context<'_>, step: &Step) -> Result<(), Fault> {
     for verify in &step.verify {
         let answer = context.ddl().simple_query(&verify.sql).await.map_err(|error| Fault::server(&verify.sql, error))?;
-        judge(verify, first_value(&answer))?;
+        if let Some(fault) = judge(verify, first_value(&answer)) {
+            return Err(fault);
+        }
     }
     Ok(())
 }
