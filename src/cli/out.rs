@@ -75,9 +75,14 @@ impl Out {
 
     /// Tells people something on stderr, unless quiet; wrapped.
     pub fn notice(&self, text: &str) {
-        if self.quiet {
-            return;
+        if !self.quiet {
+            self.tell(text);
         }
+    }
+
+    /// Tells people what they must see even if quiet; wrapped.
+    #[expect(clippy::unused_self, reason = "what is told goes through here, not past it")]
+    pub fn tell(&self, text: &str) {
         for line in text.lines() {
             // Indented lines are laid out already.
             let lines = if line.starts_with(' ') { vec![line.to_owned()] } else { wrap(line, WIDTH) };

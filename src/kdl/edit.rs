@@ -4,8 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use ::kdl::KdlDocument;
-
 use super::lex::{Shape, Token, TokenKind, shape, tokens};
 use super::source::Span;
 use super::write::{INDENT, NodeOut, render_at, render_header};
@@ -97,24 +95,29 @@ impl<'t> Edits<'t> {
         self.change(start, shape.header_end, self.native(&format!("{above}{text}")));
     }
 
-    /// Replaces a whole node with its block, and with the comments inside it.
+    /// Replaces a whole node with its block, with the comments inside it and with what a slashdash takes out of it.
     pub fn replace_node(&mut self, node: Span, new: &NodeOut) {
         let start = node.range().start;
         let indent = self.line_indent(start);
         let rendered = render_at(std::slice::from_ref(new), indent);
         let text = rendered.strip_prefix(indent).unwrap_or(&rendered).trim_end_matches('\n');
-        self.change(start, shape(self.text, start).end, self.native(text));
+        self.change(start, shape(self.text, start).full_end, self.native(text));
     }
 
     /// Deletes a node; with its lines, if nothing else stands on them.
     pub fn delete_node(&mut self, node: Span, comments: Comments) {
         let start = node.range().start;
-        let mut end = shape(self.text, start).end;
+        let mut end = shape(self.text, start).full_end;
+        if let Some(semicolon) = self.terminator(end) {
+            if self.text[end..semicolon.start].chars().all(char::is_whitespace) {
+                end = semicolon.end;
+            } else {
+                // Comments stand before it: they stay.
+                self.change(semicolon.start, semicolon.end, String::new());
+            }
+        }
         let after: Vec<Token> = tokens(self.text, end).take(4).collect();
         let mut after = after.iter().filter(|token| token.kind != TokenKind::Space).peekable();
-        if let Some(semicolon) = after.next_if(|token| token.kind == TokenKind::Semicolon) {
-            end = semicolon.end;
-        }
         let comment = if comments == Comments::Delete { after.next_if(|token| token.kind == TokenKind::LineComment) } else { None };
         if let Some(comment) = comment {
             end = comment.end;
@@ -174,7 +177,7 @@ impl<'t> Edits<'t> {
             at = change.end;
         }
         out.push_str(self.text.get(at..).ok_or(EditError::Overlap { at })?);
-        match KdlDocument::parse(&out) {
+        match super::syntax::parse(&out) {
             Ok(_) => Ok(out),
             Err(error) => Err(EditError::Invalid { message: error.diagnostics.first().map(ToString::to_string).unwrap_or_default() }),
         }
@@ -182,6 +185,22 @@ impl<'t> Edits<'t> {
 
     fn change(&mut self, start: usize, end: usize, text: String) {
         self.changes.push(Change { start, end, text });
+    }
+
+    /// The `;` that ends the node whose last token ends at `end`, if one does.
+    fn terminator(&self, end: usize) -> Option<Token> {
+        let mut continued = false;
+        for token in tokens(self.text, end) {
+            match token.kind {
+                TokenKind::Semicolon => return Some(token),
+                TokenKind::Continuation => continued = true,
+                TokenKind::Newline if continued => continued = false,
+                TokenKind::LineComment if continued => {}
+                TokenKind::Space | TokenKind::BlockComment => {}
+                _ => return None,
+            }
+        }
+        None
     }
 
     /// With the line breaks that the file uses.
@@ -218,11 +237,11 @@ impl<'t> Edits<'t> {
     }
 
     fn insert_children(&mut self, parent: usize, children: &[NodeOut]) {
-        let Shape { block, end, .. } = shape(self.text, parent);
+        let Shape { block, entries_end, .. } = shape(self.text, parent);
         let indent = self.line_indent(parent);
         let Some((open, close)) = block else {
             let rendered = render_at(children, &format!("{indent}{INDENT}"));
-            self.change(end, end, self.native(&format!(" {{\n{rendered}{indent}}}")));
+            self.change(entries_end, entries_end, self.native(&format!(" {{\n{rendered}{indent}}}")));
             return;
         };
         let inside: Vec<Token> = tokens(self.text, open + 1).take_while(|token| token.end <= close).collect();
@@ -241,8 +260,8 @@ impl<'t> Edits<'t> {
         let ended = inside.iter().rev().find(|token| token.kind != TokenKind::Space).is_none_or(|token| token.kind == TokenKind::Semicolon);
         if one_line && ended && rendered.lines().count() == children.len() {
             let space = if self.text[..close].ends_with([' ', '\t']) { "" } else { " " };
-            let nodes: String = rendered.lines().map(|line| format!("{}; ", line.trim_start())).collect();
-            self.change(close, close, format!("{space}{nodes}"));
+            let nodes: Vec<&str> = rendered.lines().map(str::trim_start).collect();
+            self.change(close, close, format!("{space}{}; ", nodes.join("; ")));
         } else {
             self.change(close, close, self.native(&format!("\n{lead}{rendered}{indent}")));
         }
@@ -262,7 +281,7 @@ impl<'t> Edits<'t> {
         let mut text = render_at(&std::mem::take(&mut self.appended), "");
         let empty = self.text.trim_start_matches('\u{FEFF}').is_empty();
         if !empty {
-            let continued = tokens(self.text, 0).filter(|token| !matches!(token.kind, TokenKind::Space | TokenKind::Newline)).last();
+            let continued = tokens(self.text, 0).filter(|token| !matches!(token.kind, TokenKind::Space | TokenKind::Newline) && !token.is_comment()).last();
             let ended = self.text.ends_with('\n') && continued.is_none_or(|token| token.kind != TokenKind::Continuation);
             text.insert_str(0, if ended { "" } else { "\n" });
         }

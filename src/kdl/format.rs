@@ -1,7 +1,8 @@
 //! The formatter for a person's file.
 //!
 //! It changes white space and nothing else: indentation, spaces between entries, runs of blank lines, trailing spaces, the final line break, a `;` that ends
-//! a line, and the indentation inside multi-line strings (which their value does not hold). The person's line breaks stay. It works on the tokens of the text, never through kdl's
+//! a line, and the indentation inside multi-line strings (which their value does not hold). The person's line breaks stay;
+//! a block that takes several lines gets one after `{` and before `}`. It works on the tokens of the text, never through kdl's
 //! printing (which loses comments after a closing brace), and checks its own result.
 
 use ::kdl::{KdlDocument, KdlEntry, KdlNode};
@@ -27,7 +28,7 @@ pub enum FormatError {
 /// # Errors
 /// [`FormatError`]; the text is to be left as it is then.
 pub fn format(file: FileId, text: &str) -> Result<String, FormatError> {
-    let before = KdlDocument::parse(text).map_err(|error| FormatError::Syntax(super::document::syntax_findings(file, text, &error)))?;
+    let before = super::syntax::parse(text).map_err(|error| FormatError::Syntax(super::syntax::findings(file, text, &error)))?;
     let tokens: Vec<Token> = tokens(text, 0).collect();
     for strings in [Strings::Indented, Strings::Untouched] {
         let after = Printer::new(text, &tokens, strings).print();
@@ -51,7 +52,8 @@ struct Printer<'t> {
     strings: Strings,
     newline: &'static str,
     out: String,
-    depth: usize,
+    /// The blocks that are open: whether each takes several lines.
+    blocks: Vec<bool>,
     /// The indentation of the current line.
     indent: usize,
 }
@@ -60,7 +62,7 @@ impl<'t> Printer<'t> {
     fn new(text: &'t str, tokens: &'t [Token], strings: Strings) -> Self {
         let first_newline = tokens.iter().find(|token| token.kind == TokenKind::Newline);
         let newline = if first_newline.is_some_and(|token| token.text(text) == "\r\n") { "\r\n" } else { "\n" };
-        Self { text, tokens, strings, newline, out: String::with_capacity(text.len() + 64), depth: 0, indent: 0 }
+        Self { text, tokens, strings, newline, out: String::with_capacity(text.len() + 64), blocks: Vec::new(), indent: 0 }
     }
 
     fn print(mut self) -> String {
@@ -78,8 +80,12 @@ impl<'t> Printer<'t> {
                 TokenKind::Semicolon if self.ends_line(index) && last != Some(TokenKind::Continuation) => continue,
                 _ => {}
             }
-            if token.kind == TokenKind::Close {
-                self.depth = self.depth.saturating_sub(1);
+            // A block that takes several lines begins and ends one.
+            if last == Some(TokenKind::Open) && self.blocks.last() == Some(&true) && !token.is_comment() {
+                newlines = newlines.max(1);
+            }
+            if token.kind == TokenKind::Close && self.blocks.pop() == Some(true) {
+                newlines = newlines.max(1);
             }
             // What a slashdash takes out stands beside it.
             if last == Some(TokenKind::Slashdash) && token.kind != TokenKind::LineComment {
@@ -87,7 +93,7 @@ impl<'t> Printer<'t> {
             }
             match last {
                 None | Some(TokenKind::Bom) => {
-                    self.indent = self.depth;
+                    self.indent = self.blocks.len();
                 }
                 Some(_) if newlines > 0 => {
                     let edge = last == Some(TokenKind::Open) || token.kind == TokenKind::Close;
@@ -97,7 +103,8 @@ impl<'t> Printer<'t> {
                     for _ in 0..wanted {
                         self.out.push_str(self.newline);
                     }
-                    self.indent = self.depth + usize::from(continued && newlines == 1);
+                    let goes_on = continued && newlines == 1 && token.kind != TokenKind::Close;
+                    self.indent = self.blocks.len() + usize::from(goes_on);
                     self.out.push_str(&INDENT.repeat(self.indent));
                     continued = false;
                 }
@@ -107,7 +114,7 @@ impl<'t> Printer<'t> {
             newlines = 0;
             self.token(*token);
             match token.kind {
-                TokenKind::Open => self.depth += 1,
+                TokenKind::Open => self.blocks.push(self.is_broken(index)),
                 TokenKind::Continuation => continued = true,
                 _ if token.is_comment() => {}
                 _ => continued = false,
@@ -120,10 +127,29 @@ impl<'t> Printer<'t> {
         self.out
     }
 
-    /// Whether nothing but a line comment follows on the line of the token.
+    /// Whether nothing but a line comment follows on the line of the token, as it will be printed.
     fn ends_line(&self, index: usize) -> bool {
         let next = self.tokens[index + 1..].iter().find(|token| token.kind != TokenKind::Space);
-        next.is_none_or(|next| matches!(next.kind, TokenKind::Newline | TokenKind::LineComment))
+        next.is_none_or(|next| match next.kind {
+            TokenKind::Newline | TokenKind::LineComment => true,
+            TokenKind::Close => self.blocks.last() == Some(&true),
+            _ => false,
+        })
+    }
+
+    /// Whether there is a line break in the block that the token opens.
+    fn is_broken(&self, open: usize) -> bool {
+        let mut depth = 0;
+        for token in &self.tokens[open..] {
+            match token.kind {
+                TokenKind::Open => depth += 1,
+                TokenKind::Close if depth == 1 => return false,
+                TokenKind::Close => depth -= 1,
+                TokenKind::Newline => return true,
+                _ => {}
+            }
+        }
+        false
     }
 
     fn token(&mut self, token: Token) {
@@ -147,7 +173,7 @@ fn spaced(last: TokenKind, next: TokenKind) -> bool {
     use TokenKind::{BlockComment, Close, Continuation, Equals, LineComment, Open, ParenClose, ParenOpen, Semicolon, Slashdash};
     let comment = |kind| matches!(kind, BlockComment | LineComment | Continuation);
     match (last, next) {
-        (_, Semicolon) | (ParenOpen, _) | (_, ParenClose) | (Open, Close) => false,
+        (_, Semicolon | ParenClose) | (ParenOpen, _) | (Open, Close) => false,
         (Equals | ParenClose | Slashdash, other) | (other, Equals) => comment(other),
         _ => true,
     }
@@ -193,7 +219,7 @@ fn same_comments(text: &str, before: &[Token], after: &str) -> bool {
 
 /// Whether `after` says what `before` says, all formatting aside.
 pub(super) fn same_meaning(before: &KdlDocument, after: &str) -> bool {
-    KdlDocument::parse(after).is_ok_and(|after| same_nodes(Some(before), Some(&after)))
+    super::syntax::parse(after).is_ok_and(|after| same_nodes(Some(before), Some(&after)))
 }
 
 fn same_nodes(a: Option<&KdlDocument>, b: Option<&KdlDocument>) -> bool {

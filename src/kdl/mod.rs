@@ -10,6 +10,7 @@ pub mod format;
 mod lex;
 mod literal;
 pub mod source;
+mod syntax;
 pub mod write;
 
 pub use cursor::{Node, one_of, suggest};
@@ -18,3 +19,6 @@ pub use source::{Diagnostic, Diagnostics, FileId, Finding, Findings, SourceFile,
 pub use edit::{Comments, EditError, Edits};
 pub use format::{FormatError, format};
 pub use write::{NodeOut, ValueOut, render, render_at};
+
+#[cfg(test)]
+mod tests;

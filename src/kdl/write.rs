@@ -2,9 +2,7 @@
 
 use indexmap::IndexMap;
 
-use ::kdl::KdlDocument;
-
-use super::lex::{ends_word, is_newline};
+use super::lex::is_newline;
 
 /// One step of indentation.
 pub const INDENT: &str = "    ";
@@ -24,6 +22,12 @@ pub enum ValueOut {
 }
 
 impl ValueOut {
+    /// An SQL text: a number or a boolean stands for itself.
+    #[must_use]
+    pub fn sql(text: &str) -> Self {
+        Self::plain(text)
+    }
+
     /// The plainest spelling that reads back as `text`: a number or a boolean where the text is one, so that `0` is written as `0` and not as `"0"`.
     #[must_use]
     pub fn plain(text: &str) -> Self {
@@ -124,6 +128,27 @@ impl NodeOut {
     pub fn child(mut self, child: NodeOut) -> Self {
         self.children.push(child);
         self
+    }
+
+    /// Sets a property in place.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<ValueOut>) {
+        self.props.insert(name.into(), value.into());
+    }
+
+    /// Adds a child and gives it, so that more can be put into it.
+    ///
+    /// # Panics
+    /// Never: the child was pushed just before.
+    #[allow(clippy::should_implement_trait, reason = "adds a child, not a number")]
+    pub fn add(&mut self, child: NodeOut) -> &mut NodeOut {
+        self.children.push(child);
+        self.children.last_mut().expect("the child was pushed just before")
+    }
+
+    /// Whether there is nothing beyond the name and one argument.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.args.len() <= 1 && self.props.is_empty() && self.children.is_empty()
     }
 
     /// Puts the block on the node's own line where it fits.
@@ -273,7 +298,7 @@ fn is_bare(text: &str) -> bool {
     starts && goes_on && !matches!(text, "true" | "false" | "null" | "inf" | "nan")
 }
 
-/// Whether KDL reads the text as a number: a decimal, as PostgreSQL writes them.
+/// Whether KDL reads the text as a number: a decimal, as `PostgreSQL` writes them.
 fn is_number(text: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let unsigned = text.strip_prefix('-').unwrap_or(text);
@@ -302,7 +327,7 @@ fn escaped(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            _ if must_escape(c) => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+            _ if must_escape(c) => out.extend(c.escape_unicode()),
             _ => out.push(c),
         }
     }
@@ -338,8 +363,7 @@ fn raw_lines(text: &str, indent: &str) -> Option<String> {
         }
         out.push('\n');
     }
-    out.push_str(&format!("{prefix}\"\"\"{hashes}"));
-    reads_back(out, text)
+    reads_back(format!("{out}{prefix}\"\"\"{hashes}"), text)
 }
 
 /// `spelling`, if KDL reads `text` from it and it shows all of it.
@@ -347,14 +371,8 @@ fn reads_back(spelling: String, text: &str) -> Option<String> {
     if text.chars().any(|c| must_escape(c) && c != '\n' && c != '\t') {
         return None;
     }
-    let document = KdlDocument::parse(&format!("x {spelling}")).ok()?;
+    let document = super::syntax::parse(&format!("x {spelling}")).ok()?;
     let [node] = document.nodes() else { return None };
     let [entry] = node.entries() else { return None };
     (entry.name().is_none() && entry.value().as_string() == Some(text)).then_some(spelling)
-}
-
-/// Whether `text` is one bare word for the reader of a file, such as a flag; used where a writer wants to know if quotes will be needed.
-#[must_use]
-pub fn needs_quotes(text: &str) -> bool {
-    text.is_empty() || text.contains(ends_word) || !is_bare(text)
 }

@@ -24,7 +24,7 @@ impl Consent<'_> {
         if !out.can_ask() {
             return Err(CliError::refused("nobody can be asked whether to go on: this is no terminal", "say --yes in scripts"));
         }
-        out_of_question(out, &self.text(run, through));
+        out.tell(&self.text(run, through));
         let answer = match self.environment.filter(|_| self.by_name) {
             Some(name) => out.ask(&format!("Type {name} to go on: ")).is_some_and(|answer| answer == name),
             None => out.ask("Go on? [y/N] ").is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes")),
@@ -48,11 +48,6 @@ impl Consent<'_> {
         }
         text
     }
-}
-
-/// What a person must see before an answer is shown even with `--quiet`.
-fn out_of_question(out: &Out, text: &str) {
-    Out { quiet: false, ..out.clone() }.notice(text);
 }
 
 #[cfg(test)]

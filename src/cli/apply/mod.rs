@@ -241,17 +241,19 @@ impl Run<'_> {
                 confirmed = true;
             }
         }
+        let defaults = Options::default();
         let options = Options {
             through,
             confirm_old_clients_gone: confirmed,
             max_time: self.args.max_time.map(|time| time.saturating_sub(began.elapsed())),
             stop: Arc::clone(stop),
-            lock_timeout: config.lock_timeout,
+            // Tries start short and grow to two seconds; who is more patient starts with more.
+            lock_timeout: if config.lock_timeout > Duration::from_secs(2) { config.lock_timeout } else { config.lock_timeout.min(defaults.lock_timeout) },
             retry_for: config.retry_for,
             who: who(),
             again: self.args.again,
             command: self.command(plan),
-            ..Options::default()
+            ..defaults
         };
         let target = target(self.place)?;
         let mut progress = Progress::new(self.out);
