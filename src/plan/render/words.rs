@@ -25,13 +25,10 @@ pub fn bytes(n: u64) -> String {
     if n < 1024 {
         return format!("{n} bytes");
     }
-    // In tenths of a unit: exact, and without floating point.
-    let mut tenths = u128::from(n) * 10 / 1024;
-    let mut unit = 0;
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
+    // In tenths of a unit, rounded: exact, and without floating point.
+    let tenths = |unit: usize| (u128::from(n) * 10 + (1 << (10 * unit + 9))) >> (10 * (unit + 1));
+    let unit = (0..UNITS.len()).find(|unit| tenths(*unit) < 10_240).unwrap_or(UNITS.len() - 1);
+    let tenths = tenths(unit);
     if tenths < 100 { format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit]) } else { format!("{} {}", tenths / 10, UNITS[unit]) }
 }
 
@@ -130,7 +127,7 @@ mod tests {
         assert_eq!([0, 999, 1000, 12_000_000].map(number), ["0", "999", "1,000", "12,000,000"]);
         assert_eq!(
             [12, 1024, 1_503_238_553, 325_058_560, u64::MAX].map(bytes),
-            ["12 bytes", "1.0 kB", "1.4 GB", "310 MB", "16383 PB"]
+            ["12 bytes", "1.0 kB", "1.4 GB", "310 MB", "16384 PB"]
         );
     }
 
