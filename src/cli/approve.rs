@@ -12,6 +12,7 @@ use crate::project::{files, plans};
 /// Arguments of `schema approve`.
 #[derive(clap::Args, Debug)]
 #[command(
+    about = "Record that you approve a plan",
     long_about = "Records that you reviewed a plan, in plans/NNNN-name.approvals.kdl, to be\ncommitted. An approval holds for the plan as it is now: once a step, a hazard or\nan allowance changes, it counts no more.",
     after_help = "Examples:
   schema approve 7

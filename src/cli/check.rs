@@ -7,6 +7,7 @@ use crate::error::{CliError, Code};
 /// Arguments of `schema check`.
 #[derive(clap::Args, Debug)]
 #[command(
+    about = "Validate the desired state",
     long_about = "Validates the desired state without a database. With --env or --url also what\nonly a server knows. With --base it fails when the source changed without a\nplan, when plans do not end in the source, or share a number.",
     after_help = "Examples:\n  schema check\n  schema check --url postgres://me@localhost/dev\n  schema check --base git:main               in a pull request"
 )]

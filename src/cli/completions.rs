@@ -7,10 +7,13 @@ use crate::error::{CliError, Code};
 
 /// Arguments of `schema completions`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:
+#[command(
+    about = "Print a completion script for a shell",
+    after_help = "Examples:
   schema completions bash > /etc/bash_completion.d/schema
   schema completions zsh > ~/.zfunc/_schema
-  schema completions fish > ~/.config/fish/completions/schema.fish")]
+  schema completions fish > ~/.config/fish/completions/schema.fish"
+)]
 pub struct Args {
     /// The shell
     #[arg(value_enum)]

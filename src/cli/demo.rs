@@ -7,6 +7,7 @@ use crate::error::{CliError, Code};
 /// Arguments of `schema demo`.
 #[derive(clap::Args, Debug)]
 #[command(
+    about = "Show a complete change on a private server",
     long_about = "Starts a private PostgreSQL, loads an example with some hundred thousand rows and\na small load beside it, makes a plan, shows it, and applies it stage by stage.\nNothing else on this machine is touched; the server is gone afterwards.",
     after_help = "Examples:\n  schema demo\n  schema demo --rows 2000000 --keep"
 )]

@@ -7,6 +7,7 @@ use crate::error::{CliError, Code};
 /// Arguments of `schema diff`.
 #[derive(clap::Args, Debug)]
 #[command(
+    about = "Compare two states",
     long_about = "Compares two states. A state is a folder, a .sql file, a connection string, the\nname of an environment, a plan, git:REV (the source as of then), or `empty`.",
     after_help = "Examples:\n  schema diff production schema\n  schema diff git:main schema --format sql\n  schema diff empty schema.sql"
 )]

@@ -11,6 +11,7 @@ use crate::project::files;
 /// Arguments of `schema fmt`.
 #[derive(clap::Args, Debug)]
 #[command(
+    about = "Format KDL files",
     long_about = "Formats the source folder and schema.kdl, or the files and folders named.\nComments stay. Plans are left alone.",
     after_help = "Examples:
   schema fmt

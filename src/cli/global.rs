@@ -59,7 +59,7 @@ pub struct Global {
     /// Say more
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// Use no colours (as with NO_COLOR=1)
+    /// Use no colours, as with `NO_COLOR=1`
     #[arg(long, global = true)]
     pub no_color: bool,
 }

@@ -11,6 +11,7 @@ use crate::project::{described, session};
 /// Arguments of `schema history`.
 #[derive(clap::Args, Debug)]
 #[command(
+    about = "Show what was applied to a database, and when",
     long_about = "Shows the chain of plans that a database went through, with times and hashes,\nas its ledger has it. Needs no files.",
     after_help = "Examples:
   schema history --env production

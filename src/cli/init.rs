@@ -7,6 +7,7 @@ use crate::project::{Project, files};
 /// Arguments of `schema init`.
 #[derive(clap::Args, Debug)]
 #[command(
+    about = "Start a project, or adopt a live database",
     long_about = "Makes schema.kdl, the source folder and the folder of plans.\n\n\
         With --url it adopts a live database: it reads it, changes nothing in it, writes it\nas KDL, and proves that a server built from these files is the same.",
     after_help = "Examples:

@@ -8,6 +8,7 @@ use crate::error::{CliError, Code};
 /// Arguments of `schema inspect`.
 #[derive(clap::Args, Debug)]
 #[command(
+    about = "Write a live database as KDL",
     long_about = "Writes a live database, or an SQL dump, as KDL: to stdout, or as one file per\ntable below --out. Over a folder that is there already, it changes only the\nnodes that differ.",
     after_help = "Examples:\n  schema inspect --url postgres://me@db1/shop\n  schema inspect --env dev --out schema\n  schema inspect --from dump.sql --out schema"
 )]

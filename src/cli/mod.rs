@@ -8,6 +8,7 @@ pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod diff;
+pub mod explain;
 pub mod fmt;
 pub mod global;
 pub mod history;
@@ -68,30 +69,20 @@ Exit codes:
 
 /// The commands.
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "the arguments of each command say what it does; a text here would hide theirs")]
 pub enum Command {
-    /// Start a project, or adopt a live database
     Init(init::Args),
-    /// Show a complete change on a private server
     Demo(demo::Args),
-    /// Write a live database as KDL
     Inspect(inspect::Args),
-    /// Format KDL files
     Fmt(fmt::Args),
-    /// Validate the desired state
     Check(check::Args),
-    /// Compare two states
     Diff(diff::Args),
-    /// Make a plan from the live to the desired state
     Plan(plan::Args),
-    /// Record that you approve a plan
     Approve(approve::Args),
-    /// Execute plans, stage by stage
     Apply(apply::Args),
-    /// Show where each plan stands on a database
     Status(status::Args),
-    /// Show what was applied to a database, and when
     History(history::Args),
-    /// Print a completion script for a shell
+    Explain(explain::Args),
     Completions(completions::Args),
 }
 
@@ -130,6 +121,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Apply(args) => apply::run(args, &global, out).await,
         Command::Status(args) => status::run(&args, &global, out).await,
         Command::History(args) => history::run(&args, &global, out).await,
+        Command::Explain(args) => explain::run(&args, &global, out),
         Command::Completions(args) => completions::run(&args, out),
     }
 }

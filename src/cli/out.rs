@@ -13,6 +13,7 @@ pub const WIDTH: usize = 80;
 
 /// Where a command writes.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about two streams")]
 pub struct Out {
     /// Whether to say nothing but results and errors.
     pub quiet: bool,
@@ -81,7 +82,6 @@ impl Out {
     }
 
     /// Tells people what they must see even if quiet; wrapped.
-    #[expect(clippy::unused_self, reason = "what is told goes through here, not past it")]
     pub fn tell(&self, text: &str) {
         for line in text.lines() {
             // Indented lines are laid out already.

@@ -8,6 +8,7 @@ use crate::error::{CliError, Code};
 /// Arguments of `schema plan`.
 #[derive(clap::Args, Debug)]
 #[command(
+    about = "Make a plan from the live to the desired state",
     long_about = "Compares the live database with the desired state, prints how to get from one\nto the other without blocking or breaking clients, and writes it to\nplans/NNNN-name.kdl. It changes nothing. When there is nothing to do, it says\nso and writes nothing.",
     after_help = "Examples:\n  schema plan\n  schema plan --name severity-level\n  schema plan --allow drop-column --because \"nothing reads it since 2.4\"\n  schema plan --out - --format sql\n  schema plan --from git:main --to schema --exit-code"
 )]

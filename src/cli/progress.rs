@@ -45,11 +45,7 @@ impl<'o> Progress<'o> {
                 self.spoke = None;
                 self.spin(&self.step);
             }
-            Event::StepSkipped { number, title } => {
-                if self.out.verbose {
-                    self.line(&format!("{number:>3}  {title}: done before"));
-                }
-            }
+            Event::StepSkipped { number, title } if self.out.verbose => self.line(&format!("{number:>3}  {title}: done before")),
             Event::LockWait { failed, blockers, next_try, .. } => self.lock_wait(failed, &blockers, next_try),
             Event::BackfillProgress { rows_seen, rows_total, rate, eta, .. } => self.backfill(rows_seen, rows_total, rate, eta),
             Event::BackfillHeld { reason, .. } => {

@@ -18,6 +18,7 @@ use crate::project::{described, session};
 /// Arguments of `schema status`.
 #[derive(clap::Args, Debug)]
 #[command(
+    about = "Show where each plan stands on a database",
     long_about = "Shows where each plan stands on a database: what is done, what waits and for\nwhat, and who is at work. It reads the ledger and the folder of plans.",
     after_help = "Examples:
   schema status --env production
@@ -142,10 +143,9 @@ fn text(rows: &[Row], target: &str, environment: Option<&str>, holder: Option<St
     }
     let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or_default();
     for row in rows {
-        let stages = row.stages.iter().map(|(stage, (done, all))| {
-            if done == all { format!("{} done", stage.name()) } else { format!("{} {done}/{all}", stage.name()) }
-        });
-        let stages = if row.state == "done" { String::new() } else { stages.collect::<Vec<_>>().join(", ") };
+        let begun = row.stages.iter().any(|(_, (done, _))| *done > 0);
+        let next = row.stages.iter().find(|(_, (done, all))| begun && done < all);
+        let stages = next.map(|(stage, (done, all))| format!("{} {done}/{all}", stage.name())).unwrap_or_default();
         let _ = writeln!(out, "{}", format!("  {:width$}  {:11} {stages}", row.name, row.state).trim_end());
         if let Some(note) = &row.note {
             for line in crate::plan::render::wrap(note, super::out::WIDTH - 6) {

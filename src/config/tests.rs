@@ -36,7 +36,11 @@ fn shown(error: &ConfigError) -> String {
     let mut out = String::new();
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::none()).with_width(80);
     handler.render_report(&mut out, error).expect("a String takes everything");
-    out.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    let mut trimmed = String::new();
+    for line in out.lines() {
+        let _ = writeln!(trimmed, "{}", line.trim_end());
+    }
+    trimmed
 }
 
 fn vars<'v>(set: &'v [(&'v str, &'v str)]) -> impl Fn(&str) -> Option<String> + 'v {

@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod op;
+#[expect(clippy::module_inception, reason = "the room is named after its main type")]
 pub mod plan;
 pub mod policy;
 pub mod render;

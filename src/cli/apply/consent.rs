@@ -1,5 +1,7 @@
 //! Asking before anything is changed.
 
+use std::fmt::Write;
+
 use super::select::Chosen;
 use crate::cli::Out;
 use crate::error::CliError;
@@ -38,11 +40,11 @@ impl Consent<'_> {
         for Chosen { file, next, .. } in run {
             let stages = file.plan.stages.iter().map(|stage| stage.name).filter(|stage| (*next..=through).contains(stage));
             let stages = stages.map(StageName::name).collect::<Vec<_>>().join(", ");
-            text.push_str(&format!("  {}: {stages}\n", file.plan.name));
+            let _ = writeln!(text, "  {}: {stages}", file.plan.name);
             let reached = file.plan.steps().filter(|(stage, _)| (*next..=through).contains(stage));
             for (_, step) in reached {
                 for what in &step.loses {
-                    text.push_str(&format!("    ! step {} loses {what}\n", step.number));
+                    let _ = writeln!(text, "    ! step {} loses {what}", step.number);
                 }
             }
         }
@@ -61,7 +63,7 @@ mod tests {
     fn it_shows_where_and_what() {
         let plan = sample::severity_level();
         let file = PlanFile { path: "x".into(), text: String::new(), hash: hash(&plan), plan };
-        let run = [Chosen { file, next: StageName::Switch, switched: None }];
+        let run = [Chosen { file, next: StageName::Switch, begun: true, switched: None }];
         let consent = Consent { target: "shop at db1:5432, PostgreSQL 15.18".into(), environment: Some("production"), by_name: true };
         assert_eq!(
             consent.text(&run, StageName::Contract),

@@ -29,6 +29,7 @@ use crate::project::{Project, described, session, target};
 /// Arguments of `schema apply`.
 #[derive(clap::Args, Debug)]
 #[command(
+    about = "Execute plans, stage by stage",
     long_about = "Executes every plan that is not done on this database, oldest first, up to but\nnot into the contract stage; then it tells what waits and for what. Whatever was\n\
         interrupted goes on where it stopped.",
     after_help = "Examples:
@@ -38,6 +39,7 @@ use crate::project::{Project, described, session, target};
   schema apply --all --confirm old-clients-gone --yes
   schema apply --direct                              source to database, no plan"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags")]
 pub struct Args {
     /// Only this plan: its name, number or file
     #[arg(value_name = "PLAN")]
@@ -119,7 +121,7 @@ impl Run<'_> {
             self.check(chosen)?;
         }
         if selection.run.is_empty() {
-            return self.nothing(&selection, &first).await;
+            return Ok(self.nothing(&selection, &first));
         }
         let consent = Consent {
             target: described(&first),
@@ -178,7 +180,7 @@ impl Run<'_> {
             Some(meant) => match plans::find(&self.project.config.plans, meant) {
                 Ok(file) => vec![file],
                 // A plan that was begun can be finished without its file.
-                Err(error) => vec![self.from_ledger(session, &ledger, meant).await?.ok_or(error)?],
+                Err(error) => vec![self.recorded(session, &ledger, meant).await?.ok_or(error)?],
             },
             None => plans::all(&self.project.config.plans)?,
         };
@@ -186,7 +188,7 @@ impl Run<'_> {
             let unfinished = |status: &&PlanStatus| !matches!(status.state, PlanState::Done | PlanState::RolledBack);
             for status in ledger.iter().filter(unfinished) {
                 if files.iter().all(|file| file.plan.name != status.name)
-                    && let Some(file) = self.from_ledger(session, &ledger, &status.name).await?
+                    && let Some(file) = self.recorded(session, &ledger, &status.name).await?
                 {
                     self.out.notice(&format!("{} goes on from the ledger: its file is not here.", status.name));
                     files.push(file);
@@ -197,7 +199,7 @@ impl Run<'_> {
         select(files, &ledger, self.through(), self.args.again)
     }
 
-    async fn from_ledger(&self, session: &Session, ledger: &[PlanStatus], name: &str) -> Result<Option<PlanFile>, CliError> {
+    async fn recorded(&self, session: &Session, ledger: &[PlanStatus], name: &str) -> Result<Option<PlanFile>, CliError> {
         if ledger.iter().all(|status| status.name != name) {
             return Ok(None);
         }
@@ -210,6 +212,10 @@ impl Run<'_> {
 
     /// Policy and approvals: what is decided before anything runs.
     fn check(&self, chosen: &Chosen) -> Result<(), CliError> {
+        if chosen.begun {
+            // It was let in when it began; a policy that became stricter must not leave it half done.
+            return Ok(());
+        }
         check_hazards(&chosen.file.plan, self.place.policy)?;
         match self.place.environment {
             Some(Environment { name, approvals, .. }) if *approvals > 0 => chosen.file.require_approvals(*approvals, name),
@@ -218,15 +224,19 @@ impl Run<'_> {
     }
 
     /// Nothing may run now: says why.
-    async fn nothing(&self, selection: &Selection, session: &Session) -> Result<Code, CliError> {
+    fn nothing(&self, selection: &Selection, session: &Session) -> Code {
         if selection.waiting.is_empty() {
-            let known = selection.done;
-            self.out.notice(&format!("Nothing to do: {} on {}.", if known == 0 { "there are no plans".to_owned() } else { format!("all {known} plans are done") }, described(session)));
+            let plans = match selection.done {
+                0 => "there are no plans for".to_owned(),
+                1 => "the one plan is done on".to_owned(),
+                all => format!("all {all} plans are done on"),
+            };
+            self.out.notice(&format!("Nothing to do: {plans} {}.", described(session)));
         }
         for (file, stage) in &selection.waiting {
             self.out.notice(&waits(&file.plan, *stage));
         }
-        Ok(Code::Done)
+        Code::Done
     }
 
     async fn apply(&self, session: Session, chosen: &Chosen, stop: &Arc<AtomicBool>, began: std::time::Instant) -> Result<Outcome, CliError> {
@@ -235,11 +245,12 @@ impl Run<'_> {
         self.out.notice(&format!("\n{}", plan.name));
         let through = self.through();
         let mut confirmed = self.args.confirm.is_some();
-        if !confirmed && through == StageName::Contract && chosen.next == StageName::Contract {
-            if let Some(gate) = self.place.environment.and_then(|environment| environment.gate.as_ref()) {
-                gate::check(&session, gate, plan, chosen.switched).await?;
-                confirmed = true;
-            }
+        if !confirmed
+            && (through, chosen.next) == (StageName::Contract, StageName::Contract)
+            && let Some(gate) = self.place.environment.and_then(|environment| environment.gate.as_ref())
+        {
+            gate::check(&session, gate, plan, chosen.switched).await?;
+            confirmed = true;
         }
         let defaults = Options::default();
         let options = Options {
@@ -298,10 +309,10 @@ pub fn check_hazards(plan: &Plan, policy: &Policy) -> Result<(), CliError> {
     if missing.is_empty() {
         return Ok(());
     }
-    let names = missing.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",");
+    let list = missing.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",");
     Err(CliError::refused(
         format!("{} has hazards that nobody allowed: {}", plan.name, texts(&missing)),
-        format!("make the plan again with: schema plan --allow {names} --because \"…\""),
+        format!("make the plan again with: schema plan --allow {list} --because \"…\""),
     ))
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Chosen {
     pub file: PlanFile,
     /// The first stage that is not done.
     pub next: StageName,
+    /// Whether a part of it may be in the database: then what it relies on is as the plan made it.
+    pub begun: bool,
     /// When the last step before contract was done.
     pub switched: Option<SystemTime>,
 }
@@ -55,16 +57,17 @@ pub(super) fn select(files: Vec<PlanFile>, ledger: &[PlanStatus], through: Stage
         }
         let status = status.filter(|_| !rolled_back);
         let done = |number: u32| status.is_some_and(|status| status.steps.iter().any(|step| step.number == number && step.state == "done"));
+        let begun = status.is_some_and(PlanStatus::begun);
         let next = file.plan.steps().find(|(_, step)| !done(step.number)).map(|(stage, _)| stage);
         match next {
             None if status.is_some_and(|status| status.state == PlanState::Done) || file.plan.is_empty() => selection.done += 1,
             // Every step is done but the plan itself is not marked so: the executor does that.
-            None => selection.run.push(Chosen { file, next: through, switched: None }),
+            None => selection.run.push(Chosen { file, next: through, begun, switched: None }),
             Some(next) if next > through => selection.waiting.push((file, next)),
             Some(next) => {
                 let before_contract = status.into_iter().flat_map(|status| &status.steps).filter(|step| step.stage < StageName::Contract);
                 let switched = before_contract.filter_map(|step| step.ended).max();
-                selection.run.push(Chosen { file, next, switched });
+                selection.run.push(Chosen { file, next, begun, switched });
             }
         }
     }

@@ -8,8 +8,6 @@ mod approval;
 mod read;
 mod write;
 
-use serde::Serialize;
-
 pub use self::approval::{Approval, read_approvals, write_approval};
 pub use self::read::{parse_id, read};
 pub use self::write::write;
@@ -24,16 +22,7 @@ pub const FORMAT: u32 = 1;
 #[must_use]
 pub fn hash(plan: &Plan) -> Fingerprint {
     let Plan { name: _, made_by: _, elaborated_on: _, from: _, to: _, summary: _, proof: _, relies_on, assumes, hazards, allowances, stages } = plan;
-    #[derive(Serialize)]
-    struct Hashed<'p, R, A, H, W, S> {
-        format: u32,
-        relies_on: &'p R,
-        assumes: &'p A,
-        hazards: &'p H,
-        allowances: &'p W,
-        stages: &'p S,
-    }
-    Fingerprint::of(&Hashed { format: FORMAT, relies_on, assumes, hazards, allowances, stages })
+    Fingerprint::of(&(FORMAT, relies_on, assumes, hazards, allowances, stages))
 }
 
 #[cfg(test)]

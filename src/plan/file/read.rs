@@ -85,9 +85,9 @@ fn plan_node(mut node: Node<'_>, f: &mut Findings) -> Plan {
             f.push(Finding::at(child.span(), format!("stage {} stands too late", name.name())).help("stages are expand, backfill, switch, contract, each once"));
         }
         last_stage = Some(name);
-        let note = child.opt_arg().map(|text| text.value).unwrap_or_default();
+        let remark = child.opt_arg().map(|text| text.value).unwrap_or_default();
         let steps = all(&mut child, "step", f, |node, f| step(node, &mut last_step, f));
-        plan.stages.push(Stage { name, note, steps });
+        plan.stages.push(Stage { name, note: remark, steps });
         child.finish(f);
     }
     node.finish(f);
@@ -190,13 +190,11 @@ fn assumption(node: &mut Node<'_>, f: &mut Findings) -> Option<Assumption> {
 fn sign(node: &mut Node<'_>, f: &mut Findings) -> Option<char> {
     let text = node.arg("a sign", f)?;
     let mut chars = text.value.chars();
-    match (chars.next(), chars.next()) {
-        (Some(sign), None) => Some(sign),
-        _ => {
-            f.push(Finding::at(text.span, format!("`{}` is no sign", text.value)).help("signs are + - ~"));
-            None
-        }
+    if let (Some(sign), None) = (chars.next(), chars.next()) {
+        return Some(sign);
     }
+    f.push(Finding::at(text.span, format!("`{}` is no sign", text.value)).help("signs are + - ~"));
+    None
 }
 
 fn summary(node: &mut Node<'_>, f: &mut Findings) -> Option<Summary> {

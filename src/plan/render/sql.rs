@@ -51,9 +51,9 @@ fn write_step(out: &mut String, step: &Step) {
     match (&step.work, step.transaction) {
         (Work::Backfill(backfill), _) => write_backfill(out, backfill),
         (Work::Sql(statements), Transaction::Outside) => {
-            let _ = writeln!(out, "SET lock_timeout = '{LOCK_TIMEOUT}';");
+            // Such statements wait for old transactions as for locks: a timeout would leave half of them.
+            out.push_str("-- Outside a transaction. It waits for transactions that are older than itself.\n");
             write_statements(out, statements);
-            out.push_str("RESET lock_timeout;\n");
         }
         (Work::Sql(statements), Transaction::Inside | Transaction::CommitAfter) => {
             let _ = writeln!(out, "BEGIN;\nSET LOCAL lock_timeout = '{LOCK_TIMEOUT}';");
@@ -102,11 +102,10 @@ fn delimiter(body: &str) -> String {
 /// inside a transaction (manual, 41.8).
 fn write_backfill(out: &mut String, backfill: &Backfill) {
     out.push_str("-- Commits batch by batch; do not wrap it in a transaction.\n");
-    let settings: String = backfill
-        .settings
-        .iter()
-        .map(|(name, value)| format!("        PERFORM set_config({}, {}, true);\n", literal(name), literal(value)))
-        .collect();
+    let mut settings = String::new();
+    for (name, value) in &backfill.settings {
+        let _ = writeln!(settings, "        PERFORM set_config({}, {}, true);", literal(name), literal(value));
+    }
     let body = if backfill.key.is_empty() { by_pages(backfill, &settings) } else { by_key(backfill, &settings) };
     let quote = delimiter(&body);
     let _ = writeln!(out, "DO {quote}\n{body}{quote};");
@@ -124,13 +123,17 @@ fn by_key(backfill: &Backfill, settings: &str) -> String {
             let _ = writeln!(declare, "    {prefix}_{} {table}.{}%TYPE;", index + 1, quote(column));
         }
     }
-    let assign: String = (1..=backfill.key.len()).map(|n| format!("        batch_from_{n} := batch_next_{n};\n")).collect();
+    let mut assign = String::new();
+    for n in 1..=backfill.key.len() {
+        let _ = writeln!(assign, "        batch_from_{n} := batch_next_{n};");
+    }
     let Backfill { set, filter, .. } = backfill;
     format!(
         "DECLARE\n{declare}    more boolean;\nBEGIN\n    SELECT {keys} INTO {from} FROM {table} ORDER BY {keys} LIMIT 1;\n    more := FOUND;\n    \
          WHILE more LOOP\n{settings}        SELECT {keys} INTO {next} FROM {table}\n            WHERE ({keys}) >= ({from}) ORDER BY {keys} \
-         OFFSET {BATCH_ROWS} LIMIT 1;\n        more := FOUND;\n        UPDATE {table}\n        SET {set}\n        \
-         WHERE ({keys}) >= ({from}) AND (NOT more OR ({keys}) < ({next}))\n            AND ({filter});\n        COMMIT;\n{assign}    \
+         OFFSET {BATCH_ROWS} LIMIT 1;\n        more := FOUND;\n        IF more THEN\n            \
+         UPDATE {table} SET {set}\n            WHERE ({keys}) >= ({from}) AND ({keys}) < ({next}) AND ({filter});\n        ELSE\n            \
+         UPDATE {table} SET {set}\n            WHERE ({keys}) >= ({from}) AND ({filter});\n        END IF;\n        COMMIT;\n{assign}    \
          END LOOP;\nEND\n"
     )
 }

@@ -180,7 +180,9 @@ impl Page<'_> {
         }
         if let Undo::Sql(statements) = &step.undo {
             block("-- undo:");
-            statements.iter().for_each(|statement| block(&format!("{statement};")));
+            for statement in statements {
+                block(&format!("{statement};"));
+            }
         }
     }
 
@@ -196,10 +198,13 @@ impl Page<'_> {
                 Standing::Allowed(_) => GREEN,
                 Standing::Permitted => YELLOW,
             };
-            let line = format!("{} {} ({})", hazard.hazard, hazard.subjects.join(", "), words::standing(hazard));
+            let line = format!("{}: {}", hazard.hazard, hazard.subjects.join(", "));
             for (index, line) in wrap(&line, self.style.width.saturating_sub(4)).iter().enumerate() {
                 let lead = if index == 0 { "  " } else { "    " };
                 let _ = writeln!(out, "{lead}{}", self.paint(code, line));
+            }
+            for line in wrap(&words::standing(hazard), self.style.width.saturating_sub(6)) {
+                let _ = writeln!(out, "      {line}");
             }
         }
     }
