@@ -24,7 +24,7 @@ plans "plans"
 default-env dev
 env dev {
     url (env)DATABASE_URL
-    direct                  // `apply` needs no plan file
+    direct // `apply` needs no plan file
 }
 // env production {
 //     url (env)PRODUCTION_URL

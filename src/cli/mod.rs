@@ -17,6 +17,7 @@ pub mod inspect;
 pub mod out;
 pub mod plan;
 mod progress;
+pub mod show;
 pub mod status;
 pub mod time;
 
@@ -78,6 +79,7 @@ pub enum Command {
     Check(check::Args),
     Diff(diff::Args),
     Plan(plan::Args),
+    Show(show::Args),
     Approve(approve::Args),
     Apply(apply::Args),
     Status(status::Args),
@@ -117,6 +119,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Check(args) => check::run(args, &global, out).await,
         Command::Diff(args) => diff::run(args, &global, out).await,
         Command::Plan(args) => plan::run(args, &global, out).await,
+        Command::Show(args) => show::run(&args, &global, out),
         Command::Approve(args) => approve::run(&args, &global, out),
         Command::Apply(args) => apply::run(args, &global, out).await,
         Command::Status(args) => status::run(&args, &global, out).await,

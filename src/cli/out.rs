@@ -98,7 +98,7 @@ impl Out {
         if let Some(report) = error.report() {
             let theme = if self.color_err { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
             let mut text = String::new();
-            let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_links(false);
+            let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_links(false).with_word_splitter(textwrap::WordSplitter::NoHyphenation);
             match handler.render_report(&mut text, report.as_ref()) {
                 Ok(()) => stderr(&text),
                 Err(_) => stderr(&format!("{report}\n")),

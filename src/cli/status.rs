@@ -33,10 +33,24 @@ struct Row {
     state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     hash: Option<String>,
-    /// Done and all steps of each stage.
-    stages: BTreeMap<StageName, (usize, usize)>,
+    /// In order.
+    stages: Vec<Steps>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+}
+
+/// How many steps of a stage are done.
+#[derive(Serialize)]
+struct Steps {
+    stage: StageName,
+    done: usize,
+    all: usize,
+}
+
+impl Steps {
+    fn of(stages: BTreeMap<StageName, (usize, usize)>) -> Vec<Self> {
+        stages.into_iter().map(|(stage, (done, all))| Self { stage, done, all }).collect()
+    }
 }
 
 /// Prints where each plan stands.
@@ -89,7 +103,7 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool) -> Vec<Row> {
                 *done += usize::from(step.state == "done");
                 *all += 1;
             }
-            Row { name: status.name.clone(), state: status.state.name().to_owned(), hash: Some(status.hash.clone()), stages, note }
+            Row { name: status.name.clone(), state: status.state.name().to_owned(), hash: Some(status.hash.clone()), stages: Steps::of(stages), note }
         })
         .collect();
     let pending = files.iter().filter(|file| ledger.iter().all(|status| status.name != file.plan.name));
@@ -97,7 +111,7 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool) -> Vec<Row> {
         name: file.plan.name.clone(),
         state: "pending".to_owned(),
         hash: Some(file.hash.to_string()),
-        stages: file.plan.stages.iter().map(|stage| (stage.name, (0, stage.steps.len()))).collect(),
+        stages: Steps::of(file.plan.stages.iter().map(|stage| (stage.name, (0, stage.steps.len()))).collect()),
         note: Some("next: schema apply".to_owned()),
     }));
     rows
@@ -143,9 +157,9 @@ fn text(rows: &[Row], target: &str, environment: Option<&str>, holder: Option<St
     }
     let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or_default();
     for row in rows {
-        let begun = row.stages.iter().any(|(_, (done, _))| *done > 0);
-        let next = row.stages.iter().find(|(_, (done, all))| begun && done < all);
-        let stages = next.map(|(stage, (done, all))| format!("{} {done}/{all}", stage.name())).unwrap_or_default();
+        let begun = row.stages.iter().any(|stage| stage.done > 0);
+        let next = row.stages.iter().find(|stage| begun && stage.done < stage.all);
+        let stages = next.map(|next| format!("{} {}/{}", next.stage.name(), next.done, next.all)).unwrap_or_default();
         let _ = writeln!(out, "{}", format!("  {:width$}  {:11} {stages}", row.name, row.state).trim_end());
         if let Some(note) = &row.note {
             for line in crate::plan::render::wrap(note, super::out::WIDTH - 6) {

@@ -153,9 +153,9 @@ impl Run<'_> {
                 Outcome::Done => self.out.notice(&format!("{} is done.", plan.name)),
                 Outcome::Waiting { stage, reason } => {
                     unfinished.push(plan);
-                    self.out.notice(&waits(plan, stage));
-                    if reason == WaitingFor::OldClientsGone {
-                        refused = refused.or_else(|| Some(not_confirmed(plan, self.place.environment)));
+                    match reason {
+                        WaitingFor::Through => self.out.notice(&waits(plan, stage)),
+                        WaitingFor::OldClientsGone => refused = refused.or_else(|| Some(not_confirmed(plan, self.place.environment))),
                     }
                 }
                 Outcome::Interrupted { stage, step, reason, command } => {
@@ -263,7 +263,7 @@ impl Run<'_> {
             retry_for: config.retry_for,
             who: who(),
             again: self.args.again,
-            command: self.command(plan),
+            command: self.command(),
             ..defaults
         };
         let target = target(self.place)?;
@@ -274,8 +274,9 @@ impl Run<'_> {
         Ok(result?)
     }
 
-    /// The command that goes on with this plan; connection strings are not repeated.
-    fn command(&self, plan: &Plan) -> String {
+    /// The command that goes on, to which the executor adds the plan; connection strings are not
+    /// repeated.
+    fn command(&self) -> String {
         let env = self.project.env.as_ref().map(|env| format!(" --env {env}")).unwrap_or_default();
         let through = match (self.args.all, self.args.through) {
             (true, _) => " --all".to_owned(),
@@ -283,7 +284,7 @@ impl Run<'_> {
             (false, None) => String::new(),
         };
         let confirm = if self.args.confirm.is_some() { " --confirm old-clients-gone" } else { "" };
-        format!("schema apply {}{env}{through}{confirm}", plan.name)
+        format!("schema apply{env}{through}{confirm}")
     }
 }
 
