@@ -33,3 +33,4 @@ pub mod kind;
 pub mod pg;
 pub mod plan;
 pub mod project;
+pub mod source;

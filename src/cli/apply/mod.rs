@@ -278,11 +278,9 @@ impl Run<'_> {
     /// repeated.
     fn command(&self) -> String {
         let env = self.project.env.as_ref().map(|env| format!(" --env {env}")).unwrap_or_default();
-        let through = match (self.args.all, self.args.through) {
-            (true, _) => " --all".to_owned(),
-            (false, Some(stage)) => format!(" --through {}", stage.name()),
-            (false, None) => String::new(),
-        };
+        // The executor adds `--through contract` itself.
+        let through = self.args.through.filter(|stage| *stage != StageName::Contract).map(|stage| format!(" --through {}", stage.name()));
+        let through = through.unwrap_or_default();
         let confirm = if self.args.confirm.is_some() { " --confirm old-clients-gone" } else { "" };
         format!("schema apply{env}{through}{confirm}")
     }
