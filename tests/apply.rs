@@ -207,7 +207,7 @@ fn with_setting(mut step: Step) -> Step {
 async fn a_second_pass_and_its_bound() {
     let db = Db::start().await;
     db.run("CREATE TABLE t (id int PRIMARY KEY, new int, touched int NOT NULL DEFAULT 0); INSERT INTO t SELECT i FROM generate_series(1, 2000) i;
-            CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id = 1500 THEN UPDATE t SET new = NULL WHERE id = 3; END IF; RETURN NULL; END';
+            CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id = 1500 THEN UPDATE t SET new = NULL WHERE id = 3;END IF;RETURN NULL;END';
             CREATE TRIGGER late AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION late()")
         .await;
     let fill = plan("0003-late", vec![(Backfill, vec![backfill(1, &["id"], "new = id, touched = touched + 1", "new IS NULL")])]);
