@@ -254,8 +254,8 @@ async fn a_second_applier_is_refused() {
     let error = db.apply(&two_stages(), &quick()).await.0.expect_err("is refused");
     assert_eq!(error.exit_code(), 3);
     let text = error.to_string();
-    for part in [&format!("pid {pid}, user postgres, application schema"), &format!("pg_terminate_backend({pid})"), "pg_sleep(4)"] {
-        assert!(text.contains(part.as_str()), "{part} in {text}");
+    for part in [&format!("pid {pid}, user postgres, application schema"), &format!("pg_terminate_backend({pid})"), "pg_sleep(4)"] as [&str; 3] {
+        assert!(text.contains(part), "{part} in {text}");
     }
     assert!(matches!(error, ApplyError::Held(holder) if !holder.orphan));
     assert!(child.wait().expect("ends").success());

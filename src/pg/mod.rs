@@ -10,12 +10,15 @@
 //! | [`error`] | [`SessionError`] and [`explain`] |
 //! | [`server`] | [`Installation`]: finding `postgres`, `initdb`, `pg_dump` on this machine |
 //! | [`download`] | fetching a server where none is installed |
+//! | [`database`] | what a `CREATE DATABASE` may say |
 //! | [`scratch`] | [`Scratch`]: a private throwaway server |
 //!
 //! Two rules hold here: no password is ever printed (they live in [`target::Secret`], whose `Debug` hides
 //! them), and nothing that a scratch server made survives the process that started it.
 
+mod attempt;
 pub mod conninfo;
+pub mod database;
 pub mod download;
 pub mod error;
 pub mod passfile;
@@ -27,9 +30,10 @@ mod template;
 pub mod tls;
 mod watchdog;
 
+pub use database::{DatabaseOptions, LocaleProvider};
 pub use download::{Progress, download};
 pub use error::{SessionError, explain, is_connection_lost};
-pub use scratch::{DatabaseOptions, LocaleProvider, Scratch, ScratchOptions};
+pub use scratch::{Scratch, ScratchOptions};
 pub use server::{Installation, ServerError, find};
 pub use session::{CancelHandle, Notice, Session, connect, pin_deparse_settings};
 pub use target::Target;

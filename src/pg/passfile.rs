@@ -27,7 +27,10 @@ pub fn look_up(file: &Path, endpoint: &Endpoint, database: &str, user: &str) -> 
     let Ok(metadata) = std::fs::metadata(file) else {
         return Lookup::default();
     };
-    let warning = |text: String| Lookup { password: None, warning: Some(text) };
+    let warning = |text: String| Lookup {
+        password: None,
+        warning: Some(text),
+    };
     if !metadata.is_file() {
         return warning(format!(
             "the password file {} is not a plain file and is ignored",
@@ -41,7 +44,10 @@ pub fn look_up(file: &Path, endpoint: &Endpoint, database: &str, user: &str) -> 
         ));
     }
     match std::fs::read_to_string(file) {
-        Ok(text) => Lookup { password: find(&text, endpoint, database, user), warning: None },
+        Ok(text) => Lookup {
+            password: find(&text, endpoint, database, user),
+            warning: None,
+        },
         Err(error) => warning(format!(
             "the password file {} cannot be read: {error}",
             file.display()
@@ -59,15 +65,17 @@ fn find(text: &str, endpoint: &Endpoint, database: &str, user: &str) -> Option<S
         },
     };
     let port = endpoint.port.to_string();
-    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let (fields, password) = split(line)?;
-        let wanted = [host, &port, database, user];
-        let matches = fields
-            .iter()
-            .zip(wanted)
-            .all(|(field, wanted)| field.is_none() || field.as_deref() == Some(wanted));
-        (matches && !password.is_empty()).then(|| Secret::new(password))
-    })
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .find_map(|line| {
+            let (fields, password) = split(line)?;
+            let wanted = [host, &port, database, user];
+            let matches = fields
+                .iter()
+                .zip(wanted)
+                .all(|(field, wanted)| field.is_none() || field.as_deref() == Some(wanted));
+            (matches && !password.is_empty()).then(|| Secret::new(password))
+        })
 }
 
 /// The four fields of a line (`None` for the wildcard `*`) and its password, escapes undone.
@@ -109,7 +117,11 @@ mod tests {
     use super::*;
 
     fn at(host: Host, port: u16) -> Endpoint {
-        Endpoint { host, address: None, port }
+        Endpoint {
+            host,
+            address: None,
+            port,
+        }
     }
 
     fn password(text: &str, endpoint: &Endpoint) -> Option<String> {
@@ -127,8 +139,11 @@ mod tests {
         );
         assert_eq!(password("h1:5432:db", &tcp), None);
         assert_eq!(
-            password("::1:5432:db:me:x\n\\:\\:1:5432:db:me:six", &at(Host::Tcp("::1".into()), 5432))
-                .as_deref(),
+            password(
+                "::1:5432:db:me:x\n\\:\\:1:5432:db:me:six",
+                &at(Host::Tcp("::1".into()), 5432)
+            )
+            .as_deref(),
             Some("six")
         );
     }
@@ -137,7 +152,10 @@ mod tests {
     fn default_socket_dirs_are_called_localhost() {
         let text = "localhost:*:*:*:one\n/srv/pg:*:*:*:two";
         let unix = |dir: &str| at(Host::Unix(dir.into()), 5432);
-        assert_eq!(password(text, &unix("/var/run/postgresql")).as_deref(), Some("one"));
+        assert_eq!(
+            password(text, &unix("/var/run/postgresql")).as_deref(),
+            Some("one")
+        );
         assert_eq!(password(text, &unix("/srv/pg")).as_deref(), Some("two"));
     }
 

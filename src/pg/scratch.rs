@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::database::{DatabaseOptions, quote_identifier};
 use super::error::SessionError;
 use super::server::{Installation, ServerError, unprivileged_user};
 use super::session::{Session, connect};
@@ -26,7 +27,7 @@ const PORT: u16 = 5432;
 
 /// How long a server may take to accept connections. Usually it is a tenth of a second; a kept folder may need
 /// crash recovery.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// `sun_path` has 108 bytes on Linux and 104 on macOS, the final zero included.
 const SOCKET_PATH_LIMIT: usize = 103;
@@ -41,34 +42,6 @@ pub struct ScratchOptions {
     /// Keep the data in this folder (made when it is not there, used when it holds a cluster) instead of a
     /// temporary one.
     pub keep: Option<PathBuf>,
-}
-
-/// Where a database's collation comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LocaleProvider {
-    /// The operating system.
-    Libc,
-    /// ICU (PostgreSQL 15 and later).
-    Icu,
-    /// PostgreSQL itself (17 and later).
-    Builtin,
-}
-
-/// How a database is to be made; what is `None` is as in the template.
-#[derive(Debug, Clone, Default)]
-pub struct DatabaseOptions {
-    /// The database to copy. A different encoding or locale needs `template0`, which is then the default.
-    pub template: Option<String>,
-    /// `UTF8`, `LATIN1`, ….
-    pub encoding: Option<String>,
-    /// `LC_COLLATE`.
-    pub collate: Option<String>,
-    /// `LC_CTYPE`.
-    pub ctype: Option<String>,
-    /// Who collates.
-    pub provider: Option<LocaleProvider>,
-    /// The locale of the ICU or builtin provider.
-    pub provider_locale: Option<String>,
 }
 
 /// A running scratch server. Dropping it stops it at once.
@@ -89,10 +62,14 @@ impl Scratch {
     ///
     /// # Errors
     /// [`ServerError`]; when the server does not start, with the end of its log.
-    pub async fn start(installation: &Installation, options: ScratchOptions) -> Result<Self, ServerError> {
+    pub async fn start(
+        installation: &Installation,
+        options: ScratchOptions,
+    ) -> Result<Self, ServerError> {
         let installation = installation.clone();
         // Copying and forking block; tokio's workers must not.
-        let spawned = tokio::task::spawn_blocking(move || Self::spawn(installation, &options)).await;
+        let spawned =
+            tokio::task::spawn_blocking(move || Self::spawn(installation, &options)).await;
         let mut scratch = match spawned {
             Ok(result) => result?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -121,7 +98,15 @@ impl Scratch {
         };
         watchdog.watch(server.id());
         let kept = options.keep.is_some();
-        Ok(Self { installation, dir: dir.keep(), data, kept, server, watchdog, stopped: false })
+        Ok(Self {
+            installation,
+            dir: dir.keep(),
+            data,
+            kept,
+            server,
+            watchdog,
+            stopped: false,
+        })
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
@@ -156,7 +141,11 @@ impl Scratch {
     }
 
     fn failure(&self, did: &'static str, reason: String) -> ServerError {
-        ServerError::Scratch { did, reason, log: self.log_tail(20) }
+        ServerError::Scratch {
+            did,
+            reason,
+            log: self.log_tail(20),
+        }
     }
 
     /// How to connect to one of its databases.
@@ -177,7 +166,11 @@ impl Scratch {
     ///
     /// # Errors
     /// [`ServerError::Session`] with what PostgreSQL says, such as that the name is taken.
-    pub async fn create_database(&self, name: &str, options: &DatabaseOptions) -> Result<(), ServerError> {
+    pub async fn create_database(
+        &self,
+        name: &str,
+        options: &DatabaseOptions,
+    ) -> Result<(), ServerError> {
         let session = self.connect("postgres").await?;
         let statement = options.statement(name, self.installation.major);
         let result = session.client().batch_execute(&statement).await;
@@ -191,7 +184,10 @@ impl Scratch {
     /// [`ServerError::Session`].
     pub async fn drop_database(&self, name: &str) -> Result<(), ServerError> {
         let session = self.connect("postgres").await?;
-        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_identifier(name));
+        let statement = format!(
+            "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+            quote_identifier(name)
+        );
         let result = session.client().batch_execute(&statement).await;
         session.close().await;
         Ok(result.map_err(SessionError::from)?)
@@ -225,7 +221,9 @@ impl Scratch {
     #[must_use]
     pub fn command_env_line(&self, database: &str) -> String {
         let mut text = format!("psql -h {} -U postgres ", self.dir.display());
-        let plain = database.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c));
+        let plain = database
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.".contains(c));
         if plain && !database.is_empty() {
             text.push_str(database);
         } else {
@@ -250,7 +248,10 @@ impl Scratch {
     /// [`ServerError::Scratch`] when it does not stop within a minute; it is then killed.
     pub async fn stop(mut self) -> Result<(), ServerError> {
         let stopped = tokio::task::spawn_blocking(move || {
-            let clean = self.end(if self.kept { Signal::INT } else { Signal::QUIT }, START_LIMIT);
+            let clean = self.end(
+                if self.kept { Signal::INT } else { Signal::QUIT },
+                START_LIMIT,
+            );
             let result = if clean {
                 Ok(())
             } else {
@@ -303,41 +304,6 @@ impl Drop for Scratch {
     }
 }
 
-impl DatabaseOptions {
-    fn statement(&self, name: &str, major: u32) -> String {
-        let Self { template, encoding, collate, ctype, provider, provider_locale } = self;
-        let mut sql = format!("CREATE DATABASE {}", quote_identifier(name));
-        let mut add = |word: &str, value: &str| {
-            // Writing to a String cannot fail.
-            let _ = write!(sql, " {word} {value}");
-        };
-        let special = encoding.is_some() || collate.is_some() || ctype.is_some() || provider.is_some();
-        match template {
-            Some(template) => add("TEMPLATE", &quote_identifier(template)),
-            None if special => add("TEMPLATE", "template0"),
-            None => {}
-        }
-        for (word, value) in [("ENCODING", encoding), ("LC_COLLATE", collate), ("LC_CTYPE", ctype)] {
-            if let Some(value) = value {
-                add(word, &quote_literal(value));
-            }
-        }
-        // Before 15 there is only libc, and no word for it.
-        if let Some(provider) = provider.filter(|_| major >= 15) {
-            let (word, locale) = match provider {
-                LocaleProvider::Libc => ("libc", None),
-                LocaleProvider::Icu => ("icu", Some("ICU_LOCALE")),
-                LocaleProvider::Builtin => ("builtin", Some("BUILTIN_LOCALE")),
-            };
-            add("LOCALE_PROVIDER", word);
-            if let (Some(word), Some(value)) = (locale, provider_locale) {
-                add(word, &quote_literal(value));
-            }
-        }
-        sql
-    }
-}
-
 /// Makes the data folder, and starts the server on it.
 fn prepare(
     installation: &Installation,
@@ -355,7 +321,9 @@ fn prepare(
     }
     let log_file = dir.join("log");
     let log = fs::File::create(&log_file).map_err(ServerError::io("create", &log_file))?;
-    let errors = log.try_clone().map_err(ServerError::io("open", &log_file))?;
+    let errors = log
+        .try_clone()
+        .map_err(ServerError::io("open", &log_file))?;
     let mut command = Command::new(installation.program("postgres"));
     command.arg("-D").arg(data);
     for (name, value) in settings(dir, options) {
@@ -403,7 +371,6 @@ fn settings(dir: &Path, options: &ScratchOptions) -> Vec<(String, String)> {
         ("lc_messages", "C"),
         ("timezone", "UTC"),
         ("log_timezone", "UTC"),
-        ("ssl", "off"),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -458,32 +425,5 @@ fn remove(dir: &Path) {
             }
             _ => return,
         }
-    }
-}
-
-fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn quote_literal(text: &str) -> String {
-    let backslash = if text.contains('\\') { "E" } else { "" };
-    format!("{backslash}'{}'", text.replace('\\', r"\\").replace('\'', "''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn create_database_statements() {
-        let mut options = DatabaseOptions::default();
-        assert_eq!(options.statement("a\"b", 15), "CREATE DATABASE \"a\"\"b\"");
-        options.encoding = Some("LATIN1".to_owned());
-        options.collate = Some("C".to_owned());
-        options.provider = Some(LocaleProvider::Icu);
-        options.provider_locale = Some("de-x-'".to_owned());
-        let before = "CREATE DATABASE \"d\" TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C'";
-        assert_eq!(options.statement("d", 14), before);
-        assert_eq!(options.statement("d", 15), format!("{before} LOCALE_PROVIDER icu ICU_LOCALE 'de-x-'''"));
     }
 }

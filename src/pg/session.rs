@@ -4,18 +4,17 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::TargetSessionAttrs;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, CancelToken, Client, Config};
+use tokio_postgres::{AsyncMessage, CancelToken, Client};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::error::{SessionError, chain, explain};
-use super::target::{Endpoint, Host, SessionAttrs, SslMode, Target};
-use super::{passfile, tls};
+use super::attempt::{Connection, attempt, config};
+use super::error::{SessionError, explain};
+use super::target::{Endpoint, SessionAttrs, Target};
+use super::tls;
 
 /// A NOTICE or WARNING of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +111,10 @@ impl Session {
     /// Something that can stop this session's statement from another task.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
-        CancelHandle { token: self.client.cancel_token(), tls: self.tls.clone() }
+        CancelHandle {
+            token: self.client.cancel_token(),
+            tls: self.tls.clone(),
+        }
     }
 
     /// Ends the connection and waits until the server's side of it was told so.
@@ -168,110 +170,31 @@ pub async fn connect(target: &Target) -> Result<Session, SessionError> {
                 Ok((client, connection)) => {
                     return establish(target, endpoint, tls, client, connection, warnings).await;
                 }
-                Err(failure) if failure.tries_next_host() => failures.push_back((endpoint, failure)),
+                Err(failure) if failure.tries_next_host() => {
+                    failures.push_back((endpoint, failure));
+                }
                 Err(failure) => return Err(failure.into_error(target, endpoint, &warnings)),
             }
         }
     }
-    let (endpoint, first) = failures.pop_front().expect("a target has at least one endpoint");
+    let Some((endpoint, first)) = failures.pop_front() else {
+        let reason = "it names no host".to_owned();
+        return Err(SessionError::BadUrl { reason });
+    };
     if failures.is_empty() {
         return Err(first.into_error(target, endpoint, &[]));
     }
     let hint = first.hint(endpoint);
     failures.push_front((endpoint, first));
-    let causes: Vec<String> =
-        failures.iter().map(|(endpoint, failure)| format!("\n  {endpoint}: {}", failure.text())).collect();
-    Err(SessionError::Unreachable { target: target.describe(), cause: causes.concat(), hint })
-}
-
-type Connection = tokio_postgres::Connection<
-    tokio_postgres::Socket,
-    <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<tokio_postgres::Socket>>::Stream,
->;
-
-/// The configuration for one host, without `sslmode`.
-fn config(
-    target: &Target,
-    endpoint: &Endpoint,
-    attrs: TargetSessionAttrs,
-    warnings: &mut Vec<String>,
-) -> Config {
-    let mut config = Config::new();
-    match &endpoint.host {
-        Host::Tcp(name) => config.host(name.as_str()),
-        Host::Unix(dir) => config.host_path(dir),
-    };
-    if let Some(address) = endpoint.address {
-        config.hostaddr(address);
-    }
-    config
-        .port(endpoint.port)
-        .user(target.user.as_str())
-        .dbname(target.database.as_str())
-        .application_name(target.application_name.as_deref().unwrap_or("schema"))
-        .target_session_attrs(attrs)
-        .channel_binding(target.channel_binding)
-        .load_balance_hosts(target.load_balance_hosts)
-        .keepalives(target.keepalives)
-        .keepalives_idle(target.keepalives_idle);
-    if let Some(interval) = target.keepalives_interval {
-        config.keepalives_interval(interval);
-    }
-    if let Some(timeout) = target.tcp_user_timeout {
-        config.tcp_user_timeout(timeout);
-    }
-    if let Some(options) = &target.options {
-        config.options(options.as_str());
-    }
-    if let Some(password) = &target.password {
-        config.password(password.expose());
-    } else if let Some(file) = &target.passfile {
-        let lookup = passfile::look_up(file, endpoint, &target.database, &target.user);
-        if let Some(password) = &lookup.password {
-            config.password(password.expose());
-        }
-        warnings.extend(lookup.warning);
-    }
-    config
-}
-
-/// Connects to one host, with and without TLS in the order that `sslmode` says.
-async fn attempt(
-    target: &Target,
-    endpoint: &Endpoint,
-    mut config: Config,
-    tls: &MakeRustlsConnect,
-) -> Result<(Client, Connection), Failure> {
-    use tokio_postgres::config::SslMode as Wire;
-
-    let wires: &[Wire] = match (&endpoint.host, target.sslmode) {
-        // As in libpq, sslmode means nothing on a Unix socket.
-        (Host::Unix(_), _) | (_, SslMode::Disable) => &[Wire::Disable],
-        (_, SslMode::Allow) => &[Wire::Disable, Wire::Require],
-        (_, SslMode::Prefer) => &[Wire::Prefer, Wire::Disable],
-        (_, SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull) => &[Wire::Require],
-    };
-    let mut first = None;
-    for wire in wires {
-        config.ssl_mode(*wire);
-        let connecting = config.connect(tls.clone());
-        let result = match target.connect_timeout {
-            None => connecting.await.map_err(Failure::Postgres),
-            Some(limit) => match tokio::time::timeout(limit, connecting).await {
-                Ok(result) => result.map_err(Failure::Postgres),
-                Err(_) => Err(Failure::Timeout(limit)),
-            },
-        };
-        match result {
-            Ok(connected) => return Ok(connected),
-            // Only a TLS failure or a pg_hba.conf line may turn out otherwise the other way.
-            Err(failure) if failure.may_depend_on_tls() => {
-                first.get_or_insert(failure);
-            }
-            Err(failure) => return Err(first.unwrap_or(failure)),
-        }
-    }
-    Err(first.expect("every sslmode has at least one attempt"))
+    let causes: Vec<String> = failures
+        .iter()
+        .map(|(endpoint, failure)| format!("\n  {endpoint}: {}", failure.text()))
+        .collect();
+    Err(SessionError::Unreachable {
+        target: target.describe(),
+        cause: causes.concat(),
+        hint,
+    })
 }
 
 /// Starts the connection's task and asks who we are.
@@ -287,9 +210,14 @@ async fn establish(
     let (reason, ended) = watch::channel(None);
     let handler = Arc::clone(&notices);
     let driver = tokio::spawn(async move {
+        // An immediate shutdown is announced by a warning, after which the connection just ends.
+        let mut announced = None;
         let why = loop {
             match poll_fn(|context| Pin::new(&mut connection).poll_message(context)).await {
                 Some(Ok(AsyncMessage::Notice(notice))) => {
+                    if notice.code().code().starts_with("57P") {
+                        announced = Some(notice.message().to_owned());
+                    }
                     let mut handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
                     if let Some(handler) = handler.as_mut() {
                         handler(Notice {
@@ -307,7 +235,7 @@ async fn establish(
             }
         };
         // Nobody may be listening any more.
-        let _ = reason.send(Some(why));
+        let _ = reason.send(Some(announced.unwrap_or(why)));
     });
     let row = client
         .query_one(
@@ -327,119 +255,12 @@ async fn establish(
         ended,
         notices,
         tls,
-        target: Target { endpoints: vec![endpoint.clone()], ..target.clone() },
+        target: Target {
+            endpoints: vec![endpoint.clone()],
+            ..target.clone()
+        },
         warnings,
     })
-}
-
-/// Why one host gave no session.
-enum Failure {
-    Timeout(Duration),
-    Postgres(tokio_postgres::Error),
-}
-
-/// What kind of error `tokio_postgres` met; its own classification is private, its wording is not.
-#[derive(PartialEq, Eq)]
-enum Class {
-    Unreachable,
-    Auth,
-    Tls,
-}
-
-impl Failure {
-    fn class(&self) -> Class {
-        let Self::Postgres(error) = self else {
-            return Class::Unreachable;
-        };
-        if let Some(code) = error.code() {
-            let refused = [SqlState::INVALID_AUTHORIZATION_SPECIFICATION, SqlState::INVALID_PASSWORD];
-            return if refused.contains(code) { Class::Auth } else { Class::Unreachable };
-        }
-        match error.to_string().as_str() {
-            "error performing TLS handshake" => Class::Tls,
-            // A password that is asked for and not given counts as invalid configuration there.
-            "authentication error" | "invalid configuration" => Class::Auth,
-            _ => Class::Unreachable,
-        }
-    }
-
-    fn code(&self) -> Option<&SqlState> {
-        match self {
-            Self::Timeout(_) => None,
-            Self::Postgres(error) => error.code(),
-        }
-    }
-
-    fn may_depend_on_tls(&self) -> bool {
-        self.class() == Class::Tls || self.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
-    }
-
-    /// libpq: a server that is starting or shutting down, or none at all, but not one that refuses us.
-    fn tries_next_host(&self) -> bool {
-        self.class() == Class::Unreachable
-            && self.code().is_none_or(|code| *code == SqlState::CANNOT_CONNECT_NOW)
-    }
-
-    fn text(&self) -> String {
-        match self {
-            Self::Timeout(limit) => format!("no answer within {} s", limit.as_secs()),
-            Self::Postgres(error) if error.as_db_error().is_some() => explain(error),
-            Self::Postgres(error) => chain(error),
-        }
-    }
-
-    fn hint(&self, endpoint: &Endpoint) -> String {
-        let code = self.code();
-        let hint = if code == Some(&SqlState::INVALID_CATALOG_NAME) {
-            "Create the database first, or correct its name in the URL."
-        } else if code == Some(&SqlState::TOO_MANY_CONNECTIONS) {
-            "Wait until other connections end, or raise max_connections."
-        } else if code == Some(&SqlState::CANNOT_CONNECT_NOW) {
-            "The server is starting, stopping or recovering: wait and try again."
-        } else if self.text().contains("database does not allow writes") {
-            "This is a standby: name its primary in the URL."
-        } else {
-            return match &endpoint.host {
-                Host::Tcp(name) => format!(
-                    "Is the server running, is the URL right, and does a firewall let you through? Try: pg_isready -h {name} -p {}",
-                    endpoint.port
-                ),
-                Host::Unix(dir) => format!(
-                    "Is the server running, and is its socket in {0}? Try: pg_isready -h {0} -p {1}",
-                    dir.display(),
-                    endpoint.port
-                ),
-            };
-        };
-        hint.to_owned()
-    }
-
-    fn into_error(self, target: &Target, endpoint: &Endpoint, warnings: &[String]) -> SessionError {
-        let described = Target { endpoints: vec![endpoint.clone()], ..target.clone() }.describe();
-        let cause = self.text();
-        match self.class() {
-            Class::Unreachable => {
-                SessionError::Unreachable { target: described, cause, hint: self.hint(endpoint) }
-            }
-            Class::Auth => {
-                let mut hint = "Check the user, the password (URL, PGPASSWORD or ~/.pgpass) and the server's pg_hba.conf.".to_owned();
-                for warning in warnings {
-                    hint.push_str("\nNote: ");
-                    hint.push_str(warning);
-                }
-                SessionError::Auth { target: described, user: target.user.clone(), cause, hint }
-            }
-            Class::Tls => {
-                let hint = match target.sslmode {
-                    SslMode::VerifyCa | SslMode::VerifyFull => {
-                        "Name the file with the server's root certificate: sslrootcert=… (or PGSSLROOTCERT), and connect with the name that stands in its certificate."
-                    }
-                    _ => "Turn on ssl on the server, or say sslmode=prefer where encryption is not needed.",
-                };
-                SessionError::Tls { target: described, cause, hint: hint.to_owned() }
-            }
-        }
-    }
 }
 
 /// Settings that change how PostgreSQL writes definitions, or what our catalog queries see. They hold for the

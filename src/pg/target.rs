@@ -37,10 +37,24 @@ const VARIABLES: [(&str, &str); 17] = [
 
 /// Parameters of libpq that change nothing for us; they are accepted so that a working string goes on working.
 const WITHOUT_EFFECT: [&str; 18] = [
-    "client_encoding", "fallback_application_name", "gssencmode", "gsslib", "gssdelegation",
-    "krbsrvname", "min_protocol_version", "max_protocol_version", "replication", "requiressl",
-    "sslcertmode", "sslcompression", "sslnegotiation", "sslsni", "ssl_max_protocol_version",
-    "ssl_min_protocol_version", "keepalives_count", "ssl",
+    "client_encoding",
+    "fallback_application_name",
+    "gssencmode",
+    "gsslib",
+    "gssdelegation",
+    "krbsrvname",
+    "min_protocol_version",
+    "max_protocol_version",
+    "replication",
+    "requiressl",
+    "sslcertmode",
+    "sslcompression",
+    "sslnegotiation",
+    "sslsni",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "keepalives_count",
+    "ssl",
 ];
 
 /// A password. Its `Debug` hides it, and it has no `Display`.
@@ -210,16 +224,21 @@ impl Target {
         let known = |key: &str| {
             VARIABLES.iter().any(|(name, _)| *name == key)
                 || WITHOUT_EFFECT.contains(&key)
-                || ["service", "keepalives", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"]
-                    .contains(&key)
+                || [
+                    "service",
+                    "keepalives",
+                    "keepalives_idle",
+                    "keepalives_interval",
+                    "tcp_user_timeout",
+                ]
+                .contains(&key)
         };
         if let Some((key, _)) = given.iter().find(|(key, _)| !known(key)) {
             return Err(format!("there is no connection parameter \"{key}\""));
         }
         let get = |key: &str| find(given, key);
-        let user = match get("user").or_else(os_user) {
-            Some(user) => user,
-            None => return Err("no user is given and the running user has no name; add user@".to_owned()),
+        let Some(user) = get("user").or_else(os_user) else {
+            return Err("no user is given and the running user has no name; add user@".to_owned());
         };
         let home = |file: &str| env("HOME").map(|home| Path::new(&home).join(file));
         let sslrootcert = get("sslrootcert").map(PathBuf::from);
@@ -227,15 +246,17 @@ impl Target {
         let sslmode = match get("sslmode").as_deref() {
             // The system's roots sign anybody: libpq insists on the host name too.
             None if system_roots => SslMode::VerifyFull,
-            None => SslMode::Prefer,
             Some("disable") => SslMode::Disable,
             Some("allow") => SslMode::Allow,
-            Some("prefer") => SslMode::Prefer,
+            None | Some("prefer") => SslMode::Prefer,
             Some("require") => SslMode::Require,
             Some("verify-ca") => SslMode::VerifyCa,
             Some("verify-full") => SslMode::VerifyFull,
             Some(_) => {
-                return Err("sslmode is none of disable, allow, prefer, require, verify-ca, verify-full".to_owned());
+                return Err(
+                    "sslmode is none of disable, allow, prefer, require, verify-ca, verify-full"
+                        .to_owned(),
+                );
             }
         };
         if system_roots && sslmode != SslMode::VerifyFull {
@@ -243,12 +264,21 @@ impl Target {
         }
         let client_certificate = match (get("sslcert"), get("sslkey")) {
             (Some(certificate), key) => {
-                let key = key.map(PathBuf::from).or_else(|| home(".postgresql/postgresql.key"));
-                Some((certificate.into(), key.ok_or("sslcert is given without sslkey")?))
+                let key = key
+                    .map(PathBuf::from)
+                    .or_else(|| home(".postgresql/postgresql.key"));
+                Some((
+                    certificate.into(),
+                    key.ok_or("sslcert is given without sslkey")?,
+                ))
             }
             (None, _) => home(".postgresql/postgresql.crt")
                 .filter(|file| file.is_file())
-                .zip(get("sslkey").map(PathBuf::from).or_else(|| home(".postgresql/postgresql.key"))),
+                .zip(
+                    get("sslkey")
+                        .map(PathBuf::from)
+                        .or_else(|| home(".postgresql/postgresql.key")),
+                ),
         };
         let session_attrs = match get("target_session_attrs").as_deref() {
             None | Some("any") => SessionAttrs::Any,
@@ -287,7 +317,9 @@ impl Target {
             database: get("dbname").unwrap_or_else(|| user.clone()),
             user,
             password: get("password").map(Secret::new),
-            passfile: get("passfile").map(PathBuf::from).or_else(|| home(".pgpass")),
+            passfile: get("passfile")
+                .map(PathBuf::from)
+                .or_else(|| home(".pgpass")),
             sslmode,
             sslrootcert: sslrootcert
                 .or_else(|| home(".postgresql/root.crt").filter(|file| file.is_file())),
@@ -301,7 +333,7 @@ impl Target {
             keepalives: number(given, "keepalives")? != Some(0),
             // A CREATE INDEX CONCURRENTLY is silent for hours; two hours, the system's default, is longer than
             // what most NAT tables and load balancers remember.
-            keepalives_idle: positive("keepalives_idle")?.unwrap_or(Duration::from_secs(60)),
+            keepalives_idle: positive("keepalives_idle")?.unwrap_or(Duration::from_mins(1)),
             keepalives_interval: positive("keepalives_interval")?,
             tcp_user_timeout: number(given, "tcp_user_timeout")?
                 .filter(|value| *value > 0)
@@ -314,7 +346,11 @@ impl Target {
     pub fn unix(dir: &Path, port: u16, user: &str, database: &str) -> Self {
         let host = Host::Unix(dir.to_owned());
         Self {
-            endpoints: vec![Endpoint { host, address: None, port }],
+            endpoints: vec![Endpoint {
+                host,
+                address: None,
+                port,
+            }],
             user: user.to_owned(),
             database: database.to_owned(),
             password: None,
@@ -329,7 +365,7 @@ impl Target {
             channel_binding: ChannelBinding::Prefer,
             load_balance_hosts: LoadBalanceHosts::Disable,
             keepalives: true,
-            keepalives_idle: Duration::from_secs(60),
+            keepalives_idle: Duration::from_mins(1),
             keepalives_interval: None,
             tcp_user_timeout: None,
         }
@@ -338,7 +374,10 @@ impl Target {
     /// The same server, another database.
     #[must_use]
     pub fn with_database(&self, name: &str) -> Self {
-        Self { database: name.to_owned(), ..self.clone() }
+        Self {
+            database: name.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// `digital_twin at db1:5432`; several servers are separated by commas.
@@ -358,7 +397,9 @@ impl fmt::Display for Target {
 /// The last value given for `key`; an empty one counts as none, as in libpq.
 fn find(given: &Parameters, key: &str) -> Option<String> {
     let value = given.iter().rev().find(|(name, _)| name == key);
-    value.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+    value
+        .map(|(_, value)| value.clone())
+        .filter(|value| !value.is_empty())
 }
 
 fn number(given: &Parameters, key: &str) -> Result<Option<i64>, String> {
@@ -374,21 +415,31 @@ fn number(given: &Parameters, key: &str) -> Result<Option<i64>, String> {
 /// Pairs hosts, addresses and ports: one port serves all hosts, otherwise the lists have the same length.
 fn endpoints(given: &Parameters) -> Result<Vec<Endpoint>, String> {
     let list = |key: &str| -> Vec<String> {
-        find(given, key).map_or_else(Vec::new, |value| value.split(',').map(str::to_owned).collect())
+        find(given, key).map_or_else(Vec::new, |value| {
+            value.split(',').map(str::to_owned).collect()
+        })
     };
     let (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
     let count = hosts.len().max(addresses.len()).max(1);
     if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
-        return Err(format!("there are {} hosts but {} hostaddr", hosts.len(), addresses.len()));
+        return Err(format!(
+            "there are {} hosts but {} hostaddr",
+            hosts.len(),
+            addresses.len()
+        ));
     }
     if ports.len() > 1 && ports.len() != count {
         return Err(format!("there are {count} hosts but {} ports", ports.len()));
     }
     (0..count)
         .map(|index| {
-            let address: Option<IpAddr> = match addresses.get(index).filter(|text| !text.is_empty()) {
+            let address: Option<IpAddr> = match addresses.get(index).filter(|text| !text.is_empty())
+            {
                 None => None,
-                Some(text) => Some(text.parse().map_err(|_| format!("hostaddr \"{text}\" is not an IP address"))?),
+                Some(text) => Some(
+                    text.parse()
+                        .map_err(|_| format!("hostaddr \"{text}\" is not an IP address"))?,
+                ),
             };
             let host = match (hosts.get(index).filter(|name| !name.is_empty()), address) {
                 (Some(name), _) if name.starts_with('/') => Host::Unix(PathBuf::from(name)),
@@ -396,7 +447,10 @@ fn endpoints(given: &Parameters) -> Result<Vec<Endpoint>, String> {
                 (None, Some(address)) => Host::Tcp(address.to_string()),
                 (None, None) => default_host(),
             };
-            let port = match ports.get(index).or_else(|| ports.first().filter(|_| ports.len() == 1)) {
+            let port = match ports
+                .get(index)
+                .or_else(|| ports.first().filter(|_| ports.len() == 1))
+            {
                 None => 5432,
                 Some(text) if text.is_empty() => 5432,
                 Some(text) => match text.trim().parse::<u16>() {
@@ -404,7 +458,11 @@ fn endpoints(given: &Parameters) -> Result<Vec<Endpoint>, String> {
                     _ => return Err(format!("the port \"{text}\" is not between 1 and 65535")),
                 },
             };
-            Ok(Endpoint { host, address, port })
+            Ok(Endpoint {
+                host,
+                address,
+                port,
+            })
         })
         .collect()
 }
@@ -416,14 +474,17 @@ fn default_host() -> Host {
         .map(PathBuf::from)
         .find(|dir| {
             let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            names.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".s.PGSQL."))
+            names
+                .into_iter()
+                .any(|entry| entry.file_name().to_string_lossy().starts_with(".s.PGSQL."))
         })
         .map_or_else(|| Host::Tcp("localhost".to_owned()), Host::Unix)
 }
 
 /// The name of the running user, as libpq takes it: from the user database, not from `USER`.
 fn os_user() -> Option<String> {
-    super::server::user_name(rustix::process::geteuid().as_raw()).or_else(|| std::env::var("USER").ok())
+    super::server::user_name(rustix::process::geteuid().as_raw())
+        .or_else(|| std::env::var("USER").ok())
 }
 
 #[cfg(test)]
