@@ -165,7 +165,7 @@ async fn a_killed_backfill_goes_on() {
             let db = Db::start().await;
             // One statement a table: with the key, by ctid.
             db.run(&format!("CREATE TABLE t ({columns}, old int, new int, touched int NOT NULL DEFAULT 0)")).await;
-            db.run(&format!("INSERT INTO t SELECT {values}, i FROM generate_series(1, 20000) i; ANALYZE t; SET datestyle = german")).await;
+            db.run(&format!("INSERT INTO t SELECT {values}, i FROM generate_series(1, 20000) i; ANALYZE t; ALTER ROLE postgres SET datestyle = german; ALTER ROLE postgres SET statement_timeout = '1s'")).await;
             let plan = plan("0003-fill", vec![(Backfill, vec![backfill(1, key, "new = old * 2, touched = touched + 1", "new IS NULL")])]);
             let child = db.child(&plan, Some(at)).wait_with_output().expect("ends");
             assert!(stopped(&child), "{at}: {}", String::from_utf8_lossy(&child.stderr));
@@ -178,6 +178,26 @@ async fn a_killed_backfill_goes_on() {
             assert_eq!(db.value("SELECT rows_done || ' ' || pass FROM schema_ledger.backfills").await, "20000 1");
         }
     }
+}
+
+/// A client holds a row: it is named, the batch shrinks and goes on when the client is done.
+#[tokio::test]
+async fn a_locked_row_is_waited_for() {
+    let db = Db::start().await;
+    db.run("CREATE TABLE t (id int PRIMARY KEY, new int); INSERT INTO t SELECT i FROM generate_series(1, 1000) i").await;
+    let blocker = db.connect().await;
+    blocker.client().batch_execute("SET application_name = 'editor'; BEGIN; UPDATE t SET new = 0 WHERE id = 500").await.expect("writes");
+    let release = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        blocker.client().batch_execute("COMMIT").await.expect("commits");
+    });
+    let plan = plan("0003-row", vec![(Backfill, vec![backfill(1, &["id"], "new = id", "new IS NULL")])]);
+    let (outcome, events) = db.apply(&plan, &quick()).await;
+    release.await.expect("releases");
+    assert_eq!(outcome.expect("fills"), Outcome::Done);
+    let named = events.iter().any(|event| matches!(event, Event::LockWait { blockers, .. } if blockers[0].application == "editor"));
+    assert!(named, "{events:?}");
+    assert_eq!(db.value("SELECT count(*) || ' ' || sum(new) FROM t").await, format!("1000 {}", 1000 * 1001 / 2 - 500));
 }
 
 /// By ctid through every partition; a partition without rows, and rows that want nothing.
@@ -334,6 +354,37 @@ async fn an_applier_that_was_overtaken_stops() {
     let unlock = steps_only("0002-unlock", vec![step(1, &["SELECT pg_advisory_unlock_all()"]), step(2, &["CREATE TABLE t ()"])]);
     let error = db.apply(&unlock, &quick()).await.0.expect_err("has lost its lock");
     assert!(matches!(error, ApplyError::Fenced { .. }), "{error}");
+}
+
+/// The server ends the session in a step: nothing of it is kept, and the same command goes on.
+#[tokio::test]
+async fn a_lost_connection_can_be_resumed() {
+    let db = Db::start().await;
+    let plan = steps_only("0001-lost", vec![step(1, &["CREATE TABLE a ()"]), step(2, &["CREATE TABLE t ()", "SELECT pg_sleep(1.5)"])]);
+    let options = quick();
+    let (applied, ()) = tokio::join!(db.apply(&plan, &options), async {
+        db.until("SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(1.5)%'", "1").await;
+        db.value("SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(1.5)%'").await;
+    });
+    let error = applied.0.expect_err("is lost");
+    assert!(matches!(error, ApplyError::Lost { .. }), "{error}");
+    assert_eq!(error.exit_code(), 5);
+    assert!(error.to_string().contains("schema apply 0001-lost"), "{error}");
+    assert_eq!(db.value("SELECT to_regclass('t') IS NULL").await, "true");
+    assert_eq!(db.apply(&plan, &quick()).await.0.expect("resumes"), Outcome::Done);
+    assert_eq!(db.value("SELECT string_agg(attempt::text, ',' ORDER BY number) FROM schema_ledger.steps").await, "1,2");
+}
+
+/// A policy that hides rows from the applier would make it pass them over: an error instead.
+#[tokio::test]
+async fn hidden_rows_are_an_error() {
+    let db = Db::start().await;
+    db.run("CREATE ROLE app LOGIN; GRANT CREATE ON DATABASE postgres TO app; GRANT CREATE ON SCHEMA public TO app; SET ROLE app; CREATE TABLE t (id int PRIMARY KEY, new int)").await;
+    db.run("ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY; RESET ROLE; INSERT INTO t VALUES (1, NULL)").await;
+    let fill = plan("0001-rls", vec![(Backfill, vec![backfill(1, &["id"], "new = id", "new IS NULL")])]);
+    let (outcome, _) = db.apply_as("app", &fill, &quick()).await;
+    let error = outcome.expect_err("fails");
+    assert!(error.to_string().contains("row-level security"), "{error}");
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ pub(super) async fn begin(context: &Context<'_>, lock_timeout: Duration, deadlin
     // Before 17 there is no transaction_timeout; a role may have one.
     let whole = if context.session.server_version >= 170_000 { "SET LOCAL transaction_timeout = 0; " } else { "" };
     let sql = format!(
-        "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}; {whole}{}",
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}; {whole}{}",
         millis(lock_timeout),
         deadline.map_or(0, millis),
         millis(IDLE_LIMIT),

@@ -59,6 +59,12 @@ impl Db {
         run(&self.scratch.target("postgres"), plan, options).await
     }
 
+    pub async fn apply_as(&self, user: &str, plan: &Plan, options: &Options) -> (Result<Outcome, ApplyError>, Vec<Event>) {
+        let mut target = self.scratch.target("postgres");
+        user.clone_into(&mut target.user);
+        run(&target, plan, options).await
+    }
+
     /// Applies `plan` in another process.
     pub fn child(&self, plan: &Plan, crash_at: Option<&str>) -> Child {
         let target = self.scratch.target("postgres");
