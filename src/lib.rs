@@ -25,3 +25,4 @@ pub mod kdl;
 pub mod kind;
 pub mod pg;
 pub mod plan;
+pub mod source;

@@ -46,7 +46,7 @@ impl Document {
 }
 
 /// How a text is spelled in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Spelling {
     /// A bare word.
     Word,
@@ -61,7 +61,7 @@ pub enum Spelling {
 }
 
 /// A value in the file with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Text {
     /// The exact characters; of numbers and booleans the source representation (`4.990` stays `4.990`, `#true` gives `true`).
     pub value: String,

@@ -14,6 +14,9 @@ const MAX_DEPTH: usize = 100;
 /// The parser recurses for every `*` and `/` in a block comment as well: beyond this many they are kept from it.
 const MAX_COMMENT_SIGNS: usize = 200;
 
+/// The parser goes on after an error and is often led astray by it: beyond this many its errors help nobody.
+const MAX_ERRORS: usize = 20;
+
 /// Parses a KDL 2 text. The document's places are those of `text`.
 pub(super) fn parse(text: &str) -> Result<KdlDocument, KdlError> {
     KdlDocument::parse(&shallow(text)?)
@@ -74,6 +77,10 @@ pub(super) fn findings(file: FileId, text: &str, error: &::kdl::KdlError) -> Fin
             continue;
         }
         last = Some(span);
+        if findings.len() == MAX_ERRORS {
+            findings.push(Finding::at(span, "there are more syntax errors from here on").code("kdl::syntax"));
+            break;
+        }
         let bad = text.get(offset..end).unwrap_or("").trim();
         let mut finding = Finding::at(span, diagnostic.message.clone().unwrap_or_else(|| "this is no valid KDL".to_owned()))
             .label(diagnostic.label.clone().unwrap_or_default())

@@ -298,7 +298,7 @@ fn is_bare(text: &str) -> bool {
     starts && goes_on && !matches!(text, "true" | "false" | "null" | "inf" | "nan")
 }
 
-/// Whether KDL reads the text as a number: a decimal, as `PostgreSQL` writes them.
+/// Whether KDL reads the text as a number: a decimal, as PostgreSQL writes them.
 fn is_number(text: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let unsigned = text.strip_prefix('-').unwrap_or(text);

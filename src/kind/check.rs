@@ -1,19 +1,19 @@
-//! A CHECK constraint of a table or a domain: `check "total >= 0" name=sane`.
+//! A CHECK constraint of a table: `check "total >= 0" name=sane`.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, cast_to, row};
+use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, row};
 use crate::catalog::expr::unwrap_parens;
 use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Finding, Node, NodeOut, ValueOut};
 use crate::plan::op::{Action, Alteration, Cost, LockMode};
 
-/// A CHECK constraint.
+/// A CHECK constraint of a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// The table or domain.
-    pub on: Id,
+    /// The table.
+    pub table: Id,
     /// Its name.
     pub name: Ident,
     /// The condition, without enclosing parentheses.
@@ -28,19 +28,14 @@ impl Check {
     /// `CONSTRAINT name CHECK (…)`, for CREATE TABLE and ADD.
     #[must_use]
     pub fn clause(&self) -> String {
-        let Self { on: _, name, expression, no_inherit, not_valid } = self;
+        let Self { table: _, name, expression, no_inherit, not_valid } = self;
         let no_inherit = if *no_inherit { " NO INHERIT" } else { "" };
         let not_valid = if *not_valid { " NOT VALID" } else { "" };
         format!("CONSTRAINT {} CHECK ({expression}){no_inherit}{not_valid}", quote(name))
     }
 
-    /// TABLE or DOMAIN.
-    fn owner(&self) -> &'static str {
-        if self.on.kind == "domain" { "DOMAIN" } else { "TABLE" }
-    }
-
     fn altering(&self, title: String, clause: &str, mode: LockMode, cost: Cost) -> Action {
-        Action::new(title).sql(format!("ALTER {} {} {clause}", self.owner(), self.on.sql())).lock(&self.on, mode, cost)
+        Action::new(title).sql(format!("ALTER TABLE {} {clause}", self.table.sql())).lock(&self.table, mode, cost)
     }
 
     /// Adds it without looking at the rows that are there.
@@ -53,36 +48,30 @@ impl Check {
     /// Looks at the rows that are there; reads and writes go on (SHARE UPDATE EXCLUSIVE).
     #[must_use]
     pub fn validate(&self) -> Action {
-        // Validating a domain's constraint takes SHARE on every table that uses it (safe-changes.md).
-        let mode = if self.on.kind == "domain" { LockMode::Share } else { LockMode::ShareUpdateExclusive };
-        self.altering(format!("Validate {}", self.id()), &format!("VALIDATE CONSTRAINT {}", quote(&self.name)), mode, Cost::Scan)
+        self.altering(format!("Validate {}", self.id()), &format!("VALIDATE CONSTRAINT {}", quote(&self.name)), LockMode::ShareUpdateExclusive, Cost::Scan)
     }
 }
 
 impl Kind for Check {
     const KEYWORD: &'static str = "check";
     const CATALOG: &'static str = "pg_constraint";
-    const PARENTS: &'static [&'static str] = &["table", "partition", "domain"];
+    const PARENTS: &'static [&'static str] = &["table"];
     cast_to!(Check);
 
     fn query(_server: u32) -> Option<String> {
-        // A domain's VALUE has no relation to be deparsed with; a table's columns do. Whole-row
-        // texts come from pg_get_constraintdef for domains only.
         Some(format!(
-            "SELECT k.oid::int8, 0::int8, CASE WHEN k.contypid <> 0 THEN 'domain' ELSE 'table' END, n.nspname::text, COALESCE(c.relname, t.typname)::text, k.conname::text, \
+            "SELECT k.oid::int8, 0::int8, n.nspname::text, c.relname::text, k.conname::text, \
              pg_get_expr(k.conbin, k.conrelid), k.connoinherit, NOT k.convalidated \
-             FROM pg_constraint k LEFT JOIN pg_class c ON c.oid = k.conrelid LEFT JOIN pg_type t ON t.oid = k.contypid \
-             JOIN pg_namespace n ON n.oid = COALESCE(c.relnamespace, t.typnamespace) \
-             WHERE k.contype = 'c' AND (c.oid IS NULL OR (c.relkind IN ('r', 'p') AND c.relpersistence <> 't')) AND {} AND {} AND {} ORDER BY 4, 5, 6",
+             FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE k.contype = 'c' AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {} AND {} ORDER BY 3, 4, 5",
             row::in_user_schema("n.oid"),
-            row::not_extension_member("pg_class", "k.conrelid"),
-            row::not_extension_member("pg_type", "k.contypid")
+            row::not_extension_member("pg_class", "k.conrelid")
         ))
     }
 
     fn from_row(row: &mut Row<'_>) -> Self {
         Self {
-            on: Id::new(&row.text(), [row.name(), row.name()]),
+            table: Id::new("table", [row.name(), row.name()]),
             name: row.name(),
             expression: unwrap_parens(&row.text()).to_owned(),
             no_inherit: row.flag(),
@@ -93,8 +82,8 @@ impl Kind for Check {
     fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
         let expression = node.arg("condition", &mut out.findings)?;
         let name = node.value("name", &mut out.findings);
-        let no_inherit = node.flag("no-inherit", &mut out.findings);
-        let not_valid = node.flag("not-valid", &mut out.findings);
+        let no_inherit = node.property_flag("no-inherit", &mut out.findings);
+        let not_valid = node.property_flag("not-valid", &mut out.findings);
         let Some(name) = name else {
             out.findings.push(
                 Finding::at(node.span(), "a check needs a name")
@@ -102,8 +91,7 @@ impl Kind for Check {
             );
             return None;
         };
-        let on = if at.parent().kind == "domain" { at.parent().clone() } else { at.parent().as_kind("table") };
-        Some(out.put(node, Self { on, name: Ident::new(&name.value), expression: expression.value, no_inherit, not_valid }))
+        Some(out.put(node, Self { table: at.parent().clone(), name: Ident::new(&name.value), expression: expression.value, no_inherit, not_valid }))
     }
 
     fn write<'n>(&self, parent: &'n mut NodeOut) -> &'n mut NodeOut {
@@ -118,11 +106,11 @@ impl Kind for Check {
     }
 
     fn id(&self) -> Id {
-        self.on.child(Self::KEYWORD, &self.name)
+        self.table.child(Self::KEYWORD, &self.name)
     }
 
     fn parent(&self) -> Option<Id> {
-        Some(self.on.clone())
+        Some(self.table.clone())
     }
 
     fn texts(&self) -> Vec<&str> {
@@ -130,7 +118,7 @@ impl Kind for Check {
     }
 
     fn inlines(&self) -> Inline {
-        if self.on.kind == "table" && !self.not_valid { Inline::IfReady } else { Inline::Never }
+        if !self.not_valid { Inline::IfReady } else { Inline::Never }
     }
 
     fn create(&self) -> Action {
@@ -143,7 +131,7 @@ impl Kind for Check {
     }
 
     fn alter(old: &Self, new: &Self) -> Alteration {
-        let Self { on: _, name: _, expression, no_inherit, not_valid } = new;
+        let Self { table: _, name: _, expression, no_inherit, not_valid } = new;
         if *expression == old.expression && *no_inherit == old.no_inherit && old.not_valid && !*not_valid {
             return Alteration::Act(vec![new.validate()]);
         }
@@ -159,8 +147,6 @@ impl Kind for Check {
     }
 
     fn address(id: &Id) -> String {
-        // The id of a domain's check looks like a table's; COMMENT tells them apart by a word that
-        // the satellite adds where it knows better.
         constraint_address(id)
     }
 }

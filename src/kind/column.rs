@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Check;
 use super::sequence::SequenceOptions;
-use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, cast_to, collation_name, row, sql_type, table};
+use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, collation_name, row, sql_type, table};
 use crate::catalog::expr::unwrap_parens;
 use crate::catalog::id::{default_name, qualified, quote};
 use crate::catalog::{Id, Ident};
@@ -227,7 +227,7 @@ impl Kind for Column {
         let table = at.parent().as_kind("table");
         let serial = SERIALS.iter().find(|(serial, _)| *serial == written.value.to_ascii_lowercase()).map(|(_, real)| *real);
         let data_type = serial.map_or_else(|| sql_type::canonical(&written.value), str::to_owned);
-        let collation = node.value("collation", &mut out.findings).map(|text| collation_name::from_kdl(&text.value, at));
+        let collation = node.value("collation", &mut out.findings).map(|text| collation_name::from_kdl(&text.value));
         let identity = node.child("identity", &mut out.findings).and_then(|mut identity| {
             let when = identity.arg("always or by-default", &mut out.findings)?;
             crate::kdl::one_of(&when, "identity", &["always", "by-default"], &mut out.findings);
@@ -498,7 +498,7 @@ pub fn columns_of<'c>(catalog: &'c crate::catalog::Catalog, table: &'c Id) -> im
 #[must_use]
 pub fn not_null_proof(column: &Column) -> Check {
     let name = crate::catalog::id::derived_name(&format!("{}_{}", column.table.name(), column.name), "_not_null");
-    Check { on: column.table.clone(), name, expression: format!("{} IS NOT NULL", quote(&column.name)), no_inherit: false, not_valid: true }
+    Check { table: column.table.clone(), name, expression: format!("{} IS NOT NULL", quote(&column.name)), no_inherit: false, not_valid: true }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Rebuild, Row, Scope, Why, address, cast_to};
+use super::{Kind, Lowering, Rebuild, Row, Scope, Why, address};
 use crate::catalog::Id;
 use crate::catalog::id::literal;
 use crate::kdl::{Node, NodeOut};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::view_column::ViewColumn;
-use super::{Kind, Lowering, Row, Scope, cast_to, collation_name, comment::Comment, row, schema::Schema, sql_type};
+use super::{Kind, Lowering, Row, Scope, collation_name, comment::Comment, row, schema::Schema, sql_type};
 use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Row, Scope, cast_to, row, schema::Schema};
+use super::{Kind, Lowering, Row, Scope, row, schema::Schema};
 use crate::catalog::id::literal;
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::index::{element_from_kdl, element_to_kdl};
 use super::key::Deferrable;
 use super::table::{options_sql, read_options, write_options};
-use super::{Kind, Lowering, Rebuild, Row, Scope, Why, cast_to, check, row};
+use super::{Kind, Lowering, Rebuild, Row, Scope, Why, check, row};
 use crate::catalog::expr::{split_list, take_parens, unwrap_parens};
 use crate::catalog::id::{default_name, quote, quoted_list};
 use crate::catalog::{Id, Ident};

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::observed::Observed;
-use super::{Kind, Lowering, Row, Scope, cast_to, schema::Schema};
+use super::{Kind, Lowering, Row, Scope, schema::Schema};
 use crate::catalog::id::{literal, quote};
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::key::Deferrable;
-use super::{Kind, Lowering, Rebuild, Row, Scope, Why, cast_to, check, row};
+use super::{Kind, Lowering, Rebuild, Row, Scope, Why, check, row};
 use crate::catalog::id::{default_name, dotted, quote, quoted_list};
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Finding, Node, NodeOut, ValueOut};

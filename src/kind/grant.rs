@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Object, Rebuild, Row, Scope, Why, cast_to, registration};
+use super::{Kind, Lowering, Object, Rebuild, Row, Scope, Why, registration};
 use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Finding, Node, NodeOut};

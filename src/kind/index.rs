@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::table::{options_changes, options_sql, read_options, write_options};
-use super::{Kind, Lowering, Rebuild, Row, Scope, Why, cast_to, row};
+use super::{Kind, Lowering, Rebuild, Row, Scope, Why, row};
 use crate::catalog::expr::{split_list, take_parens, unwrap_parens};
 use crate::catalog::id::{default_name, literal, quote, quoted_list};
 use crate::catalog::{Id, Ident};

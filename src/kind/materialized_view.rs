@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::observed::Observed;
-use super::{Kind, Lowering, Row, Scope, cast_to, row, schema::Schema, table, view_query};
+use super::{Kind, Lowering, Row, Scope, row, schema::Schema, table, view_query};
 use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut};

@@ -13,6 +13,13 @@ use crate::kdl::{Node, NodeOut};
 use crate::plan::op::{Action, Alteration};
 
 pub mod collation_name;
+pub mod key;
+pub mod observed;
+pub mod view_query;
+pub mod routine;
+pub mod argument;
+pub mod aggregate_state;
+pub mod trigger_call;
 pub mod lowering;
 pub mod row;
 pub mod sql_type;
@@ -250,7 +257,6 @@ macro_rules! cast_to {
         }
     };
 }
-pub(crate) use cast_to;
 
 kinds! {
     schema::Schema,
@@ -258,6 +264,7 @@ kinds! {
     enum_type::EnumType,
     sequence::Sequence,
     domain::Domain,
+    domain_check::DomainCheck,
     composite::Composite,
     range_type::RangeType,
     table::Table,

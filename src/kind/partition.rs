@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::table::Table;
-use super::{Kind, Lowering, Row, Scope, cast_to, row};
+use super::{Kind, Lowering, Row, Scope, row};
 use crate::catalog::Id;
 use crate::catalog::expr::take_parens;
 use crate::catalog::id::dotted;

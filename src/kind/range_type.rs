@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Row, Scope, cast_to, collation_name, row, schema::Schema, sql_type};
+use super::{Kind, Lowering, Row, Scope, collation_name, row, schema::Schema, sql_type};
 use crate::catalog::id::{NAME_BYTES, dotted, qualified, undotted};
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut};

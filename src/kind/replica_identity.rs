@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cluster_on::index_ids;
-use super::{Kind, Lowering, Rebuild, Row, Scope, Why, cast_to, row};
+use super::{Kind, Lowering, Rebuild, Row, Scope, Why, row};
 use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut};

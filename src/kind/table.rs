@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Object, Row, Scope, cast_to, row, schema::Schema};
+use super::{Kind, Lowering, Object, Row, Scope, row, schema::Schema};
 use crate::catalog::expr::split_list;
 use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
-use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, cast_to, check};
+use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, check};
 use crate::catalog::Id;
 use crate::catalog::id::default_name;
 use crate::kdl::{Node, NodeOut, ValueOut};

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Row, Scope, cast_to, composite::Composite, materialized_view::MaterializedView, row, view::View};
+use super::{Kind, Lowering, Row, Scope, composite::Composite, materialized_view::MaterializedView, row, view::View};
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut, ValueOut};
 use crate::plan::op::{Action, Alteration};

@@ -21,6 +21,7 @@ pub mod conninfo;
 pub mod database;
 pub mod download;
 pub mod error;
+pub mod introspect;
 pub mod passfile;
 pub mod scratch;
 pub mod server;
@@ -28,6 +29,7 @@ pub mod session;
 pub mod target;
 mod template;
 pub mod tls;
+mod unmodelled;
 mod watchdog;
 
 pub use database::{DatabaseOptions, LocaleProvider};

@@ -209,6 +209,7 @@ fn the_parser_never_runs_out_of_stack() {
     let message = |text: String| parse(text).expect_err("no valid KDL").0[0].message.clone();
     assert_eq!(message("/*".repeat(20_000)), "this comment is not closed");
     assert_eq!(message("a {".repeat(20_000)), "these blocks stand inside each other too deep");
+    assert_eq!(parse("} ".repeat(200)).expect_err("no valid KDL").len(), 21);
     assert_eq!(parse(format!("{}{}", "a {".repeat(100), "}".repeat(100))), Ok(1));
 }
 
