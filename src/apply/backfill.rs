@@ -113,7 +113,9 @@ impl Run<'_> {
         let mut tries = Tries::new(context.options.lock_timeout, context.options.retry_for);
         loop {
             context.check_stop()?;
-            self.hold(context).await?;
+            if self.hold(context).await? {
+                tries = Tries::new(context.options.lock_timeout, context.options.retry_for);
+            }
             let begun = Instant::now();
             let mut fault = match self.attempt(context, progress, &tries).await {
                 Ok(None) => return Ok(None),
@@ -181,8 +183,8 @@ impl Run<'_> {
         Ok(changed.and_then(|rows| i64::try_from(rows).ok()).unwrap_or_default())
     }
 
-    /// Waits while it is paused from another terminal or a signal is bad.
-    async fn hold(&mut self, context: &mut Context<'_>) -> Result<(), Halt> {
+    /// Waits while it is paused from another terminal or a signal is bad; whether it had to.
+    async fn hold(&mut self, context: &mut Context<'_>) -> Result<bool, Halt> {
         let mut told = String::new();
         loop {
             let reason = match ledger::control(context, self.step).await?.as_str() {
@@ -190,7 +192,7 @@ impl Run<'_> {
                 "pause" => Some(format!("paused; to go on: schema backfill resume {}", context.plan.name)),
                 _ => self.throttle.reason(context).await,
             };
-            let Some(reason) = reason else { return Ok(()) };
+            let Some(reason) = reason else { return Ok(!told.is_empty()) };
             if reason != told {
                 context.emit(Event::BackfillHeld { number: self.step.number, reason: reason.clone() });
                 told = reason;

@@ -61,7 +61,8 @@ impl fmt::Display for Blocker {
     }
 }
 
-/// `pg_blocking_pids` gives 0 for a prepared transaction: those are found by the lock that they hold.
+/// `pg_blocking_pids` gives 0 for a prepared transaction: those are found by the lock that they hold. Its locks carry no
+/// pid, but they share their virtual transaction with the lock on its transaction id.
 const QUERY: &str = "
 WITH waiting AS (
   SELECT l.locktype, l.database, l.relation, l.page, l.tuple, l.transactionid, l.virtualxid, l.classid, l.objid, l.objsubid
@@ -76,11 +77,13 @@ SELECT NULL, p.owner::text, NULL, NULL, 'prepared transaction',
        pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - p.prepared), p.gid
 FROM pg_catalog.pg_prepared_xacts p
 WHERE EXISTS (
-  SELECT FROM waiting w JOIN pg_catalog.pg_locks h
-    ON h.granted AND h.pid IS NULL AND h.virtualtransaction = '-1/' || p.transaction::text AND h.locktype = w.locktype
+  SELECT FROM pg_catalog.pg_locks x
+  JOIN pg_catalog.pg_locks h ON h.granted AND h.pid IS NULL AND h.virtualtransaction = x.virtualtransaction
+  JOIN waiting w ON h.locktype = w.locktype
    AND (h.database, h.relation, h.page, h.tuple, h.transactionid::text, h.virtualxid, h.classid, h.objid, h.objsubid)
        IS NOT DISTINCT FROM
-       (w.database, w.relation, w.page, w.tuple, w.transactionid::text, w.virtualxid, w.classid, w.objid, w.objsubid))
+       (w.database, w.relation, w.page, w.tuple, w.transactionid::text, w.virtualxid, w.classid, w.objid, w.objsubid)
+  WHERE x.locktype = 'transactionid' AND x.transactionid = p.transaction AND x.pid IS NULL)
 ORDER BY 6 DESC NULLS LAST, 1";
 
 /// Who blocks the session with process `pid`, oldest transaction first; asked on another connection.

@@ -12,6 +12,7 @@ use super::lock;
 use super::retry::Jitter;
 use crate::pg::Session;
 use crate::plan::Plan;
+use crate::plan::plan::StageName;
 
 /// How often a sleep looks whether it should end.
 const TICK: Duration = Duration::from_millis(100);
@@ -118,17 +119,21 @@ impl Context<'_> {
         limit: Option<Duration>,
         mut told: impl FnMut(&mut dyn FnMut(Event), &[Blocker]),
     ) -> Watched {
-        let Self { session, watching, events, pid, .. } = self;
+        let Self { session, watching, events, pid, options, .. } = self;
         let statement = session.client().simple_query(sql);
         tokio::pin!(statement);
         let deadline = tokio::time::sleep(limit.unwrap_or(FOREVER));
         tokio::pin!(deadline);
-        let mut cancelled = false;
+        let (mut cancelled, mut asked) = (false, options.stopped());
         let (begun, mut seen, mut first_seen) = (Instant::now(), Vec::new(), None);
         let result = loop {
             tokio::select! {
                 biased;
                 result = &mut statement => break result,
+                () = stop(options), if !asked => {
+                    asked = true;
+                    events(Event::Notice("asked to stop: the running statement ends first".to_owned()));
+                }
                 () = &mut deadline, if !cancelled => {
                     cancelled = true;
                     // The statement_timeout of the server is there in case that this does not reach it.
@@ -161,12 +166,23 @@ pub(super) struct Watched {
     pub(super) waited: Duration,
 }
 
+/// Ends when the run is asked to stop.
+async fn stop(options: &Options) {
+    while !options.stopped() {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
 fn same(a: &[Blocker], b: &[Blocker]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.pid == b.pid && a.query == b.query)
 }
 
 /// The command that goes on with `plan` under `options`.
 pub(super) fn command(options: &Options, plan: &Plan) -> String {
-    let through = if options.through == crate::plan::plan::StageName::Contract && options.ledger { " --through contract" } else { "" };
+    let through = match options.through {
+        StageName::Contract if options.confirm_old_clients_gone => " --through contract --confirm old-clients-gone",
+        StageName::Contract => " --through contract",
+        _ => "",
+    };
     if plan.name.is_empty() || !options.ledger { options.command.clone() } else { format!("{} {}{through}", options.command, plan.name) }
 }

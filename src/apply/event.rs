@@ -114,6 +114,8 @@ pub struct Options {
     pub batch_rows: u32,
     /// A backfill holds while any replica replays later than this. Default 10 s.
     pub max_replay_lag: Duration,
+    /// It holds while a replication slot keeps more WAL than this, in bytes. Default 16 GiB.
+    pub max_slot_wal: u64,
     /// Who runs it, for the ledger and for whoever finds the lock taken.
     pub who: String,
     /// Keep a ledger in the database. False for direct mode: the lock is taken, nothing is recorded.
@@ -138,6 +140,7 @@ impl Default for Options {
             batch_target: Duration::from_millis(500),
             batch_rows: 500,
             max_replay_lag: Duration::from_secs(10),
+            max_slot_wal: 16 << 30,
             who: String::new(),
             ledger: true,
             again: false,

@@ -20,7 +20,7 @@ pub const FORMAT: i32 = SCRIPTS.len() as i32;
 /// The state of a plan on this database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanState {
-    /// Steps are being executed, or an applier died while it did.
+    /// Steps are being executed, or the applier was stopped or killed while they were.
     Running,
     /// What may run now is done.
     Waiting,

@@ -22,6 +22,8 @@ const APPLIER: i64 = 0x6865_6d61;
 const LIFE: i64 = APPLIER + 1;
 /// How long a finished applier's session may take to vanish.
 const COURTESY: Duration = Duration::from_secs(1);
+/// For what we read and write ourselves outside a step's transaction.
+pub(super) const OWN_LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Who holds the applier's lock.
@@ -60,8 +62,7 @@ impl fmt::Display for Holder {
 
 /// Takes both locks, waiting a bounded time for an orphan, and sets `client_connection_check_interval`.
 pub(super) async fn acquire(context: &mut Context<'_>) -> Result<(), Halt> {
-    // Not every platform has it; without it an orphan lives until its statement ends.
-    let _ = context.ddl().batch_execute("SET client_connection_check_interval = '2s'").await;
+    prepare(context).await?;
     let begun = Instant::now();
     let mut told = false;
     while !try_lock(context.ddl(), APPLIER, context).await? {
@@ -91,6 +92,22 @@ pub(super) async fn acquire(context: &mut Context<'_>) -> Result<(), Halt> {
         }
         context.sleep(POLL).await?;
     }
+    Ok(())
+}
+
+/// What a role or database has as its defaults must not decide how a plan runs.
+async fn prepare(context: &Context<'_>) -> Result<(), ApplyError> {
+    for client in [context.ddl(), context.watcher()] {
+        // With row_security off, a query that a policy would filter is an error: a backfill must not pass rows over in silence.
+        let sql = format!(
+            "SET statement_timeout = 0; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; \
+             SET default_transaction_isolation = 'read committed'; SET row_security = off",
+            OWN_LOCK_TIMEOUT.as_millis()
+        );
+        client.batch_execute(&sql).await.map_err(|error| context.query_error("setting up the session", &error))?;
+    }
+    // Not every platform has it; without it an orphan lives until its statement ends.
+    let _ = context.ddl().batch_execute("SET client_connection_check_interval = '2s'").await;
     Ok(())
 }
 

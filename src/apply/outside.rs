@@ -7,7 +7,7 @@ use super::crash::{Moment, Point, point};
 use super::error::Kept;
 use super::event::Event;
 use super::halt::Halt;
-use super::lock::first_value;
+use super::lock::{self, first_value};
 use super::retry::Tries;
 use super::transactional::{Cause, Fault, failure, gave_up, record, rollback, verify};
 use crate::plan::op::Probe;
@@ -32,7 +32,8 @@ pub(super) async fn run(context: &mut Context<'_>, step: &Step, statements: &[St
         return Err(Fault::server(&settings, error).into_halt(context, step, Kept::Nothing));
     }
     let result = tries(context, step, statements).await;
-    let _ = context.ddl().batch_execute("RESET lock_timeout; RESET statement_timeout").await;
+    let settings = format!("SET lock_timeout = {}; SET statement_timeout = 0", lock::OWN_LOCK_TIMEOUT.as_millis());
+    let _ = context.ddl().batch_execute(&settings).await;
     let waited = result?;
     point(Point::Step(step.number, Moment::Middle));
     if let Err(fault) = record(context, step, waited).await {

@@ -18,7 +18,8 @@ pub struct PlanStatus {
     pub from: String,
     /// Fingerprint of the state that it leads to.
     pub to: String,
-    /// Where it stands. `Running` without an applier ([`super::lock::find_holder`]) means that one died.
+    /// Where it stands. `Running` without an applier ([`super::lock::find_holder`]) means that it was
+    /// interrupted: stopped, or killed.
     pub state: PlanState,
     /// Who entered it.
     pub who: String,

@@ -95,9 +95,8 @@ pub(super) fn failure(context: &Context<'_>, step: &Step, statement: Option<Stri
 pub(super) async fn run(context: &mut Context<'_>, step: &Step, statements: &[String]) -> Result<Duration, Halt> {
     let mut tries = Tries::new(context.options.lock_timeout, context.options.retry_for);
     loop {
-        let before = tries.elapsed();
         let mut fault = match attempt(context, step, statements, &tries).await {
-            Ok(waited) => return Ok(before + waited),
+            Ok(waited) => return Ok(waited),
             Err(fault) => fault,
         };
         rollback(context).await;
@@ -134,7 +133,7 @@ pub(super) async fn begin(context: &Context<'_>, lock_timeout: Duration, deadlin
     // Before 17 there is no transaction_timeout; a role may have one.
     let whole = if context.session.server_version >= 170_000 { "SET LOCAL transaction_timeout = 0; " } else { "" };
     let sql = format!(
-        "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}; {whole}{}",
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}; {whole}{}",
         millis(lock_timeout),
         deadline.map_or(0, millis),
         millis(IDLE_LIMIT),
@@ -151,7 +150,8 @@ async fn attempt(context: &mut Context<'_>, step: &Step, statements: &[String], 
     let instant = !step.locks.is_empty() && step.locks.iter().all(|lock| lock.cost == Cost::Instant);
     let deadline = instant.then(|| tries.deadline());
     begin(context, lock_timeout, deadline).await?;
-    let mut waited = Duration::ZERO;
+    // All that went before was for the locks.
+    let mut waited = if tries.failed == 0 { Duration::ZERO } else { tries.elapsed() };
     for sql in statements.iter().map(String::as_str).chain(step.verify.iter().map(|verify| verify.sql.as_str())) {
         let left = deadline.map(|deadline| deadline.saturating_sub(begun.elapsed()));
         let watched = context.watched(sql, lock_timeout / 2, left, |_, _| ()).await;
