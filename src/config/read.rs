@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Config, Environment, Gate, Ignore, Url, UrlForm, duration};
 use crate::kdl::{Diagnostics, Document, Finding, Findings, Node, Sources, Span, Spelling, Text, suggest};
+use crate::kind::KINDS;
 use crate::plan::op::Hazard;
 use crate::plan::policy::{Policy, Rule};
 
@@ -276,7 +277,12 @@ fn ignore(node: &mut Node<'_>, rules: &mut Vec<Ignore>, f: &mut Findings) {
     if patterns.is_empty() {
         f.push(Finding::at(node.span(), "`ignore` needs what it ignores").help("write a kind and a pattern: `ignore table=\"public.events_p*\"`"));
     }
+    let kinds: Vec<&str> = KINDS.iter().map(|known| known.keyword).collect();
     for (kind, pattern) in patterns {
+        // Kinds that are not modelled may be ignored as well, so only a slip is an error.
+        if let Some(near) = suggest(&kind.value, &kinds).filter(|near| *near != kind.value) {
+            f.push(Finding::at(kind.span, format!("there is no kind `{}`", kind.value)).help(format!("did you mean `{near}`?")));
+        }
         if pattern.value.is_empty() {
             f.push(Finding::at(pattern.span, "an empty pattern matches nothing").help("write a name; `*` stands for any characters"));
         }

@@ -120,6 +120,7 @@ fn what_is_wrong_is_shown_at_its_place() {
         ("direct with approvals", "env dev { url (env)D; direct; approvals 1; }"),
         ("half a gate", "env dev { url (env)D; gate idle=\"24h\"; }"),
         ("nothing to ignore", "ignore reason=\"because\""),
+        ("a slip in a kind", "ignore tabel=\"public.x\""),
         ("missing argument", "source"),
         ("no KDL", "env dev {"),
         ("several", "plan x\nquarantine soon"),
