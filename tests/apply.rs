@@ -409,6 +409,42 @@ async fn a_newer_ledger_is_refused() {
     assert!(matches!(error, ApplyError::NewerLedger { found: 99, known: 1 }), "{error}");
 }
 
+/// Asked to stop, it lets the running step end; the next one is where the same command goes on.
+#[tokio::test]
+async fn a_stop_ends_behind_the_running_step() {
+    let db = Db::start().await;
+    let plan = steps_only("0001-stop", vec![step(1, &["CREATE TABLE a ()", "SELECT pg_sleep(1)"]), step(2, &["CREATE TABLE b ()"])]);
+    let options = quick();
+    let stop = options.stop.clone();
+    let ((outcome, events), ()) = tokio::join!(db.apply(&plan, &options), async {
+        db.until("SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(1)%'", "1").await;
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let outcome = outcome.expect("ends cleanly");
+    assert!(matches!(outcome, Outcome::Interrupted { stage: Expand, step: 2, .. }), "{outcome:?}");
+    assert!(events.iter().any(|event| matches!(event, Event::Notice(text) if text.contains("ends first"))), "{events:?}");
+    assert_eq!(db.value("SELECT to_regclass('a') IS NOT NULL AND to_regclass('b') IS NULL").await, "true");
+    assert_eq!(db.apply(&plan, &quick()).await.0.expect("goes on"), Outcome::Done);
+}
+
+/// CONCURRENTLY waits for old transactions without a lock timeout: whom it waits for is told.
+#[tokio::test]
+async fn a_waiting_build_names_its_blocker() {
+    let db = Db::start().await;
+    db.run("CREATE TABLE t (a int)").await;
+    let blocker = db.connect().await;
+    blocker.client().batch_execute("SET application_name = 'report'; BEGIN; INSERT INTO t VALUES (0)").await.expect("writes");
+    let release = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        blocker.client().batch_execute("COMMIT").await.expect("commits");
+    });
+    let (outcome, events) = db.apply(&build_index(), &quick()).await;
+    release.await.expect("releases");
+    assert_eq!(outcome.expect("builds"), Outcome::Done);
+    let named = events.iter().any(|event| matches!(event, Event::LockWait { failed: 0, blockers, next_try: None, .. } if blockers[0].application == "report"));
+    assert!(named, "{events:?}");
+}
+
 /// Not a test of its own: what `Db::child` runs in another process, which is then killed.
 #[tokio::test]
 #[ignore = "run by other tests"]

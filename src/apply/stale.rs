@@ -109,3 +109,57 @@ pub fn check_assumptions(plan: &Plan, rows_of: impl Fn(&Id) -> Option<u64>) -> V
     };
     plan.assumes.iter().filter_map(grown).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::Object;
+    use crate::kind::schema::Schema;
+    use crate::plan::plan::{Assumption, Reliance};
+
+    fn schemas(names: &[&str]) -> Catalog {
+        let mut catalog = Catalog::default();
+        for name in names {
+            catalog.put(Object::Schema(Schema { name: (*name).into() }));
+        }
+        catalog
+    }
+
+    /// What a plan made on `names` relies on, as the parts of `a`; the fingerprint of `b` is replaced by `b_was`.
+    fn plan(names: &[&str], b_was: Option<Fingerprint>) -> Plan {
+        let catalog = schemas(names);
+        let ids: Vec<Id> = names.iter().map(|name| Schema::id_of(name)).collect();
+        let (mut fingerprint, mut parts) = Fingerprint::of_parts(&catalog, &ids);
+        for part in parts.iter_mut().filter(|(id, _)| *id == Schema::id_of("b")) {
+            part.1 = b_was.clone().unwrap_or_else(|| part.1.clone());
+        }
+        if b_was.is_some() {
+            fingerprint = Fingerprint::of(&parts);
+        }
+        Plan { relies_on: vec![Reliance { id: Schema::id_of("a"), fingerprint, parts }], ..Plan::default() }
+    }
+
+    fn found(plan: &Plan, live: &[&str]) -> Vec<String> {
+        let all = live.iter().map(|name| Schema::id_of(name)).collect::<Vec<_>>();
+        check_reliance(plan, &schemas(live), |_| all.clone()).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_moved_is_named() {
+        assert_eq!(found(&plan(&["a", "b"], None), &["a", "b"]), [""; 0]);
+        assert_eq!(found(&plan(&["a", "b"], None), &["a"]), ["schema b is gone (the plan relies on schema a)"]);
+        assert_eq!(found(&plan(&["a"], None), &["a", "b"]), ["schema b is new (the plan relies on schema a)"]);
+        assert_eq!(found(&plan(&["a", "b"], Some(Fingerprint::default())), &["a", "b"]), ["schema b changed (the plan relies on schema a)"]);
+        assert_eq!(found(&plan(&["a", "b"], None), &["b"]), ["schema a is gone"]);
+    }
+
+    #[test]
+    fn a_table_that_grew() {
+        let table = Id::new("table", ["public", "t"]);
+        let assumes = [RowsBound::AtMost(10), RowsBound::Over(10)].map(|rows| Assumption { table: table.clone(), rows });
+        let plan = Plan { assumes: assumes.to_vec(), ..Plan::default() };
+        assert_eq!(check_assumptions(&plan, |_| Some(10)), []);
+        assert_eq!(check_assumptions(&plan, |_| None), []);
+        assert_eq!(check_assumptions(&plan, |_| Some(11)), [Stale::Grown { table, at_most: 10, rows: 11 }]);
+    }
+}
