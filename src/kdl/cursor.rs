@@ -87,6 +87,25 @@ impl<'d> Node<'d> {
         self.name_span
     }
 
+    /// The place of the node's name and its first argument: what a person calls the object.
+    #[must_use]
+    pub fn title(&self) -> Span {
+        let first = self.entries.iter().find(|entry| self.is_arg(entry)).map(|entry| span_of(self.document, entry.span()));
+        match (self.place, first) {
+            (Place::Property(span), _) => span,
+            (Place::Node { .. }, Some(first)) if !self.document.text[self.name_span.range().end..first.range().end].contains('\n') => {
+                Span::new(first.file, self.name_span.range().start, first.range().end)
+            }
+            _ => self.name_span,
+        }
+    }
+
+    /// The names that the reader asked for so far.
+    #[must_use]
+    pub fn asked(&self) -> &[&'static str] {
+        &self.asked
+    }
+
     /// The place of the whole node with its children, without what ends it (`;`, newline). It is found by scanning the node's text: ask only when needed.
     #[must_use]
     pub fn whole_span(&self) -> Span {

@@ -51,7 +51,7 @@ impl Partition {
             (None, None, None, None, None, true) => "DEFAULT".to_owned(),
             _ => {
                 out.findings.push(
-                    Finding::at(node.span(), format!("partition {} needs its bound", table.name()))
+                    Finding::at(node.title(), format!("partition {} needs its bound", table.name()))
                         .help("write `from=… to=…`, `in=…`, `modulus=… remainder=…`, or `default`"),
                 );
                 return;

@@ -213,9 +213,14 @@ impl Kind for Trigger {
         if events.is_empty() && !update_of.is_empty() {
             events.push("update".to_owned());
         }
-        let (Some(timing), false, Some(execute)) = (timing, events.is_empty(), execute) else {
-            let finding = Finding::at(node.span(), format!("trigger `{}` needs a time, events and a function", name.value));
-            out.findings.push(finding.help("for example: `trigger touch before insert update execute=\"touch()\"`"));
+        let (Some(timing), false) = (timing, events.is_empty()) else {
+            let finding = Finding::at(node.title(), format!("trigger `{}` needs to say when it fires", name.value));
+            out.findings.push(finding.help("a time (before, after, instead-of) and events (insert, update, delete, truncate): `trigger touch before insert update …`"));
+            return None;
+        };
+        let Some(execute) = execute else {
+            let finding = Finding::at(node.title(), format!("trigger `{}` needs the function that it calls", name.value));
+            out.findings.push(finding.help(format!("add it, for example: `trigger {} {timing} {} execute=\"touch()\"`", name.value, events.join(" "))));
             return None;
         };
         let Some(execute) = Call::parse(&execute.value, at) else {

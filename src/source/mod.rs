@@ -2,6 +2,8 @@
 
 pub mod folder;
 pub mod read;
+mod references;
+mod rules;
 pub mod write;
 
 pub use folder::write_folder;
