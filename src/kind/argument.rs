@@ -272,7 +272,7 @@ pub fn check_defaults(node: &Node<'_>, arguments: &[Argument], out: &mut Lowerin
     let inputs = arguments.iter().filter(|argument| argument.mode.is_input() && argument.mode != Mode::Variadic);
     if inputs.skip_while(|argument| argument.default.is_none()).any(|argument| argument.default.is_none()) {
         let message = "an argument without a default follows one that has a default";
-        out.findings.push(Finding::at(node.span(), message).help("give it a default too, or change the order"));
+        out.findings.push(Finding::at(node.title(), message).help("give it a default too, or change the order"));
     }
 }
 

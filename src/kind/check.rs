@@ -87,7 +87,7 @@ impl Kind for Check {
         let Some(name) = name else {
             out.findings.push(
                 Finding::at(node.title(), "a check needs a name")
-                    .help("PostgreSQL would derive one from the parsed SQL; write for example: check \"total >= 0\" name=total_not_negative"),
+                    .help("PostgreSQL would derive one from the parsed SQL; write for example: `check \"total >= 0\" name=total_not_negative`"),
             );
             return None;
         };

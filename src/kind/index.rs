@@ -221,7 +221,7 @@ impl Kind for Index {
         if name.is_none() && !plain && args.iter().any(|text| text.value.contains('(')) {
             out.findings.push(
                 Finding::at(node.title(), "an index on an expression needs a name")
-                    .help("PostgreSQL would derive one from the parsed SQL; add for example: name=orders_lower_note"),
+                    .help("PostgreSQL would derive one from the parsed SQL; add for example: `name=orders_lower_note`"),
             );
             return None;
         }

@@ -185,6 +185,7 @@ impl Kind for Table {
         let partition_by = node.child("partition-by", &mut out.findings).and_then(|mut by| {
             let strategy = by.arg("a strategy: range, list or hash", &mut out.findings)?;
             if !crate::kdl::one_of(&strategy, "partition-by", &["range", "list", "hash"], &mut out.findings) {
+                out.unread.insert(name.value.clone());
                 return None;
             }
             let elements = by.args();

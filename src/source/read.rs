@@ -186,6 +186,7 @@ fn read_node(mut node: Node<'_>, at: &Scope<'_>, parent_name: &str, asked: &[&st
     let Some(id) = (kind.read)(&mut node, at, out) else {
         // A finding was reported; what else is wrong with this node may follow from it.
         out.unread.extend(node.texts().into_iter().next().map(|first| first.value));
+        node.slips(&mut out.findings);
         return;
     };
     if out.repeated.contains(&id) {

@@ -3,7 +3,7 @@
 use crate::catalog::id::{dotted, quote};
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kdl::{Finding, Findings, Span, suggest};
-use crate::kind::lowering::Origin;
+use crate::kind::lowering::{Hints, Origin};
 use crate::kind::{Lowering, Object, extension::Extension};
 
 /// The kinds whose columns others may name.
@@ -27,19 +27,15 @@ pub(super) fn check(out: &mut Lowering) {
         for need in &missing {
             // The missing parent of a missing column is reported once, as itself; what could not be
             // read has a finding already.
-            let owner = need.kind == "column" && !has_relation(&out.catalog, need);
-            let known = need.path.iter().any(|name| out.unread.contains(name.as_str())) || matches!(need.schema(), "pg_catalog" | "information_schema");
-            if known || owner && missing.contains(&&need.up("table")) {
+            let known = need.path.iter().any(|name| out.unread.contains(name.as_str())) || matches!(need.schema(), "pg_catalog" | "information_schema")
+                || need.kind == "schema" && need.name() == "public";
+            if known || need.kind == "column" && missing.contains(&&need.up("table")) {
                 continue;
             }
-            findings.0.extend(missing_name(&out.catalog, id, need, origin));
+            findings.0.extend(missing_name(&out.catalog, &out.hints, id, need, origin));
         }
     }
     out.findings.append(findings);
-}
-
-fn has_relation(catalog: &Catalog, column: &Id) -> bool {
-    RELATIONS.iter().any(|kind| catalog.contains(&column.up(kind)))
 }
 
 /// Columns that stand as bare words where SQL would do as well: what is one name can be nothing else.
@@ -61,9 +57,9 @@ fn bare(element: &str) -> Option<Ident> {
     (is_name && (name == plain && name.to_lowercase() == name || quote(plain) == name)).then(|| Ident::new(plain))
 }
 
-fn missing_name(catalog: &Catalog, id: &Id, need: &Id, origin: &Origin) -> Option<Finding> {
+fn missing_name(catalog: &Catalog, hints: &Hints, id: &Id, need: &Id, origin: &Origin) -> Option<Finding> {
     let (name, span) = (spoken(need), place(need, origin));
-    let subject = subject(id);
+    let subject = subject(id, hints);
     if need.kind == "function" {
         return missing_function(catalog, &subject, need, span);
     }
@@ -80,7 +76,9 @@ fn missing_name(catalog: &Catalog, id: &Id, need: &Id, origin: &Origin) -> Optio
         Some(home) => format!("{subject} needs {what}, which {home} does not have"),
         None => format!("{subject} needs {what}, which is not defined"),
     };
-    let help = if let Some(plain) = name.strip_suffix(',') {
+    let help = if id.kind == "index" && name == "unique" {
+        "write `unique=#true`: the arguments of an index are what it orders by".to_owned()
+    } else if let Some(plain) = name.strip_suffix(',') {
         format!("values are separated by spaces alone: write `{plain}` without the comma")
     } else if let Some(one) = suggest(name, &near.iter().map(|other| other.name()).collect::<Vec<_>>()) {
         format!("did you mean `{one}`?")
@@ -114,8 +112,11 @@ fn missing_function(catalog: &Catalog, subject: &str, need: &Id, span: Span) -> 
 }
 
 /// How a sentence calls an object: constraints and indexes whose name nobody wrote by their table.
-pub(super) fn subject(id: &Id) -> String {
+pub(super) fn subject(id: &Id, hints: &Hints) -> String {
     match id.path.len() {
+        // What hangs on another object: its path starts with that one's kind.
+        _ if matches!(id.kind.as_str(), "cluster-on" | "replica-identity" | "owned-by") => format!("`{}` of {}", id.kind, dotted(&id.path[1..])),
+        3.. if hints.unnamed.contains(id) => format!("the {} of {}", id.kind, dotted(&id.path[..2])),
         0..=2 => id.to_string(),
         _ => format!("{} `{}` of {}", id.kind, id.name(), dotted(&id.path[..2])),
     }

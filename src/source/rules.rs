@@ -70,7 +70,7 @@ fn shared_names(out: &Lowering, f: &mut Findings) {
         if let (Some(first_at), Some(again_at)) = (origin(out, first), origin(out, id)) {
             let ((first, first_at), (again, again_at)) = if first_at <= again_at { ((first, first_at), (id, again_at)) } else { ((id, again_at), (first, first_at)) };
             f.push(
-                Finding::at(again_at, format!("{} has the name of {}", subject(again), subject(first)))
+                Finding::at(again_at, format!("{} has the name of {}", subject(again, &out.hints), subject(first, &out.hints)))
                     .label("the same name again")
                     .other(first_at, "taken here")
                     .help("tables, views, sequences, indexes and types of a schema share their names: give one of the two another name"),
@@ -115,7 +115,7 @@ fn primary_keys(out: &Lowering, f: &mut Findings) {
         let id = key.table.child(if primary { "primary-key" } else { "unique" }, &key.name);
         let Some(at) = origin(out, &id) else { continue };
         if let Some(twice) = repeated(&key.columns) {
-            f.push(Finding::at(at, format!("{} names column `{twice}` twice", subject(&id))).help("name it once"));
+            f.push(Finding::at(at, format!("{} names column `{twice}` twice", subject(&id, &out.hints))).help("name it once"));
         }
         if !primary {
             continue;
@@ -145,7 +145,7 @@ fn foreign_keys(out: &Lowering, f: &mut Findings) {
             match keys.iter().find(|(_, primary)| *primary) {
                 Some((columns, _)) => columns.clone(),
                 None => {
-                    f.push(Finding::at(origin.name, format!("{} references {target}, which has no primary key", subject(&id))).help(format!("name the columns: `references {target} …`")));
+                    f.push(Finding::at(origin.name, format!("{} references {target}, which has no primary key", subject(&id, &out.hints))).help(format!("name the columns: `references {target} …`")));
                     continue;
                 }
             }
@@ -155,7 +155,7 @@ fn foreign_keys(out: &Lowering, f: &mut Findings) {
         if columns.len() != foreign.columns.len() {
             let (own, theirs) = (foreign.columns.len(), columns.len());
             f.push(
-                Finding::at(origin.name, format!("{} has {own} column{}, but references {theirs} of {target}", subject(&id), if own == 1 { "" } else { "s" }))
+                Finding::at(origin.name, format!("{} has {own} column{}, but references {theirs} of {target}", subject(&id, &out.hints), if own == 1 { "" } else { "s" }))
                     .help(format!("each column needs its counterpart: {} -> {}", foreign.columns.join(" "), columns.join(" "))),
             );
             continue;
@@ -166,7 +166,7 @@ fn foreign_keys(out: &Lowering, f: &mut Findings) {
             let span = columns.first().and_then(|column| origin.texts.iter().rfind(|text| text.value == *column)).map_or(origin.name, |text| text.span);
             let names = columns.join(" ");
             f.push(
-                Finding::at(span, format!("{} references {target} ({}), which is not unique there", subject(&id), columns.join(", ")))
+                Finding::at(span, format!("{} references {target} ({}), which is not unique there", subject(&id, &out.hints), columns.join(", ")))
                     .label("no key on this")
                     .help(format!("add `unique {names}` to {target}, or reference its primary key")),
             );
@@ -201,6 +201,7 @@ fn partitions(out: &Lowering, f: &mut Findings) {
         }
         let Some(parent) = out.catalog.get_as::<Table>(&place.parent) else { continue };
         let wanted = match parent.partition_by.as_ref().map(|by| by.strategy.as_str()) {
+            None if out.unread.contains(parent.name.as_str()) => continue,
             None => {
                 f.push(Finding::at(at, format!("{} is not partitioned", place.parent)).help("add to it, for example: `partition-by range created_at`"));
                 continue;
