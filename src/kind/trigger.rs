@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::firing::Firing;
 use super::trigger_call::Call;
 use super::{Kind, Lowering, Row, Scope, row};
 use crate::catalog::expr::unwrap_parens;
@@ -18,11 +19,6 @@ const TIMINGS: [(&str, &str); 3] = [("before", "BEFORE"), ("after", "AFTER"), ("
 
 /// What a trigger fires for, in the order in which PostgreSQL writes them.
 const EVENTS: [&str; 4] = ["insert", "delete", "update", "truncate"];
-
-/// Which sessions a trigger fires in (`session_replication_role`): the KDL word, `tgenabled`, and
-/// the word of ALTER TABLE.
-const ENABLED: [(&str, &str, &str); 4] =
-    [("origin", "O", "ENABLE"), ("always", "A", "ENABLE ALWAYS"), ("replica", "R", "ENABLE REPLICA"), ("disabled", "D", "DISABLE")];
 
 /// What makes a trigger a constraint trigger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,8 +56,8 @@ pub struct Trigger {
     pub old_table: Option<Ident>,
     /// The name of the transition table with the rows after.
     pub new_table: Option<Ident>,
-    /// `origin`, `always`, `replica` or `disabled`.
-    pub enabled: String,
+    /// In which sessions it fires.
+    pub enabled: Firing,
 }
 
 impl Trigger {
@@ -100,10 +96,8 @@ impl Trigger {
         format!("{sql} EXECUTE FUNCTION {}", execute.sql())
     }
 
-    /// ALTER TABLE works on views too (manual, ALTER VIEW, Notes).
     fn enable(&self) -> String {
-        let word = ENABLED.iter().find(|(word, ..)| *word == self.enabled).map_or("ENABLE", |(_, _, sql)| sql);
-        format!("ALTER TABLE {} {word} TRIGGER {}", self.relation.sql(), quote(&self.name))
+        format!("ALTER TABLE {} {} TRIGGER {}", self.relation.sql(), self.enabled.sql(), quote(&self.name))
     }
 
     fn action(&self, title: &str, mode: LockMode) -> Action {
@@ -177,8 +171,7 @@ impl Kind for Trigger {
         let from = row.opt_name().zip(row.opt_name()).map(|(schema, table)| Id::new("table", [schema, table]));
         let constraint = is_constraint.then_some(ConstraintTrigger { deferrable, initially_deferred, from });
         let (old_table, new_table) = (row.opt_name(), row.opt_name());
-        let code = row.text();
-        let enabled = ENABLED.iter().find(|(_, one, _)| *one == code).map_or(code.clone(), |(word, ..)| (*word).to_owned());
+        let enabled = Firing::from_code(&row.text());
         let for_each_row = bits & 1 != 0;
         Self { relation, name, timing: timing.to_owned(), events, update_of, for_each_row, when, execute, constraint, old_table, new_table, enabled }
     }
@@ -208,8 +201,7 @@ impl Kind for Trigger {
             new_table = referencing.value("new-table", &mut out.findings).map(|text| Ident::new(&text.value));
             referencing.finish(&mut out.findings);
         }
-        let states: Vec<&str> = ENABLED.iter().map(|(word, ..)| *word).collect();
-        let enabled = node.word("enabled", &states, &mut out.findings).map_or_else(|| ENABLED[0].0.to_owned(), |word| word.value);
+        let enabled = Firing::read(node, out);
         if events.is_empty() && !update_of.is_empty() {
             events.push("update".to_owned());
         }
@@ -256,9 +248,7 @@ impl Kind for Trigger {
         if !for_each_row {
             node.set("for-each", "statement");
         }
-        if *enabled != ENABLED[0].0 {
-            node.set("enabled", enabled.as_str());
-        }
+        enabled.write(&mut node);
         if !update_of.is_empty() {
             node.add(update_of.iter().fold(NodeOut::new("update-of"), |node, column| node.arg(column.as_str())));
         }
@@ -306,7 +296,7 @@ impl Kind for Trigger {
 
     fn create(&self) -> Action {
         let action = self.action("Create", LockMode::ShareRowExclusive).sql(self.statement("CREATE"));
-        if self.enabled == ENABLED[0].0 { action } else { action.sql(self.enable()) }
+        if self.enabled == Firing::Origin { action } else { action.sql(self.enable()) }
     }
 
     fn drop(&self) -> Action {
@@ -329,7 +319,7 @@ impl Kind for Trigger {
             new_table: _,
             enabled,
         } = new;
-        let only_enabled = Self { enabled: enabled.clone(), ..old.clone() } == *new;
+        let only_enabled = Self { enabled: *enabled, ..old.clone() } == *new;
         if only_enabled {
             return Alteration::Act(vec![new.action("Enable or disable", LockMode::ShareRowExclusive).sql(new.enable())]);
         }
@@ -337,7 +327,7 @@ impl Kind for Trigger {
             return Alteration::Replace;
         }
         let action = new.action("Change", LockMode::ShareRowExclusive).sql(new.statement("CREATE OR REPLACE"));
-        Alteration::Act(vec![if enabled == ENABLED[0].0 { action } else { action.sql(new.enable()) }])
+        Alteration::Act(vec![if *enabled == Firing::Origin { action } else { action.sql(new.enable()) }])
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {
@@ -369,7 +359,7 @@ fn condition(definition: &str) -> Option<&str> {
 }
 
 /// The first place outside quotes where `here` holds.
-fn unquoted(text: &str, mut here: impl FnMut(&str) -> bool) -> Option<usize> {
+pub(super) fn unquoted(text: &str, mut here: impl FnMut(&str) -> bool) -> Option<usize> {
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
         if here(&text[at..]) {
