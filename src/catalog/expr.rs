@@ -7,10 +7,7 @@
 /// parentheses of a subquery are its own and stay.
 #[must_use]
 pub fn unwrap_parens(text: &str) -> &str {
-    match encloses(text) && !is_query(&text[1..text.len() - 1]) {
-        true => &text[1..text.len() - 1],
-        false => text,
-    }
+    if encloses(text) && !is_query(&text[1..text.len() - 1]) { &text[1..text.len() - 1] } else { text }
 }
 
 fn is_query(text: &str) -> bool {
