@@ -16,8 +16,21 @@
 //! - [`kind`]: what we know about PostgreSQL, one file per kind of object. Nothing else names
 //!   catalog tables or DDL syntax of an object.
 //! - [`kdl`]: the syntax of the files. Knows no kind. A person's file is only ever edited by span.
+//! - [`pg`]: connections and scratch servers.
 //! - [`plan`]: two catalogs to a plan. Pure: no IO, no clock, the same input gives the same bytes.
+//! - [`apply`]: executes a plan, resumable. Prints nothing: tells events.
+//! - [`config`]: schema.kdl, and which database is meant.
+//! - [`project`]: the files of a project: its plans and approvals, read and written.
+//! - [`error`]: errors with an exit code.
+//! - [`cli`]: one file per command. The only room that prints.
+pub mod apply;
 pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod error;
 pub mod kdl;
 pub mod kind;
+pub mod pg;
 pub mod plan;
+pub mod project;
+pub mod source;

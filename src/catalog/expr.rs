@@ -49,6 +49,30 @@ fn encloses(text: &str) -> bool {
     depth == 0
 }
 
+/// Takes a parenthesized part off the start of a text: `(a, ')') WHERE x` gives `a, ')'` and the
+/// rest.
+#[must_use]
+pub fn take_parens(text: &str) -> Option<(&str, &str)> {
+    let text = text.strip_prefix('(')?;
+    let (mut depth, mut quote) = (1, None);
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '(') => depth += 1,
+            (None, ')') => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some((&text[..at], &text[at + 1..]));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Splits at commas that stand outside quotes, parentheses and brackets.
 #[must_use]
 pub fn split_list(text: &str) -> Vec<String> {

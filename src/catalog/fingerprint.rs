@@ -17,13 +17,15 @@ impl Fingerprint {
         Self(format!("b3:{}", &blake3::hash(bytes).to_hex()[..32]))
     }
 
-    /// The fingerprint of anything that serializes, by its postcard form.
+    /// The fingerprint of anything that serializes, by its postcard form. Facts beside the state
+    /// ([`crate::kind::observed`]) do not count.
     ///
     /// # Panics
     /// Never for the plain data that objects are made of: postcard fails only on unsized sequences.
     #[must_use]
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Self {
-        Self::of_bytes(&postcard::to_stdvec(value).expect("objects are plain, sized data"))
+        let bytes = crate::kind::observed::passing_over(|| postcard::to_stdvec(value));
+        Self::of_bytes(&bytes.expect("objects are plain, sized data"))
     }
 
     /// The fingerprint of a whole state: every object, in the order of their ids.

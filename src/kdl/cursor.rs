@@ -200,6 +200,33 @@ impl<'d> Node<'d> {
         set
     }
 
+    /// Whether `name=#true` or the bare child `name` is there. For nodes whose arguments are names or
+    /// SQL, so that a bare word is never taken for the flag.
+    pub fn property_flag(&mut self, name: &'static str, f: &mut Findings) -> bool {
+        let Some(mut part) = self.child(name, f) else { return false };
+        let value = part.opt_arg();
+        part.finish(f);
+        match value {
+            None => true,
+            Some(text) if text.spelling == Spelling::Boolean => text.value == "true",
+            Some(text) => {
+                f.push(Finding::at(text.span, format!("`{name}` is a flag: it is `#true` or `#false`")).label("not a boolean").help(format!("write `{name}=#true`")));
+                false
+            }
+        }
+    }
+
+    /// Every value of the node and of the children that are no objects of their own: arguments,
+    /// properties, and the arguments of childless or block children one level down.
+    #[must_use]
+    pub fn texts(&self) -> Vec<Text> {
+        let mut texts: Vec<Text> = self.entries.iter().map(|entry| Text::of(self.document, entry)).collect();
+        for child in self.children {
+            texts.extend(child.entries().iter().map(|entry| Text::of(self.document, entry)));
+        }
+        texts
+    }
+
     /// The integer of `name=1` or `name 1`.
     pub fn number(&mut self, name: &'static str, f: &mut Findings) -> Option<i64> {
         let value = self.value(name, f)?;
@@ -258,9 +285,11 @@ impl<'d> Node<'d> {
                 annotation: None,
                 spelling: if name.repr().is_some_and(|repr| repr.contains('"')) { Spelling::Quoted } else { Spelling::Word },
             };
+            let value = self.text(index);
+            self.check(entry, &value, f);
             match properties.iter().find(|(earlier, _)| earlier.value == name.value) {
                 Some((earlier, _)) => f.push(twice(&name.value, self.name, earlier.span, name.span)),
-                None => properties.push((name, self.text(index))),
+                None => properties.push((name, value)),
             }
         }
         properties
@@ -278,14 +307,12 @@ impl<'d> Node<'d> {
             f.push(annotated(span_of(self.document, annotation.span()), annotation.value(), &[]));
         }
         for (index, entry) in self.entries.iter().enumerate() {
+            // A used property was checked where it was read.
+            if self.used_entries[index] && !self.is_arg(entry) {
+                continue;
+            }
             let text = self.text(index);
-            if text.spelling == Spelling::Keyword {
-                let word = &text.value;
-                f.push(Finding::at(text.span, format!("`#{word}` has no meaning here")).help(format!("write `\"{word}\"` for the word, or leave it out")));
-            }
-            if let Some(annotation) = text.annotation.as_deref().filter(|one| !self.annotations.contains(one)) {
-                f.push(annotated(entry.ty().map_or(text.span, |ty| span_of(self.document, ty.span())), annotation, self.annotations));
-            }
+            self.check(entry, &text, f);
             if self.used_entries[index] {
                 continue;
             }
@@ -298,6 +325,17 @@ impl<'d> Node<'d> {
             if !used {
                 f.push(unknown(span_of(self.document, child.name().span()), "", child.name().value(), node, &self.asked));
             }
+        }
+    }
+
+    /// What no reader takes: KDL's null, infinities and NaN, and annotations that nobody allowed.
+    fn check(&self, entry: &KdlEntry, text: &Text, f: &mut Findings) {
+        if text.spelling == Spelling::Keyword {
+            let word = &text.value;
+            f.push(Finding::at(text.span, format!("`#{word}` has no meaning here")).help(format!("write `\"{word}\"` for the word, or leave it out")));
+        }
+        if let Some(annotation) = text.annotation.as_deref().filter(|one| !self.annotations.contains(one)) {
+            f.push(annotated(entry.ty().map_or(text.span, |ty| span_of(self.document, ty.span())), annotation, self.annotations));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::kdl::{KdlDocument, KdlEntry, KdlValue};
 
 use super::cursor::Node;
-use super::source::{FileId, Finding, Findings, SourceFile, Sources, Span};
+use super::source::{FileId, Findings, SourceFile, Sources, Span};
 
 /// A file, parsed once; cursors borrow from it.
 #[derive(Debug)]
@@ -21,9 +21,9 @@ impl Document {
     /// # Errors
     /// Everything the KDL parser finds wrong.
     pub fn parse(file: FileId, source: &SourceFile) -> Result<Self, Findings> {
-        match KdlDocument::parse(&source.text) {
+        match super::syntax::parse(&source.text) {
             Ok(parsed) => Ok(Self { file, text: Arc::clone(&source.text), parsed }),
-            Err(error) => Err(syntax_findings(file, &source.text, &error)),
+            Err(error) => Err(super::syntax::findings(file, &source.text, &error)),
         }
     }
 
@@ -45,46 +45,8 @@ impl Document {
     }
 }
 
-/// The parser's own diagnostics, one finding each. Where it stumbled over the same place several times, the first says most.
-fn syntax_findings(file: FileId, text: &str, error: &::kdl::KdlError) -> Findings {
-    let mut findings = Findings::new();
-    let mut last = None;
-    for diagnostic in &error.diagnostics {
-        let offset = diagnostic.span.offset().min(text.len());
-        let end = (offset + diagnostic.span.len()).min(text.len());
-        let span = Span::new(file, offset, end);
-        if last == Some(span) {
-            continue;
-        }
-        last = Some(span);
-        let bad = text.get(offset..end).unwrap_or("").trim();
-        let mut finding = Finding::at(span, diagnostic.message.clone().unwrap_or_else(|| "this is no valid KDL".to_owned()))
-            .label(diagnostic.label.clone().unwrap_or_default())
-            .code("kdl::syntax");
-        finding.help = spelling_help(bad).or_else(|| diagnostic.help.clone());
-        findings.push(finding);
-    }
-    if findings.is_empty() {
-        findings.push(Finding::at(Span::new(file, 0, 0), "this file is no valid KDL").code("kdl::syntax"));
-    }
-    findings
-}
-
-/// What to type instead, for the mistakes that people who know KDL 1 or YAML make.
-fn spelling_help(bad: &str) -> Option<String> {
-    let value = bad.rsplit('=').next().unwrap_or(bad).trim();
-    match value {
-        "true" | "false" => Some(format!("write `#{value}` for the boolean, `\"{value}\"` for the word")),
-        "null" | "inf" | "-inf" | "nan" => Some(format!("`{value}` is a word of KDL: write `\"{value}\"` for the text")),
-        _ if value.starts_with(|first: char| first.is_ascii_digit()) && !value.contains('"') && !value.is_empty() => {
-            Some(format!("what starts with a digit and is no number needs quotes: `\"{value}\"`"))
-        }
-        _ => None,
-    }
-}
-
 /// How a text is spelled in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Spelling {
     /// A bare word.
     Word,
@@ -99,7 +61,7 @@ pub enum Spelling {
 }
 
 /// A value in the file with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Text {
     /// The exact characters; of numbers and booleans the source representation (`4.990` stays `4.990`, `#true` gives `true`).
     pub value: String,

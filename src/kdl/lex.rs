@@ -155,14 +155,20 @@ pub(super) fn node_end(source: &str, start: usize) -> usize {
 }
 
 /// How one node is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shape {
     /// Behind the last entry (or the name, if there is none).
     pub header_end: usize,
     /// The bytes of `{` and of `}`.
     pub block: Option<(usize, usize)>,
-    /// Behind all of it.
+    /// The entries that a slashdash takes out, with it.
+    pub commented: Vec<(usize, usize)>,
+    /// Behind the last entry, those in `commented` included: where a block can stand.
+    pub entries_end: usize,
+    /// Behind the last entry or the block.
     pub end: usize,
+    /// Behind all of it, with what a slashdash takes out.
+    pub full_end: usize,
 }
 
 /// What a slashdash takes out while scanning.
@@ -177,13 +183,14 @@ enum Commented {
 
 /// Scans the node that starts at the byte `start`. What a slashdash takes out belongs to no header and to no end.
 pub(super) fn shape(source: &str, start: usize) -> Shape {
-    use TokenKind::{Close, Continuation, Equals, LineComment, Newline, Open, Semicolon, Slashdash};
-    let mut shape = Shape { header_end: start, block: None, end: start };
+    use TokenKind::{Close, Continuation, Equals, LineComment, Newline, Open, ParenClose, ParenOpen, Semicolon, Slashdash};
+    let mut shape = Shape { header_end: start, block: None, commented: Vec::new(), entries_end: start, end: start, full_end: start };
     let mut depth = 0usize;
     let mut block = None;
     let mut commented = Commented::Nothing;
     let mut last_commented = false;
     let mut continued = false;
+    let mut commented_type = false;
     for token in tokens(source, start) {
         if depth > 0 {
             match token.kind {
@@ -191,14 +198,17 @@ pub(super) fn shape(source: &str, start: usize) -> Shape {
                 Close => depth -= 1,
                 _ => {}
             }
-            if let Some(open) = block.filter(|_| depth == 0) {
-                shape.block = Some((open, token.start));
-                shape.end = token.end;
+            if depth == 0 {
+                shape.full_end = token.end;
+                if let Some(open) = block {
+                    shape.block = Some((open, token.start));
+                    shape.end = token.end;
+                }
             }
             continue;
         }
         let breaks_entry = token.is_trivia() || matches!(token.kind, Open | Slashdash);
-        if commented == Commented::Entry && breaks_entry {
+        if commented == Commented::Entry && breaks_entry && !commented_type {
             commented = Commented::Nothing;
         }
         match token.kind {
@@ -206,8 +216,14 @@ pub(super) fn shape(source: &str, start: usize) -> Shape {
             Newline | LineComment if !continued && commented != Commented::Next => break,
             Newline => continued = false,
             Continuation => continued = true,
-            Slashdash => commented = Commented::Next,
+            Slashdash => {
+                commented = Commented::Next;
+                shape.commented.push((token.start, token.end));
+            }
             Open => {
+                if commented == Commented::Next {
+                    shape.commented.pop();
+                }
                 depth = 1;
                 block = (commented == Commented::Nothing).then_some(token.start);
                 commented = Commented::Nothing;
@@ -218,8 +234,14 @@ pub(super) fn shape(source: &str, start: usize) -> Shape {
             _ => {
                 continued = false;
                 last_commented = commented != Commented::Nothing;
+                (shape.entries_end, shape.full_end) = (token.end, token.end);
                 if last_commented {
-                    commented = Commented::Entry;
+                    // In `/-(type) x` the space ends nothing either.
+                    commented = if token.kind == ParenClose { Commented::Next } else { Commented::Entry };
+                    commented_type = token.kind == ParenOpen || commented_type && token.kind != ParenClose;
+                    if let Some(span) = shape.commented.last_mut() {
+                        span.1 = token.end;
+                    }
                 } else {
                     shape.header_end = token.end;
                     shape.end = token.end;

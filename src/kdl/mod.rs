@@ -5,10 +5,20 @@
 
 pub mod cursor;
 pub mod document;
+pub mod edit;
+pub mod format;
 mod lex;
 mod literal;
 pub mod source;
+mod syntax;
+pub mod write;
 
 pub use cursor::{Node, one_of, suggest};
 pub use document::{Document, Spelling, Text};
 pub use source::{Diagnostic, Diagnostics, FileId, Finding, Findings, SourceFile, Sources, Span};
+pub use edit::{Comments, EditError, Edits};
+pub use format::{FormatError, format};
+pub use write::{NodeOut, ValueOut, render, render_at};
+
+#[cfg(test)]
+mod tests;

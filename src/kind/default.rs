@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Inline, Kind, Lowering, Row, Scope, cast_to, row};
+use super::{Inline, Kind, Lowering, Row, Scope, row};
 use crate::catalog::Id;
 use crate::catalog::id::quote;
 use crate::kdl::{Node, NodeOut, ValueOut};

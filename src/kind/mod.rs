@@ -12,7 +12,17 @@ use crate::catalog::Id;
 use crate::kdl::{Node, NodeOut};
 use crate::plan::op::{Action, Alteration};
 
+pub mod collation_name;
+pub mod key;
+pub mod observed;
+pub mod view_query;
+pub mod routine;
+pub mod argument;
+pub mod aggregate_state;
+pub mod trigger_call;
 pub mod lowering;
+#[cfg(test)]
+pub mod round_trip;
 pub mod row;
 pub mod sql_type;
 
@@ -103,8 +113,8 @@ pub trait Kind: Clone + Debug + PartialEq + Sized {
         None
     }
 
-    /// What happens to it when something that it depends on is dropped and made again.
-    fn rebuild(&self) -> Rebuild {
+    /// What happens to it when something that it depends on is made again or changes its type.
+    fn rebuild(&self, _why: Why) -> Rebuild {
         Rebuild::Replace
     }
 
@@ -139,11 +149,22 @@ pub enum Inline {
     Always,
 }
 
-/// What a dependant does when what it depends on is replaced.
+/// What happens beneath a dependant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// What it depends on is dropped and made again.
+    Replaced,
+    /// The column that it depends on changes its type.
+    Retyped,
+}
+
+/// What a dependant does when what it depends on changes beneath it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rebuild {
     /// It is dropped before and created after.
     Replace,
+    /// It stays: PostgreSQL carries it along.
+    Keep,
     /// It stays and is converted by this action once the new one is there (a column whose type is
     /// replaced).
     Convert(Box<Action>),
@@ -211,7 +232,7 @@ macro_rules! kinds {
             }
             /// See [`Kind::rebuild`].
             #[must_use]
-            pub fn rebuild(&self) -> Rebuild { match self { $(Self::$name(object) => object.rebuild(),)* } }
+            pub fn rebuild(&self, why: Why) -> Rebuild { match self { $(Self::$name(object) => object.rebuild(why),)* } }
             /// See [`Kind::relation_name`].
             #[must_use]
             pub fn relation_name(&self) -> Option<String> { match self { $(Self::$name(object) => object.relation_name(),)* } }
@@ -238,7 +259,6 @@ macro_rules! cast_to {
         }
     };
 }
-pub(crate) use cast_to;
 
 kinds! {
     schema::Schema,
@@ -246,6 +266,7 @@ kinds! {
     enum_type::EnumType,
     sequence::Sequence,
     domain::Domain,
+    domain_check::DomainCheck,
     composite::Composite,
     range_type::RangeType,
     table::Table,
@@ -265,6 +286,8 @@ kinds! {
     index::Index,
     partition::Partition,
     foreign_key::ForeignKey,
+    cluster_on::ClusterOn,
+    replica_identity::ReplicaIdentity,
     trigger::Trigger,
     owner::Owner,
     comment::Comment,

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Row, Scope, cast_to, row, sequence::Sequence};
+use super::{Kind, Lowering, Row, Scope, row, sequence::Sequence};
 use crate::catalog::id::{dotted, quote};
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut, Text};

@@ -2,20 +2,36 @@
 
 use tokio_postgres::types::FromSql;
 
-use crate::catalog::Ident;
+use crate::catalog::{Id, Ident};
 
 /// Takes columns in order. The queries are ours, so a column of another type is a defect of the
 /// kind's file, found by any test that introspects: these methods panic on it.
 pub struct Row<'r> {
     row: &'r tokio_postgres::Row,
     at: usize,
+    subject: Option<Id>,
 }
 
 impl<'r> Row<'r> {
     /// A row whose first column is taken next.
     #[must_use]
     pub fn new(row: &'r tokio_postgres::Row) -> Self {
-        Self { row, at: 0 }
+        Self { row, at: 0, subject: None }
+    }
+
+    /// A row of a satellite's query, about `subject`.
+    #[must_use]
+    pub fn about(mut self, subject: Id) -> Self {
+        self.subject = Some(subject);
+        self
+    }
+
+    /// What a satellite hangs on.
+    ///
+    /// # Panics
+    /// For a kind whose `CATALOG` is not `*`: only for those does introspection find the subject.
+    pub fn subject(&mut self) -> Id {
+        self.subject.take().expect("introspection resolves the subject of every satellite")
     }
 
     fn take<T: FromSql<'r>>(&mut self) -> T {

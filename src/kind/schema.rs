@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Row, Scope, cast_to, row};
+use super::{Kind, Lowering, Row, Scope, row};
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut};
 use crate::plan::op::{Action, Alteration};

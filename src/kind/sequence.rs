@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Row, Scope, cast_to, row, schema::Schema, sql_type};
+use super::{Kind, Lowering, Row, Scope, row, schema::Schema, sql_type};
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut, ValueOut};
 use crate::plan::op::{Action, Alteration, Hazard};
@@ -59,7 +59,7 @@ impl SequenceOptions {
 
     /// Reads the options of a node; what is not there has the default for the type.
     pub fn read(node: &mut Node<'_>, data_type: &str, out: &mut Lowering) -> Self {
-        let mut number = |name: &str| node.number(name, &mut out.findings);
+        let mut number = |name: &'static str| node.number(name, &mut out.findings);
         let mut options = Self::defaults(data_type, number("increment").unwrap_or(1));
         let (min, max) = (number("min"), number("max"));
         options.min = min.unwrap_or(options.min);

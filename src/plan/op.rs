@@ -304,6 +304,8 @@ impl Action {
 pub enum Alteration {
     /// In place, by these actions in this order. Empty: nothing to do.
     Act(Vec<Action>),
+    /// In place, but the type of a column changes: its dependants are asked what they do then.
+    Retype(Vec<Action>),
     /// Only by dropping and creating again, with everything that depends on it.
     Replace,
 }

@@ -1,0 +1,269 @@
+//! Backfills: batched updates, each batch one short transaction together with the cursor in the ledger, so that a
+//! killed backfill goes on where it was and does no row's work twice or not at all.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::blockers::Blocker;
+use super::context::Context;
+use super::crash::{Moment, Point, point};
+use super::error::Kept;
+use super::event::Event;
+use super::halt::Halt;
+use super::ledger::{self, Progress};
+use super::lock::first_value;
+use super::page::{Page, Paging, filter};
+use super::retry::Tries;
+use super::throttle::Throttle;
+use super::transactional::{Cause, Fault, begin, failure, gave_up, record, rollback, verify};
+use crate::catalog::id::literal;
+use crate::plan::plan::{Backfill, Step};
+
+/// Passes over the table: rows that still want it after the first were written past the sync trigger, or restored.
+const PASSES: i32 = 3;
+/// Most rows in a batch.
+const MOST_ROWS: i32 = 1_000_000;
+/// How often a held backfill looks whether it may go on.
+const HOLD: Duration = Duration::from_secs(1);
+
+/// Runs a backfill from where it stands; gives the time that it waited for locks.
+pub(super) async fn run(context: &mut Context<'_>, step: &Step, backfill: &Backfill) -> Result<Duration, Halt> {
+    let mut progress = ledger::backfill_started(context, step, backfill.rows).await?;
+    let paging = match Paging::of(context.ddl(), backfill).await {
+        Ok(Ok(paging)) => paging,
+        Ok(Err(column)) => {
+            let message = format!("{} has no column {column}, which is to be the key of the backfill", backfill.table);
+            return Err(failure(context, step, None, message, kept(&progress)));
+        }
+        Err(error) => return Err(Fault::server("looking up the backfill's key", error).into_halt(context, step, kept(&progress))),
+    };
+    let mut run = Run { step, backfill, paging, throttle: Throttle::default(), begun: Instant::now(), seen: 0, waited: Duration::ZERO };
+    while run.pass(context, &mut progress).await? {}
+    if let Err(fault) = verify(context, step).await {
+        return Err(fault.into_halt(context, step, kept(&progress)));
+    }
+    point(Point::Step(step.number, Moment::Middle));
+    if let Err(fault) = record(context, step, run.waited).await {
+        rollback(context).await;
+        return Err(fault.into_halt(context, step, kept(&progress)));
+    }
+    Ok(run.waited)
+}
+
+fn kept(progress: &Progress) -> Kept {
+    Kept::Rows(progress.rows_done.unsigned_abs())
+}
+
+/// One run of a backfill.
+struct Run<'s> {
+    step: &'s Step,
+    backfill: &'s Backfill,
+    paging: Paging,
+    throttle: Throttle,
+    begun: Instant,
+    /// Rows looked at in this run.
+    seen: i64,
+    waited: Duration,
+}
+
+impl Run<'_> {
+    /// From the cursor to the end of the table; whether another pass must follow.
+    async fn pass(&mut self, context: &mut Context<'_>, progress: &mut Progress) -> Result<bool, Halt> {
+        while let Some(took) = self.batch(context, progress).await? {
+            self.report(context, progress);
+            // A fifth at least: the disk, the replicas and the clients get their turn.
+            context.sleep(took / 5).await?;
+        }
+        let everything = filter(self.backfill).trim().eq_ignore_ascii_case("true");
+        if everything || !self.remains(context, progress).await? {
+            return Ok(false);
+        }
+        if progress.pass >= PASSES {
+            if !self.step.verify.is_empty() {
+                return Ok(false);
+            }
+            let message = format!("rows still match {} after {PASSES} passes: something writes them without the sync trigger", filter(self.backfill));
+            return Err(failure(context, self.step, None, message, kept(progress)));
+        }
+        *progress = Progress { cursor: None, pass: progress.pass + 1, ..progress.clone() };
+        let moved = async {
+            begin(context, Duration::from_secs(10), None).await?;
+            ledger::backfill_moved(context, self.step, progress, self.rate()).await.map_err(|error| Fault::server("recording the pass", error))?;
+            context.ddl().batch_execute("COMMIT").await.map_err(|error| Fault::server("COMMIT", error))
+        };
+        if let Err(fault) = moved.await {
+            rollback(context).await;
+            return Err(fault.into_halt(context, self.step, kept(progress)));
+        }
+        Ok(true)
+    }
+
+    async fn remains(&self, context: &Context<'_>, progress: &Progress) -> Result<bool, Halt> {
+        let sql = format!("SELECT EXISTS (SELECT FROM {} WHERE {})", self.backfill.table.relation(), filter(self.backfill));
+        match context.ddl().simple_query(&sql).await {
+            Ok(answer) => Ok(first_value(&answer) == Some("t")),
+            Err(error) => Err(Fault::server(&sql, error).into_halt(context, self.step, kept(progress))),
+        }
+    }
+
+    /// The next batch, tried until it succeeds; the time that it took, or `None` at the end of the table.
+    async fn batch(&mut self, context: &mut Context<'_>, progress: &mut Progress) -> Result<Option<Duration>, Halt> {
+        let mut tries = Tries::new(context.options.lock_timeout, context.options.retry_for);
+        loop {
+            context.check_stop()?;
+            if self.hold(context).await? {
+                tries = Tries::new(context.options.lock_timeout, context.options.retry_for);
+            }
+            let begun = Instant::now();
+            let mut fault = match self.attempt(context, progress, &tries).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(next)) => {
+                    self.seen += next.rows_seen - progress.rows_seen;
+                    self.waited += tries.elapsed().saturating_sub(begun.elapsed());
+                    let took = begun.elapsed();
+                    *progress = Progress { batch_rows: resized(next.batch_rows, took, context.options.batch_target), ..next };
+                    return Ok(Some(took));
+                }
+                Err(fault) => fault,
+            };
+            rollback(context).await;
+            if !fault.is_retryable() {
+                return Err(fault.into_halt(context, self.step, kept(progress)));
+            }
+            progress.batch_rows = (progress.batch_rows / 2).max(1);
+            let blockers = std::mem::take(&mut fault.blockers);
+            let Some(sleep) = tries.again(&mut context.jitter) else {
+                return Err(gave_up(context, self.step, fault, &tries, &blockers, kept(progress)));
+            };
+            context.emit(Event::LockWait { number: self.step.number, failed: tries.failed, blockers, next_try: Some(sleep) });
+            context.sleep(sleep).await?;
+        }
+    }
+
+    /// One batch in one transaction; where the backfill stands after it.
+    async fn attempt(&self, context: &mut Context<'_>, progress: &Progress, tries: &Tries) -> Result<Option<Progress>, Fault> {
+        let limit = (context.options.batch_target * 10).max(Duration::from_secs(5));
+        begin(context, tries.lock_timeout(), Some(limit)).await?;
+        if !self.backfill.settings.is_empty() {
+            let sql = settings(&self.backfill.settings);
+            context.ddl().simple_query(&sql).await.map_err(|error| Fault::server(&sql, error))?;
+        }
+        let page = self.paging.next(context.ddl(), self.backfill, progress.cursor.as_deref(), progress.batch_rows).await;
+        let page = page.map_err(|(sql, error)| timed_out(sql, error, limit, Vec::new()))?;
+        let Some(page) = page else {
+            rollback(context).await;
+            return Ok(None);
+        };
+        let changed = self.update(context, &page, tries, limit).await?;
+        let next = Progress {
+            cursor: Some(page.cursor),
+            rows_seen: progress.rows_seen + page.rows,
+            rows_done: progress.rows_done + changed,
+            ..progress.clone()
+        };
+        let doing = "writing the cursor into schema_ledger.backfills";
+        ledger::backfill_moved(context, self.step, &next, self.rate()).await.map_err(|error| Fault::server(doing, error))?;
+        point(Point::Batch(context.batches + 1, Moment::Before));
+        context.ddl().batch_execute("COMMIT").await.map_err(|error| Fault::server("COMMIT", error))?;
+        context.batches += 1;
+        point(Point::Batch(context.batches, Moment::After));
+        Ok(Some(next))
+    }
+
+    async fn update(&self, context: &mut Context<'_>, page: &Page, tries: &Tries, limit: Duration) -> Result<i64, Fault> {
+        let sql = page.update(self.backfill);
+        let watched = context.watched(&sql, tries.lock_timeout() / 2, None, |_, _| ()).await;
+        let answer = watched.result.map_err(|error| timed_out(sql, error, limit, watched.blockers))?;
+        let changed = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+            _ => None,
+        });
+        Ok(changed.and_then(|rows| i64::try_from(rows).ok()).unwrap_or_default())
+    }
+
+    /// Waits while it is paused from another terminal or a signal is bad; whether it had to.
+    async fn hold(&mut self, context: &mut Context<'_>) -> Result<bool, Halt> {
+        let mut told = String::new();
+        loop {
+            let reason = match ledger::control(context, self.step).await?.as_str() {
+                "stop" => return Err(Halt::Interrupted("it was stopped from another terminal".to_owned())),
+                "pause" => Some(format!("paused; to go on: schema backfill resume {}", context.plan.name)),
+                _ => self.throttle.reason(context).await,
+            };
+            let Some(reason) = reason else { return Ok(!told.is_empty()) };
+            if reason != told {
+                context.emit(Event::BackfillHeld { number: self.step.number, reason: reason.clone() });
+                told = reason;
+            }
+            context.sleep(HOLD).await?;
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn rate(&self) -> f64 {
+        self.seen as f64 / self.begun.elapsed().as_secs_f64().max(0.001)
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "an estimate for people")]
+    fn report(&self, context: &mut Context<'_>, progress: &Progress) {
+        let rate = self.rate();
+        let seen = progress.rows_seen.unsigned_abs();
+        let left = self.backfill.rows.filter(|_| progress.pass == 1 && rate > 0.0).map(|total| total.saturating_sub(seen));
+        context.emit(Event::BackfillProgress {
+            number: self.step.number,
+            rows_seen: seen,
+            rows_done: progress.rows_done.unsigned_abs(),
+            rows_total: self.backfill.rows,
+            rate,
+            eta: left.and_then(|rows| Duration::try_from_secs_f64(rows as f64 / rate).ok()),
+        });
+    }
+}
+
+/// A batch that ran into the statement timeout is tried again with fewer rows.
+fn timed_out(sql: String, error: tokio_postgres::Error, limit: Duration, blockers: Vec<Blocker>) -> Fault {
+    let cause = if error.code() == Some(&SqlState::QUERY_CANCELED) { Cause::Deadline(limit) } else { Cause::Server(error) };
+    Fault { statement: Some(sql), cause, blockers }
+}
+
+/// Transaction-local settings, for the sync triggers to read.
+fn settings(settings: &[(String, String)]) -> String {
+    let calls = settings.iter().map(|(name, value)| format!("pg_catalog.set_config({}, {}, true)", literal(name), literal(value)));
+    format!("SELECT {}", calls.collect::<Vec<_>>().join(", "))
+}
+
+/// The size of the next batch: a fifth more while they are short, less in proportion when one was long.
+fn resized(rows: i32, took: Duration, target: Duration) -> i32 {
+    let factor = if took <= target { 1.2 } else { (target.as_secs_f64() / took.as_secs_f64()).max(0.5) };
+    #[allow(clippy::cast_possible_truncation, reason = "bounded by MOST_ROWS")]
+    let next = (f64::from(rows) * factor).ceil() as i32;
+    next.clamp(1, MOST_ROWS)
+}
+
+/// Pauses, resumes or stops a backfill from another session: `run`, `pause` or `stop` for every unfinished backfill
+/// of `plan` (of all plans when `None`). Gives how many there were.
+///
+/// # Errors
+/// Those of the statement; a ledger must be there.
+pub async fn set_control(client: &Client, plan: Option<&str>, control: &str) -> Result<u64, tokio_postgres::Error> {
+    let sql = "UPDATE schema_ledger.backfills b SET control = $2 FROM schema_ledger.steps s \
+               WHERE (s.plan, s.number) = (b.plan, b.step) AND s.state <> 'done' AND b.plan = coalesce($1, b.plan)";
+    client.execute(sql, &[&plan, &control]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_steer_to_the_target() {
+        let target = Duration::from_millis(500);
+        assert_eq!(resized(500, Duration::from_millis(100), target), 600);
+        assert_eq!(resized(1, Duration::from_millis(100), target), 2);
+        assert_eq!(resized(600, Duration::from_millis(600), target), 500);
+        assert_eq!(resized(1000, Duration::from_secs(9), target), 500);
+        assert_eq!(resized(1, Duration::from_secs(9), target), 1);
+    }
+}

@@ -1,0 +1,188 @@
+//! What every part of a run has at hand: the two sessions, the plan, the options, the way to tell.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::blockers::{Blocker, blockers};
+use super::error::ApplyError;
+use super::event::{Event, Options};
+use super::halt::Halt;
+use super::lock;
+use super::retry::Jitter;
+use crate::pg::Session;
+use crate::plan::Plan;
+use crate::plan::plan::StageName;
+
+/// How often a sleep looks whether it should end.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Longer than any statement.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
+
+/// The surroundings of one run.
+pub(super) struct Context<'a> {
+    /// Runs the DDL and holds the applier's lock.
+    pub(super) session: Session,
+    /// Looks on while `session` waits.
+    pub(super) watching: Session,
+    /// The process behind `session`.
+    pub(super) pid: i32,
+    pub(super) plan: &'a Plan,
+    pub(super) options: &'a Options,
+    pub(super) events: &'a mut dyn FnMut(Event),
+    /// Our number in the ledger; `None` before the lock is taken and where there is no ledger.
+    pub(super) epoch: Option<i64>,
+    pub(super) begun: Instant,
+    pub(super) jitter: Jitter,
+    /// Batches committed by this process, over all backfills.
+    pub(super) batches: u64,
+}
+
+impl Context<'_> {
+    pub(super) fn ddl(&self) -> &Client {
+        self.session.client()
+    }
+
+    pub(super) fn watcher(&self) -> &Client {
+        self.watching.client()
+    }
+
+    pub(super) fn emit(&mut self, event: Event) {
+        (self.events)(event);
+    }
+
+    pub(super) fn query_error(&self, doing: &str, error: &tokio_postgres::Error) -> ApplyError {
+        ApplyError::query(doing, error, &self.command())
+    }
+
+    /// The command that goes on with this plan.
+    pub(super) fn command(&self) -> String {
+        command(self.options, self.plan)
+    }
+
+    /// An interruption, when a signal came or the time is up.
+    pub(super) fn check_stop(&self) -> Result<(), Halt> {
+        if self.options.stopped() {
+            return Err(Halt::Interrupted("it was asked to stop".to_owned()));
+        }
+        match self.options.max_time {
+            Some(limit) if self.begun.elapsed() >= limit => {
+                Err(Halt::Interrupted(format!("the time that it was given is over ({} s)", limit.as_secs())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sleeps, unless an interruption comes.
+    pub(super) async fn sleep(&self, duration: Duration) -> Result<(), Halt> {
+        let end = Instant::now() + duration;
+        loop {
+            self.check_stop()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left.min(TICK)).await;
+        }
+    }
+
+    /// A query whose one value is `ok` while lock and epoch are ours. Within a transaction it also keeps the epoch
+    /// from changing until the end: the row is locked FOR SHARE, and a new applier must update it.
+    pub(super) fn fence_sql(&self) -> String {
+        let held = lock::held_sql();
+        match self.epoch {
+            None => format!("SELECT CASE WHEN {held} THEN 'ok' ELSE 'its lock is not ours any more' END"),
+            Some(epoch) => format!(
+                "SELECT CASE WHEN NOT {held} THEN 'its lock is not ours any more' WHEN a.epoch <> {epoch} THEN \
+                 'it is at epoch ' || a.epoch || ', we are at {epoch}' ELSE 'ok' END FROM schema_ledger.applier a FOR SHARE OF a"
+            ),
+        }
+    }
+
+    /// Reads the answer to [`Self::fence_sql`].
+    pub(super) fn check_fence(answer: &[SimpleQueryMessage]) -> Result<(), ApplyError> {
+        match lock::first_value(answer) {
+            Some("ok") => Ok(()),
+            Some(reason) => Err(ApplyError::Fenced { reason: reason.to_owned() }),
+            None => Err(ApplyError::Fenced { reason: "the ledger holds no applier".to_owned() }),
+        }
+    }
+
+    /// Runs statements on the DDL session; whoever blocks them for longer than `patience` is looked up, told to
+    /// `told` each time that it changes, and returned with the time that they waited. When `limit` is over they are
+    /// cancelled.
+    pub(super) async fn watched(
+        &mut self,
+        sql: &str,
+        patience: Duration,
+        limit: Option<Duration>,
+        mut told: impl FnMut(&mut dyn FnMut(Event), &[Blocker]),
+    ) -> Watched {
+        let Self { session, watching, events, pid, options, .. } = self;
+        let statement = session.client().simple_query(sql);
+        tokio::pin!(statement);
+        let deadline = tokio::time::sleep(limit.unwrap_or(FOREVER));
+        tokio::pin!(deadline);
+        let (mut cancelled, mut asked) = (false, options.stopped());
+        let (begun, mut seen, mut first_seen) = (Instant::now(), Vec::new(), None);
+        let result = loop {
+            tokio::select! {
+                biased;
+                result = &mut statement => break result,
+                () = stop(options), if !asked => {
+                    asked = true;
+                    events(Event::Notice("asked to stop: the running statement ends first".to_owned()));
+                }
+                () = &mut deadline, if !cancelled => {
+                    cancelled = true;
+                    // The statement_timeout of the server is there in case that this does not reach it.
+                    let _ = session.cancel_handle().cancel().await;
+                }
+                () = tokio::time::sleep(patience) => {
+                    // A watcher that cannot see costs the names of the blockers, not the step.
+                    let now = blockers(watching.client(), *pid).await.unwrap_or_default();
+                    if !now.is_empty() {
+                        first_seen.get_or_insert(begun.elapsed());
+                        if !same(&now, &seen) {
+                            told(&mut **events, &now);
+                        }
+                        seen = now;
+                    }
+                }
+            }
+        };
+        let waited = first_seen.map_or(Duration::ZERO, |first| begun.elapsed().saturating_sub(first) + patience.min(first));
+        Watched { result, blockers: seen, waited }
+    }
+}
+
+/// What came of a watched statement.
+pub(super) struct Watched {
+    pub(super) result: Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>,
+    /// Who blocked it when last looked; empty when nobody was seen.
+    pub(super) blockers: Vec<Blocker>,
+    /// About how long it was blocked.
+    pub(super) waited: Duration,
+}
+
+/// Ends when the run is asked to stop.
+async fn stop(options: &Options) {
+    while !options.stopped() {
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+fn same(a: &[Blocker], b: &[Blocker]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.pid == b.pid && a.query == b.query)
+}
+
+/// The command that goes on with `plan` under `options`.
+pub(super) fn command(options: &Options, plan: &Plan) -> String {
+    let through = match options.through {
+        StageName::Contract if options.confirm_old_clients_gone => " --through contract --confirm old-clients-gone",
+        StageName::Contract => " --through contract",
+        _ => "",
+    };
+    if plan.name.is_empty() || !options.ledger { options.command.clone() } else { format!("{} {}{through}", options.command, plan.name) }
+}

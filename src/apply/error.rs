@@ -1,0 +1,155 @@
+//! Why a run failed, in words that say what stands and how to go on.
+
+use std::fmt;
+
+use crate::pg::{SessionError, explain, is_connection_lost};
+
+use super::lock::Holder;
+
+/// Why a plan could not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// No connection could be made.
+    #[error(transparent)]
+    Unreachable(#[from] SessionError),
+    /// The connection ended under way. What was committed stays; the ledger knows it.
+    #[error("the connection to the server was lost while {doing}: {cause}\nWhat is committed stays and is recorded. Go on with: {command}")]
+    Lost {
+        /// What was being done.
+        doing: String,
+        /// Why it ended.
+        cause: String,
+        /// The command that goes on.
+        command: String,
+    },
+    /// Another applier works on this database.
+    #[error("another applier is at work on this database:\n{0}")]
+    Held(Box<Holder>),
+    /// The connection does not give us a session of our own.
+    #[error("this connection goes through a pooler in transaction mode ({reason}); `apply` needs a session of its own, because its lock lives in the session: connect to the server directly, or to a session-mode port of the pooler")]
+    Pooler {
+        /// How it showed.
+        reason: String,
+    },
+    /// The applier's lock or epoch is not ours any more.
+    #[error("another applier has taken over this database ({reason}); nothing of this step was kept. See `schema status`")]
+    Fenced {
+        /// What was found instead.
+        reason: String,
+    },
+    /// The plan file differs from what was applied in part.
+    #[error("plan {plan} was edited after {done} of its steps were applied: the ledger holds it with hash {applied}, the file has {file}\nPut the file back as it was (`schema history` shows when it was applied), and make a new plan for what is to change.")]
+    Edited {
+        /// The plan's name.
+        plan: String,
+        /// The hash in the ledger.
+        applied: String,
+        /// The hash of the file.
+        file: String,
+        /// How many steps are done.
+        done: i64,
+    },
+    /// The plan was rolled back on this database.
+    #[error("plan {plan} was rolled back on this database; to run it once more: {command} --again")]
+    RolledBack {
+        /// The plan's name.
+        plan: String,
+        /// The command for it.
+        command: String,
+    },
+    /// The ledger was made by a newer release.
+    #[error("the ledger in this database has format {found}, this release knows {known}: use the newer release of `schema`")]
+    NewerLedger {
+        /// Its format.
+        found: i32,
+        /// The newest format we know.
+        known: i32,
+    },
+    /// A query of our own failed.
+    #[error("{doing}: {cause}")]
+    Query {
+        /// What was being done.
+        doing: String,
+        /// The server's message.
+        cause: String,
+    },
+    /// A step failed.
+    #[error("{0}")]
+    Step(Box<StepFailure>),
+}
+
+impl ApplyError {
+    /// The exit code of the program: 1 failed, 3 refused, 4 not reachable, 5 interrupted.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unreachable(_) => 4,
+            Self::Lost { .. } => 5,
+            Self::Held(_) | Self::Pooler { .. } | Self::Fenced { .. } | Self::Edited { .. } | Self::RolledBack { .. } | Self::NewerLedger { .. } => 3,
+            Self::Query { .. } | Self::Step(_) => 1,
+        }
+    }
+
+    /// Sorts an error of a query of our own into lost or failed.
+    pub(super) fn query(doing: &str, error: &tokio_postgres::Error, command: &str) -> Self {
+        if is_connection_lost(error) {
+            Self::Lost { doing: doing.to_owned(), cause: explain(error), command: command.to_owned() }
+        } else {
+            Self::Query { doing: doing.to_owned(), cause: explain(error) }
+        }
+    }
+}
+
+/// A step that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepFailure {
+    /// The plan's name.
+    pub plan: String,
+    /// The step's number.
+    pub step: u32,
+    /// What the step does.
+    pub title: String,
+    /// The statement or query that failed; `None` when no single one did.
+    pub statement: Option<String>,
+    /// The server's message, or what was found instead of what was expected.
+    pub message: String,
+    /// What is left of the step.
+    pub kept: Kept,
+    /// The command that goes on once the cause is gone.
+    pub command: String,
+}
+
+/// What is left of a step that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It was one transaction, and that was rolled back.
+    Nothing,
+    /// It ran outside a transaction and left something half done, which was taken away again.
+    CleanedUp,
+    /// It ran outside a transaction and this is left, in words.
+    State(String),
+    /// Committed batches of a backfill: so many rows were changed.
+    Rows(u64),
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("Nothing of this step was kept; the steps before it stay."),
+            Self::CleanedUp => f.write_str("What it left half done was taken away again; the steps before it stay."),
+            Self::State(state) => f.write_str(state),
+            Self::Rows(rows) => write!(f, "The batches that are committed stay ({rows} rows were changed); it goes on from there."),
+        }
+    }
+}
+
+impl fmt::Display for StepFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plan, step, title, statement, message, kept, command } = self;
+        writeln!(f, "plan {plan}, step {step} ({title}) failed: {message}")?;
+        if let Some(statement) = statement {
+            writeln!(f, "  in: {}", statement.trim().replace('\n', "\n      "))?;
+        }
+        write!(f, "{kept}\nWhen the cause is gone, go on with: {command}")
+    }
+}

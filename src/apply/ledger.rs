@@ -1,0 +1,258 @@
+//! What was applied to this database, kept in this database: schema `schema_ledger`.
+//!
+//! Written under the applier's lock only, but for the `control` of a backfill. [`super::status`] reads it.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::context::Context;
+use super::error::ApplyError;
+use crate::plan::plan::{Step, Work};
+
+/// Each script leads from one format of the ledger to the next; the format is the number of scripts applied.
+const SCRIPTS: [&str; 1] = [include_str!("ledger.sql")];
+
+/// The newest format that this release knows.
+#[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of scripts")]
+pub const FORMAT: i32 = SCRIPTS.len() as i32;
+
+/// The state of a plan on this database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlanState {
+    /// Steps are being executed, or the applier was stopped or killed while they were.
+    Running,
+    /// What may run now is done.
+    Waiting,
+    /// Everything is done.
+    Done,
+    /// A step failed.
+    Failed,
+    /// It was undone.
+    RolledBack,
+}
+
+impl PlanState {
+    const ALL: [Self; 5] = [Self::Running, Self::Waiting, Self::Done, Self::Failed, Self::RolledBack];
+
+    /// The word in the ledger.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled-back",
+        }
+    }
+
+    /// The inverse of [`Self::name`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// Makes the ledger, or brings it to our format.
+pub(super) async fn ensure(context: &Context<'_>) -> Result<(), ApplyError> {
+    let fail = |error| context.query_error("making the ledger (schema_ledger)", &error);
+    let client = context.ddl();
+    let found = format(client).await.map_err(fail)?;
+    if found > FORMAT {
+        return Err(ApplyError::NewerLedger { found, known: FORMAT });
+    }
+    let from = usize::try_from(found).unwrap_or_default();
+    for (index, script) in SCRIPTS.iter().enumerate().skip(from) {
+        let sql = format!("BEGIN; {script}; UPDATE schema_ledger.format SET format = {}; COMMIT", index + 1);
+        if let Err(error) = client.batch_execute(&sql).await {
+            // The message of the rollback would hide the one that matters.
+            let _ = client.batch_execute("ROLLBACK").await;
+            return Err(fail(error));
+        }
+    }
+    Ok(())
+}
+
+/// The format of the ledger in this database; 0 where there is none.
+///
+/// # Errors
+/// Those of the query.
+pub async fn format(client: &Client) -> Result<i32, tokio_postgres::Error> {
+    let there: bool = client.query_one("SELECT pg_catalog.to_regclass('schema_ledger.format') IS NOT NULL", &[]).await?.try_get(0)?;
+    if !there {
+        return Ok(0);
+    }
+    client.query_one("SELECT format FROM schema_ledger.format", &[]).await?.try_get(0)
+}
+
+/// Becomes the applier: whoever was it before fails its next check.
+pub(super) async fn take_epoch(context: &Context<'_>) -> Result<i64, ApplyError> {
+    let sql = "UPDATE schema_ledger.applier SET epoch = epoch + 1, pid = pg_catalog.pg_backend_pid(), who = $1, \
+               since = pg_catalog.clock_timestamp() RETURNING epoch";
+    let row = context.ddl().query_one(sql, &[&context.options.who]).await;
+    row.and_then(|row| row.try_get(0)).map_err(|error| context.query_error("writing the applier's epoch", &error))
+}
+
+/// Enters the plan, or finds it: refuses one that was edited after a part of it was applied.
+pub(super) async fn enter(context: &Context<'_>, text: &str, hash: &str) -> Result<(), ApplyError> {
+    let fail = |error| context.query_error("entering the plan into the ledger", &error);
+    let (client, plan) = (context.ddl(), context.plan);
+    let known = "SELECT p.hash, p.state, (SELECT count(*) FROM schema_ledger.steps s \
+                 LEFT JOIN schema_ledger.backfills b ON (b.plan, b.step) = (s.plan, s.number) \
+                 WHERE s.plan = p.name AND (s.state = 'done' OR b.cursor IS NOT NULL OR (s.transaction = 'outside' AND s.state <> 'pending'))) \
+                 FROM schema_ledger.plans p WHERE p.name = $1";
+    let mut fresh = true;
+    if let Some(row) = client.query_opt(known, &[&plan.name]).await.map_err(fail)? {
+        let applied: String = row.try_get(0).map_err(fail)?;
+        let state: String = row.try_get(1).map_err(fail)?;
+        let done: i64 = row.try_get(2).map_err(fail)?;
+        let rolled_back = state == PlanState::RolledBack.name();
+        if rolled_back && !context.options.again {
+            return Err(ApplyError::RolledBack { plan: plan.name.clone(), command: context.command() });
+        }
+        if applied != hash && done > 0 && !rolled_back {
+            return Err(ApplyError::Edited { plan: plan.name.clone(), applied, file: hash.to_owned(), done });
+        }
+        fresh = applied != hash || rolled_back;
+    }
+    client.batch_execute("BEGIN").await.map_err(fail)?;
+    let entered = async {
+        if fresh {
+            client.execute("DELETE FROM schema_ledger.plans WHERE name = $1", &[&plan.name]).await?;
+            let sql = "INSERT INTO schema_ledger.plans (name, hash, text, from_state, to_state, state, who, started) \
+                       VALUES ($1, $2, $3, $4, $5, 'running', $6, pg_catalog.clock_timestamp())";
+            client.execute(sql, &[&plan.name, &hash, &text, &plan.from.0, &plan.to.0, &context.options.who]).await?;
+            for (stage, step) in plan.steps() {
+                let sql = "INSERT INTO schema_ledger.steps (plan, number, stage, title, transaction) VALUES ($1, $2, $3, $4, $5)";
+                let number = signed(step);
+                client.execute(sql, &[&plan.name, &number, &stage.name(), &step.title, &transaction(step)]).await?;
+            }
+        }
+        client.batch_execute("COMMIT").await
+    };
+    if let Err(error) = entered.await {
+        let _ = client.batch_execute("ROLLBACK").await;
+        return Err(fail(error));
+    }
+    Ok(())
+}
+
+fn signed(step: &Step) -> i32 {
+    i32::try_from(step.number).unwrap_or(i32::MAX)
+}
+
+fn transaction(step: &Step) -> &'static str {
+    use crate::plan::Transaction::{CommitAfter, Inside, Outside};
+    match (&step.work, step.transaction) {
+        (Work::Backfill(_), _) => "batches",
+        (Work::Sql(_), Inside | CommitAfter) => "inside",
+        (Work::Sql(_), Outside) => "outside",
+    }
+}
+
+/// The numbers of the steps that are done.
+pub(super) async fn done(context: &Context<'_>) -> Result<std::collections::BTreeSet<u32>, ApplyError> {
+    let sql = "SELECT number FROM schema_ledger.steps WHERE plan = $1 AND state = 'done'";
+    let rows = context.ddl().query(sql, &[&context.plan.name]).await.map_err(|error| context.query_error("reading the ledger", &error))?;
+    Ok(rows.iter().filter_map(|row| row.try_get::<_, i32>(0).ok()).filter_map(|number| u32::try_from(number).ok()).collect())
+}
+
+/// Sets the state of the plan.
+pub(super) async fn set_state(context: &Context<'_>, state: PlanState) -> Result<(), ApplyError> {
+    if !context.options.ledger {
+        return Ok(());
+    }
+    let sql = "UPDATE schema_ledger.plans SET state = $2, ended = CASE WHEN $2 = 'done' THEN coalesce(ended, pg_catalog.clock_timestamp()) END \
+               WHERE name = $1";
+    let result = context.ddl().execute(sql, &[&context.plan.name, &state.name()]).await;
+    result.map(drop).map_err(|error| context.query_error("recording the state of the plan", &error))
+}
+
+/// Says that a step begins; the number of this attempt.
+pub(super) async fn step_started(context: &Context<'_>, step: &Step) -> Result<i32, ApplyError> {
+    if !context.options.ledger {
+        return Ok(1);
+    }
+    let sql = "UPDATE schema_ledger.steps SET state = 'running', attempt = attempt + 1, error = NULL, ended = NULL, \
+               started = coalesce(started, pg_catalog.clock_timestamp()) WHERE plan = $1 AND number = $2 RETURNING attempt";
+    let row = context.ddl().query_one(sql, &[&context.plan.name, &signed(step)]).await;
+    row.and_then(|row| row.try_get(0)).map_err(|error| context.query_error("recording the start of a step", &error))
+}
+
+/// Records that a step is done; within its transaction where it has one, so that both are kept or neither.
+pub(super) async fn step_done(context: &Context<'_>, step: &Step, waited: Duration) -> Result<(), tokio_postgres::Error> {
+    if !context.options.ledger {
+        return Ok(());
+    }
+    let sql = "UPDATE schema_ledger.steps SET state = 'done', ended = pg_catalog.clock_timestamp(), error = NULL, \
+               waited_ms = waited_ms + $3 WHERE plan = $1 AND number = $2";
+    let waited = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
+    context.ddl().execute(sql, &[&context.plan.name, &signed(step), &waited]).await.map(drop)
+}
+
+/// Records that a step failed, as far as the connection still allows it.
+pub(super) async fn step_failed(context: &Context<'_>, number: u32, message: &str) {
+    if !context.options.ledger {
+        return;
+    }
+    let number = i32::try_from(number).unwrap_or(i32::MAX);
+    let sql = "UPDATE schema_ledger.steps SET state = 'failed', error = $3 WHERE plan = $1 AND number = $2 AND state <> 'done'";
+    // The failure itself is reported either way.
+    let _ = context.ddl().execute(sql, &[&context.plan.name, &number, &message]).await;
+    let _ = set_state(context, PlanState::Failed).await;
+}
+
+/// Where a backfill stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Progress {
+    /// The key up to which (and with which) rows were looked at, as text; `None` at the beginning of a pass.
+    pub(super) cursor: Option<Vec<String>>,
+    /// Passes over the table that were begun, from 1.
+    pub(super) pass: i32,
+    pub(super) rows_seen: i64,
+    pub(super) rows_done: i64,
+    pub(super) batch_rows: i32,
+}
+
+/// Reads where a backfill stands and makes its row.
+pub(super) async fn backfill_started(context: &Context<'_>, step: &Step, rows: Option<u64>) -> Result<Progress, ApplyError> {
+    let begin = Progress { pass: 1, batch_rows: i32::try_from(context.options.batch_rows.max(1)).unwrap_or(i32::MAX), ..Progress::default() };
+    if !context.options.ledger {
+        return Ok(begin);
+    }
+    let sql = "INSERT INTO schema_ledger.backfills AS b (plan, step, batch_rows, rows_total) VALUES ($1, $2, $3, $4) \
+               ON CONFLICT (plan, step) DO UPDATE SET updated = pg_catalog.clock_timestamp(), \
+               control = CASE b.control WHEN 'stop' THEN 'run' ELSE b.control END \
+               RETURNING cursor, pass, rows_seen, rows_done, batch_rows";
+    let rows = rows.and_then(|rows| i64::try_from(rows).ok());
+    let read = async {
+        let row = context.ddl().query_one(sql, &[&context.plan.name, &signed(step), &begin.batch_rows, &rows]).await?;
+        Ok(Progress { cursor: row.try_get(0)?, pass: row.try_get(1)?, rows_seen: row.try_get(2)?, rows_done: row.try_get(3)?, batch_rows: row.try_get(4)? })
+    };
+    read.await.map_err(|error: tokio_postgres::Error| context.query_error("reading where the backfill stands", &error))
+}
+
+/// Records where a backfill stands, within its batch's transaction.
+pub(super) async fn backfill_moved(context: &Context<'_>, step: &Step, progress: &Progress, rate: f64) -> Result<(), tokio_postgres::Error> {
+    if !context.options.ledger {
+        return Ok(());
+    }
+    let sql = "UPDATE schema_ledger.backfills SET cursor = $3, pass = $4, rows_seen = $5, rows_done = $6, batch_rows = $7, rate = $8, \
+               updated = pg_catalog.clock_timestamp() WHERE plan = $1 AND step = $2";
+    let Progress { cursor, pass, rows_seen, rows_done, batch_rows } = progress;
+    let number = signed(step);
+    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 8] =
+        [&context.plan.name, &number, cursor, pass, rows_seen, rows_done, batch_rows, &rate];
+    context.ddl().execute(sql, &values).await.map(drop)
+}
+
+/// What another terminal wants of a backfill: `run`, `pause`, `stop`.
+pub(super) async fn control(context: &Context<'_>, step: &Step) -> Result<String, ApplyError> {
+    if !context.options.ledger {
+        return Ok("run".to_owned());
+    }
+    let sql = "SELECT control FROM schema_ledger.backfills WHERE plan = $1 AND step = $2";
+    let row = context.ddl().query_one(sql, &[&context.plan.name, &signed(step)]).await;
+    row.and_then(|row| row.try_get(0)).map_err(|error| context.query_error("reading the control of the backfill", &error))
+}

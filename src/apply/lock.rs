@@ -1,0 +1,215 @@
+//! One applier per database.
+//!
+//! Two advisory locks, both taken by try-lock and polling (a blocking wait deadlocks with the holder's CONCURRENTLY):
+//! - the *applier's lock*, on the session that runs the DDL: the backend of a killed applier, which may go on alone
+//!   with its statement, still holds it;
+//! - the *sign of life*, on the applier's second connection, which is idle between short queries: it is gone as soon
+//!   as the applier is. Whoever finds the first without the second knows that it waits for an orphan, not for a colleague.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::context::Context;
+use super::error::ApplyError;
+use super::event::Event;
+use super::halt::Halt;
+
+/// Upper half of both keys: `sc`. The lower half of the applier's lock: `hema`.
+const CLASS: i64 = 0x7363;
+const APPLIER: i64 = 0x6865_6d61;
+const LIFE: i64 = APPLIER + 1;
+/// How long a finished applier's session may take to vanish.
+const COURTESY: Duration = Duration::from_secs(1);
+/// For what we read and write ourselves outside a step's transaction.
+pub(super) const OWN_LOCK_TIMEOUT: Duration = Duration::from_mins(1);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Who holds the applier's lock.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Holder {
+    /// Its process.
+    pub pid: i32,
+    /// Its role.
+    pub user: String,
+    /// Its `application_name`.
+    pub application: String,
+    /// Address of its client; empty on a Unix socket.
+    pub client: String,
+    /// When its session began.
+    pub since: String,
+    /// Its state, as in `pg_stat_activity`.
+    pub state: String,
+    /// Its current or last statement (the first 500 characters).
+    pub query: String,
+    /// Whether its applier is gone: only the server's process goes on.
+    pub orphan: bool,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, user, application, client, since, state, query, orphan } = self;
+        let client = if client.is_empty() { "a local socket" } else { client };
+        writeln!(f, "  pid {pid}, user {user}, application {application}, from {client}, connected since {since}")?;
+        writeln!(f, "  {state}: {}", query.split_whitespace().collect::<Vec<_>>().join(" "))?;
+        if *orphan {
+            writeln!(f, "  its applier is gone, but the server still works on its last statement")?;
+        }
+        write!(f, "  it can be ended with: SELECT pg_terminate_backend({pid})")
+    }
+}
+
+/// Takes both locks, waiting a bounded time for an orphan, and sets `client_connection_check_interval`.
+pub(super) async fn acquire(context: &mut Context<'_>) -> Result<(), Halt> {
+    prepare(context).await?;
+    let begun = Instant::now();
+    let mut told = false;
+    while !try_lock(context.ddl(), APPLIER, context).await? {
+        let alive = is_held(context.watcher(), LIFE, context).await?;
+        let holder = holder(context.watcher(), context).await?;
+        let bound = if alive { COURTESY } else { context.options.orphan_wait.max(COURTESY) };
+        if begun.elapsed() >= bound {
+            let holder = Holder { orphan: !alive, ..holder.unwrap_or_default() };
+            return Err(ApplyError::Held(Box::new(holder)).into());
+        }
+        if let Some(holder) = holder.filter(|_| !alive && !told && begun.elapsed() >= COURTESY) {
+            told = true;
+            let holder = Holder { orphan: true, ..holder };
+            context.emit(Event::Notice(format!(
+                "the session of an applier that is gone still holds the lock; waiting up to {} s for it:\n{holder}",
+                bound.as_secs()
+            )));
+        }
+        context.sleep(POLL).await?;
+    }
+    check_session(context).await?;
+    // Held by nobody else while the applier's lock is ours, but for a watcher that is just going.
+    let begun = Instant::now();
+    while !try_lock(context.watcher(), LIFE, context).await? {
+        if begun.elapsed() > COURTESY * 5 {
+            return Err(ApplyError::Pooler { reason: "the lock of a second connection is held by a session that is not ours".to_owned() }.into());
+        }
+        context.sleep(POLL).await?;
+    }
+    Ok(())
+}
+
+/// What a role or database has as its defaults must not decide how a plan runs.
+async fn prepare(context: &Context<'_>) -> Result<(), ApplyError> {
+    for client in [context.ddl(), context.watcher()] {
+        // With row_security off, a query that a policy would filter is an error: a backfill must not pass rows over in silence.
+        let sql = format!(
+            "SET statement_timeout = 0; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; \
+             SET default_transaction_isolation = 'read committed'; SET row_security = off",
+            OWN_LOCK_TIMEOUT.as_millis()
+        );
+        client.batch_execute(&sql).await.map_err(|error| context.query_error("setting up the session", &error))?;
+    }
+    // Not every platform has it; without it an orphan lives until its statement ends.
+    let _ = context.ddl().batch_execute("SET client_connection_check_interval = '2s'").await;
+    Ok(())
+}
+
+/// A transaction-mode pooler lends a backend for one transaction: to the second connection it gives the one that
+/// the first has just used, or it changes the backend of the first.
+async fn check_session(context: &Context<'_>) -> Result<(), ApplyError> {
+    let fail = |error| context.query_error("asking for the server's process", &error);
+    let mut pids = [0; 2];
+    context.watcher().batch_execute("BEGIN").await.map_err(fail)?;
+    for (pid, client) in pids.iter_mut().zip([context.watcher(), context.ddl()]) {
+        let rows = client.simple_query("SELECT pg_catalog.pg_backend_pid()").await.map_err(fail)?;
+        *pid = first_value(&rows).and_then(|pid| pid.parse().ok()).unwrap_or_default();
+    }
+    context.watcher().batch_execute("COMMIT").await.map_err(fail)?;
+    let [second, first] = pids;
+    let reason = if first == second {
+        format!("two connections of ours were served by the same process {first}")
+    } else if first != context.pid {
+        format!("our connection was served by process {} and then by {first}", context.pid)
+    } else if !is_mine(context.ddl(), context).await? {
+        format!("the lock that we took is not held by process {first}")
+    } else {
+        return Ok(());
+    };
+    Err(ApplyError::Pooler { reason })
+}
+
+/// A query that tells, within a step's transaction, whether the applier's lock is still that session's own.
+pub(super) fn held_sql() -> String {
+    format!(
+        "EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.pid = pg_catalog.pg_backend_pid() \
+         AND l.classid = {CLASS} AND l.objid = {APPLIER} AND l.objsubid = 1 AND l.granted)"
+    )
+}
+
+async fn is_mine(client: &Client, context: &Context<'_>) -> Result<bool, ApplyError> {
+    let rows = client.simple_query(&format!("SELECT {}", held_sql())).await;
+    let rows = rows.map_err(|error| context.query_error("looking for the applier's lock", &error))?;
+    Ok(first_value(&rows) == Some("t"))
+}
+
+async fn try_lock(client: &Client, key: i64, context: &Context<'_>) -> Result<bool, ApplyError> {
+    let sql = format!("SELECT pg_catalog.pg_try_advisory_lock({})", (CLASS << 32) | key);
+    let rows = client.simple_query(&sql).await.map_err(|error| context.query_error("taking the applier's lock", &error))?;
+    Ok(first_value(&rows) == Some("t"))
+}
+
+/// The lock's rows of this database in `pg_locks`.
+fn of_key(key: i64) -> String {
+    format!(
+        "l.locktype = 'advisory' AND l.classid = {CLASS} AND l.objid = {key} AND l.objsubid = 1 AND l.granted AND l.database = \
+         (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())"
+    )
+}
+
+async fn is_held(client: &Client, key: i64, context: &Context<'_>) -> Result<bool, ApplyError> {
+    let sql = format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE {})", of_key(key));
+    let rows = client.simple_query(&sql).await.map_err(|error| context.query_error("looking for another applier", &error))?;
+    Ok(first_value(&rows) == Some("t"))
+}
+
+async fn holder(client: &Client, context: &Context<'_>) -> Result<Option<Holder>, ApplyError> {
+    find_holder(client).await.map_err(|error| context.query_error("looking for another applier", &error))
+}
+
+/// Who holds the applier's lock of this database, if anyone. `orphan` is decided by the sign of life.
+///
+/// # Errors
+/// Those of the query.
+pub async fn find_holder(client: &Client) -> Result<Option<Holder>, tokio_postgres::Error> {
+    let sql = format!(
+        "SELECT l.pid, a.usename::text, a.application_name, pg_catalog.host(a.client_addr), a.backend_start::text, a.state, \
+         pg_catalog.left(a.query, 500), NOT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE {}) \
+         FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE {}",
+        of_key(LIFE),
+        of_key(APPLIER)
+    );
+    let Some(row) = client.query_opt(&sql, &[]).await? else { return Ok(None) };
+    let text = |column: usize| row.try_get::<_, Option<String>>(column).map(Option::unwrap_or_default);
+    Ok(Some(Holder {
+        pid: row.try_get::<_, Option<i32>>(0)?.unwrap_or_default(),
+        user: text(1)?,
+        application: text(2)?,
+        client: text(3)?,
+        since: text(4)?,
+        state: text(5)?,
+        query: text(6)?,
+        orphan: row.try_get(7)?,
+    }))
+}
+
+/// Gives both locks back.
+pub(super) async fn release(context: &Context<'_>) {
+    // The sessions end right after; a failure here changes nothing.
+    let _ = context.ddl().simple_query(&format!("SELECT pg_catalog.pg_advisory_unlock({})", (CLASS << 32) | APPLIER)).await;
+    let _ = context.watcher().simple_query(&format!("SELECT pg_catalog.pg_advisory_unlock({})", (CLASS << 32) | LIFE)).await;
+}
+
+/// The first column of the first row.
+pub(super) fn first_value(messages: &[SimpleQueryMessage]) -> Option<&str> {
+    messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0)),
+        _ => None,
+    })?
+}

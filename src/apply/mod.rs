@@ -1,0 +1,42 @@
+//! Executing a plan: resumable, never blocking clients longer than a lock timeout, one applier per database.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`executor`] | [`apply`]: stages and steps in order |
+//! | [`event`] | [`Event`], [`Options`], [`Outcome`] |
+//! | [`error`] | [`ApplyError`] and its exit codes |
+//! | `transactional` | a step in one transaction with its ledger row, retried until it gets its locks |
+//! | `outside` | a step outside transactions, judged by its probe |
+//! | [`backfill`], `page`, `throttle` | batches, how a table is cut into them, what makes them hold |
+//! | [`ledger`], [`status`] | schema `schema_ledger`: writing, reading |
+//! | [`lock`], [`blockers`], `retry` | the applier's lock, who is in the way, how long to wait |
+//! | [`stale`] | whether what a plan relies on is still so; pure |
+//! | [`crash`] | fault injection for tests |
+//!
+//! Nothing is printed here: what happens is told as [`Event`]s.
+
+pub mod backfill;
+pub mod blockers;
+mod context;
+pub mod crash;
+pub mod error;
+pub mod event;
+pub mod executor;
+mod halt;
+pub mod ledger;
+pub mod lock;
+mod outside;
+mod page;
+mod retry;
+pub mod stale;
+pub mod status;
+mod throttle;
+mod transactional;
+
+pub use backfill::set_control;
+pub use blockers::Blocker;
+pub use error::{ApplyError, Kept, StepFailure};
+pub use event::{Event, Options, Outcome, WaitingFor};
+pub use executor::apply;
+pub use ledger::PlanState;
+pub use lock::Holder;

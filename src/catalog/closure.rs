@@ -1,0 +1,107 @@
+//! Who needs whom, where no server has said: guessed from the names in SQL texts.
+//!
+//! A guess decides the order in which a scratch server is filled, and the order of steps in the
+//! simulation that runs without a database. A wrong guess costs a retry, never a wrong plan.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::id::Id;
+use super::{Catalog, Ident};
+
+/// The words of an SQL text that can be names: plain ones folded, quoted ones exact, contents of
+/// string literals too (`nextval('app.seq'::regclass)`, bodies).
+fn words(text: &str) -> BTreeSet<String> {
+    let mut words = BTreeSet::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '"' {
+            let mut word = String::new();
+            while let Some(c) = chars.next() {
+                if c == '"' {
+                    if chars.peek() == Some(&'"') {
+                        chars.next();
+                    } else {
+                        break;
+                    }
+                }
+                word.push(c);
+            }
+            words.insert(word);
+        } else if c.is_alphabetic() || c == '_' {
+            let mut word = c.to_lowercase().collect::<String>();
+            while let Some(next) = chars.peek().copied().filter(|next| next.is_alphanumeric() || *next == '_' || *next == '$') {
+                word.extend(next.to_lowercase());
+                chars.next();
+            }
+            words.insert(word);
+        }
+    }
+    words
+}
+
+/// Fills `needs` of every object that no server has looked at, from the names that its texts
+/// mention. Names are matched without their schema; columns only within the own relation.
+pub fn guess_needs(catalog: &mut Catalog) {
+    let mut by_name: HashMap<Ident, Vec<Id>> = HashMap::new();
+    for (id, object) in &catalog.objects {
+        // A child is found through its parent; only what stands in a schema can be mentioned.
+        let callable = object.parent().is_some_and(|parent| parent.kind == "schema");
+        if callable && id.path.len() >= 2 {
+            by_name.entry(id.path[1].clone()).or_default().push(id.clone());
+        }
+    }
+    let mut needs = Vec::new();
+    for (id, object) in &catalog.objects {
+        let texts = object.texts();
+        if texts.is_empty() || catalog.needs.contains_key(id) {
+            continue;
+        }
+        let mut found = BTreeSet::new();
+        for word in texts.iter().flat_map(|text| words(text)) {
+            found.extend(by_name.get(word.as_str()).into_iter().flatten().filter(|need| *need != id && !is_inside(id, need)).cloned());
+            if id.path.len() >= 3 {
+                let column = Id::new("column", [id.path[0].as_str(), id.path[1].as_str(), &word]);
+                if column != *id && catalog.contains(&column) {
+                    found.insert(column);
+                }
+            }
+        }
+        needs.push((id.clone(), found));
+    }
+    catalog.needs.extend(needs);
+}
+
+fn is_inside(id: &Id, other: &Id) -> bool {
+    id.path.len() > other.path.len() && id.path.starts_with(&other.path)
+}
+
+/// The same text where one name stands for another, word by word: what PostgreSQL would deparse
+/// after a rename, as far as that can be told without it.
+#[must_use]
+pub fn substitute_name(text: &str, old: &str, new: &str) -> String {
+    let (old_sql, new_sql) = (super::id::quote(old), super::id::quote(new));
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(&old_sql) {
+        let before = rest[..at].chars().next_back();
+        let after = rest[at + old_sql.len()..].chars().next();
+        let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$' || c == '"');
+        out.push_str(&rest[..at]);
+        let whole = old_sql.starts_with('"') || !(inside(before) || inside(after));
+        out.push_str(if whole { &new_sql } else { &old_sql });
+        rest = &rest[at + old_sql.len()..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_replaced_as_whole_words() {
+        assert_eq!(substitute_name("(level > 0) AND level2 = t.level", "level", "Severity"), "(\"Severity\" > 0) AND level2 = t.\"Severity\"");
+        assert_eq!(substitute_name("\"A b\" > 1", "A b", "c"), "c > 1");
+    }
+}

@@ -1,0 +1,239 @@
+//! `schema status`
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::{Format, Global, Out, time};
+use crate::apply::PlanState;
+use crate::apply::lock::find_holder;
+use crate::apply::status::{PlanStatus, StepStatus, plans as ledger_plans};
+use crate::error::{CliError, Code};
+use crate::plan::plan::StageName;
+use crate::plan::render::number;
+use crate::project::plans::{self, PlanFile};
+use crate::project::{described, session};
+
+/// Arguments of `schema status`.
+#[derive(clap::Args, Debug)]
+#[command(
+    about = "Show where each plan stands on a database",
+    long_about = "Shows where each plan stands on a database: what is done, what waits and for\nwhat, and who is at work. It reads the ledger and the folder of plans.",
+    after_help = "Examples:
+  schema status --env production
+  schema status --format json"
+)]
+pub struct Args {}
+
+/// A plan of the folder or of the ledger, as `status` and its JSON show it.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+    /// In order.
+    stages: Vec<Steps>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+/// How many steps of a stage are done.
+#[derive(Serialize)]
+struct Steps {
+    stage: StageName,
+    done: usize,
+    all: usize,
+}
+
+impl Steps {
+    fn of(stages: BTreeMap<StageName, (usize, usize)>) -> Vec<Self> {
+        stages.into_iter().map(|(stage, (done, all))| Self { stage, done, all }).collect()
+    }
+}
+
+/// Prints where each plan stands.
+///
+/// # Errors
+/// No database, plans that cannot be read.
+pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
+    let Args {} = args;
+    let format = global.format(&[Format::Text, Format::Json])?;
+    let project = global.project()?;
+    let place = project.place()?;
+    let files = plans::all(&project.config.plans)?;
+    let session = session(&place).await?;
+    let ledger = ledger_plans(session.client()).await?;
+    let holder = find_holder(session.client()).await?;
+    let rows = rows(&files, &ledger, holder.is_some());
+    let target = described(&session);
+    let environment = place.environment.map(|environment| environment.name.clone());
+    let text = match format {
+        Format::Json => {
+            let value = serde_json::json!({
+                "format": 1,
+                "database": target,
+                "environment": environment,
+                "applier": holder.as_ref().map(|holder| holder.pid),
+                "plans": rows,
+            });
+            format!("{value:#}\n")
+        }
+        _ => text(&rows, &target, environment.as_deref(), holder.as_ref().map(|holder| format!("session {} of {}, since {}", holder.pid, holder.user, holder.since))),
+    };
+    out.result(&text)?;
+    Ok(Code::Done)
+}
+
+fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool) -> Vec<Row> {
+    let mut rows: Vec<Row> = ledger
+        .iter()
+        .map(|status| {
+            let file = files.iter().find(|file| file.plan.name == status.name);
+            let edited = file.is_some_and(|file| file.hash.0 != status.hash);
+            let note = if edited {
+                Some("the file is not what was applied".to_owned())
+            } else {
+                note(status, at_work)
+            };
+            let mut stages: BTreeMap<StageName, (usize, usize)> = BTreeMap::new();
+            for step in &status.steps {
+                let (done, all) = stages.entry(step.stage).or_default();
+                *done += usize::from(step.state == "done");
+                *all += 1;
+            }
+            Row { name: status.name.clone(), state: status.state.name().to_owned(), hash: Some(status.hash.clone()), stages: Steps::of(stages), note }
+        })
+        .collect();
+    let pending = files.iter().filter(|file| ledger.iter().all(|status| status.name != file.plan.name));
+    rows.extend(pending.map(|file| Row {
+        name: file.plan.name.clone(),
+        state: "pending".to_owned(),
+        hash: Some(file.hash.to_string()),
+        stages: Steps::of(file.plan.stages.iter().map(|stage| (stage.name, (0, stage.steps.len()))).collect()),
+        note: Some("next: schema apply".to_owned()),
+    }));
+    rows
+}
+
+/// What is to be said of a plan that is in the ledger.
+fn note(status: &PlanStatus, at_work: bool) -> Option<String> {
+    match status.state {
+        PlanState::Done | PlanState::RolledBack => None,
+        PlanState::Running if at_work => Some(status.steps.iter().find(|step| step.state == "running").map_or_else(|| "at work".into(), running)),
+        PlanState::Running => Some("its applier is gone; go on with: schema apply".to_owned()),
+        PlanState::Failed => Some(status.steps.iter().find(|step| step.state == "failed").map_or_else(
+            || "failed; go on with: schema apply".to_owned(),
+            |step| format!("step {} failed: {}", step.number, step.error.as_deref().unwrap_or_default().lines().next().unwrap_or_default()),
+        )),
+        PlanState::Waiting => {
+            let next = status.steps.iter().find(|step| step.state != "done")?.stage;
+            Some(if next == StageName::Contract {
+                format!("when no client of the old release is left: schema apply {} --through contract", status.name)
+            } else {
+                format!("next: schema apply {} --through {}", status.name, next.name())
+            })
+        }
+    }
+}
+
+fn running(step: &StepStatus) -> String {
+    let progress = step.backfill.as_ref().map(|backfill| {
+        let rows = |n: i64| number(n.max(0).unsigned_abs());
+        let of = backfill.rows_total.map(|total| format!(" of {}", rows(total))).unwrap_or_default();
+        let control = if backfill.control == "run" { String::new() } else { format!(" ({})", backfill.control) };
+        format!(": {}{of} rows{control}", rows(backfill.rows_seen))
+    });
+    format!("step {}, {}{}", step.number, step.title, progress.unwrap_or_default())
+}
+
+fn text(rows: &[Row], target: &str, environment: Option<&str>, holder: Option<String>) -> String {
+    let mut out = String::new();
+    let environment = environment.map(|name| format!(", environment {name}")).unwrap_or_default();
+    let _ = writeln!(out, "{target}{environment}\n");
+    if rows.is_empty() {
+        out.push_str("No plans, and nothing was applied.\n");
+    }
+    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or_default();
+    for row in rows {
+        let begun = row.stages.iter().any(|stage| stage.done > 0);
+        let next = row.stages.iter().find(|stage| begun && stage.done < stage.all);
+        let stages = next.map(|next| format!("{} {}/{}", next.stage.name(), next.done, next.all)).unwrap_or_default();
+        let _ = writeln!(out, "{}", format!("  {:width$}  {:11} {stages}", row.name, row.state).trim_end());
+        if let Some(note) = &row.note {
+            for line in crate::plan::render::wrap(note, super::out::WIDTH - 6) {
+                let _ = writeln!(out, "      {line}");
+            }
+        }
+    }
+    if let Some(holder) = holder {
+        let _ = writeln!(out, "\nAt work: {holder}");
+    }
+    out
+}
+
+/// How long a plan took, or when it began.
+pub(super) fn when(status: &PlanStatus) -> String {
+    let began = time::minute(status.started);
+    match status.ended.and_then(|ended| ended.duration_since(status.started).ok()) {
+        Some(took) => format!("{began}, took {}", time::span(took)),
+        None => began,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::catalog::Fingerprint;
+    use crate::plan::{Plan, sample};
+
+    fn status(name: &str, state: PlanState, done: usize) -> PlanStatus {
+        let plan = sample::severity_level();
+        let step = |index: usize, stage, step: &crate::plan::plan::Step| StepStatus {
+            number: step.number,
+            stage,
+            title: step.title.clone(),
+            state: if index < done { "done" } else { "pending" }.into(),
+            attempt: 1,
+            started: None,
+            ended: None,
+            waited_ms: 0,
+            error: None,
+            backfill: None,
+        };
+        PlanStatus {
+            name: name.into(),
+            hash: "b3:1".into(),
+            from: String::new(),
+            to: String::new(),
+            state,
+            who: "ann".into(),
+            started: UNIX_EPOCH,
+            ended: Some(UNIX_EPOCH + Duration::from_mins(20)),
+            steps: plan.steps().enumerate().map(|(index, (stage, one))| step(index, stage, one)).collect(),
+        }
+    }
+
+    #[test]
+    fn for_people() {
+        let file = |name: &str, hash: &str| PlanFile {
+            path: format!("plans/{name}.kdl").into(),
+            text: String::new(),
+            plan: Plan { name: name.into(), ..sample::severity_level() },
+            hash: Fingerprint(hash.into()),
+        };
+        let ledger = [
+            status("0005-orders", PlanState::Done, 6),
+            status("0006-edited", PlanState::Done, 6),
+            status("0007-severity-level", PlanState::Waiting, 5),
+            status("0008-half", PlanState::Running, 2),
+        ];
+        let files = [file("0006-edited", "b3:2"), file("0007-severity-level", "b3:1"), file("0009-new", "b3:3")];
+        let rows = rows(&files, &ledger, false);
+        insta::assert_snapshot!(text(&rows, "shop at db1:5432, PostgreSQL 15.18", Some("production"), None));
+        assert_eq!(when(&ledger[0]), "1970-01-01 00:00 UTC, took 20 min");
+    }
+}

@@ -1,0 +1,536 @@
+//! A column of a table: `column no bigint not-null default=0`.
+
+use serde::{Deserialize, Serialize};
+
+use super::check::Check;
+use super::sequence::SequenceOptions;
+use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, collation_name, row, sql_type, table};
+use crate::catalog::expr::unwrap_parens;
+use crate::catalog::id::{default_name, qualified, quote};
+use crate::catalog::{Id, Ident};
+use crate::kdl::{Node, NodeOut, ValueOut};
+use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode};
+
+/// A column's own attributes; its default is an object of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// The table.
+    pub table: Id,
+    /// Its name.
+    pub name: Ident,
+    /// As `format_type` says it.
+    pub data_type: String,
+    /// Qualified, where it is not the type's own.
+    pub collation: Option<String>,
+    /// Whether it refuses NULL.
+    pub not_null: bool,
+    /// Filled from a sequence of its own.
+    pub identity: Option<Identity>,
+    /// Computed from other columns.
+    pub generated: Option<Generated>,
+    /// `plain`, `external`, `extended` or `main`, where it is not the type's own.
+    pub storage: Option<String>,
+    /// `pglz` or `lz4`, where it is set.
+    pub compression: Option<String>,
+    /// The statistics target, where it is set.
+    pub statistics: Option<i64>,
+    /// `n_distinct`, `n_distinct_inherited`.
+    pub options: Vec<(String, String)>,
+}
+
+/// GENERATED … AS IDENTITY.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// ALWAYS, else BY DEFAULT.
+    pub always: bool,
+    /// The sequence's name, where it is not the default one.
+    pub name: Option<Ident>,
+    /// What it counts.
+    pub options: SequenceOptions,
+}
+
+/// GENERATED ALWAYS AS (…).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generated {
+    /// The expression.
+    pub expression: String,
+    /// VIRTUAL (PostgreSQL 18), else STORED.
+    pub is_virtual: bool,
+}
+
+/// The serial pseudo types and the type behind each (manual, 8.1.4).
+const SERIALS: &[(&str, &str)] = &[
+    ("smallserial", "smallint"),
+    ("serial2", "smallint"),
+    ("serial", "integer"),
+    ("serial4", "integer"),
+    ("bigserial", "bigint"),
+    ("serial8", "bigint"),
+];
+
+impl Column {
+    /// The id of a column of `table`.
+    #[must_use]
+    pub fn id_of(table: &Id, name: &str) -> Id {
+        table.child(Self::KEYWORD, name)
+    }
+
+    /// `name type …`, for CREATE TABLE and ADD COLUMN.
+    #[must_use]
+    pub fn clause(&self, default: Option<&str>) -> String {
+        let Self { table: _, name, data_type, collation, not_null, identity, generated, storage: _, compression, statistics: _, options: _ } = self;
+        let mut sql = format!("{} {data_type}", quote(name));
+        if let Some(method) = compression {
+            sql += &format!(" COMPRESSION {}", quote(method));
+        }
+        if let Some(collation) = collation {
+            sql += &format!(" COLLATE {collation}");
+        }
+        if let Some(expression) = default {
+            sql += &format!(" DEFAULT {expression}");
+        }
+        if let Some(Generated { expression, is_virtual }) = generated {
+            sql += &format!(" GENERATED ALWAYS AS ({expression}) {}", if *is_virtual { "VIRTUAL" } else { "STORED" });
+        }
+        if let Some(identity) = identity {
+            sql += &format!(" {}", self.identity_clause(identity));
+        }
+        if *not_null {
+            sql += " NOT NULL";
+        }
+        sql
+    }
+
+    fn identity_clause(&self, identity: &Identity) -> String {
+        let Identity { always, name, options } = identity;
+        let when = if *always { "ALWAYS" } else { "BY DEFAULT" };
+        let mut inner = options.clauses(false);
+        if let Some(name) = name {
+            inner = format!(" SEQUENCE NAME {}{inner}", qualified(&[self.table.path[0].clone(), name.clone()]));
+        }
+        let inner = if inner.is_empty() { String::new() } else { format!(" ({})", inner.trim_start()) };
+        format!("GENERATED {when} AS IDENTITY{inner}")
+    }
+
+    /// What CREATE TABLE and ADD COLUMN cannot say on every supported version.
+    #[must_use]
+    pub fn after_creation(&self) -> Vec<String> {
+        let start = format!("ALTER TABLE {} ALTER COLUMN {}", self.table.sql(), quote(&self.name));
+        let mut sql = Vec::new();
+        if let Some(storage) = &self.storage {
+            sql.push(format!("{start} SET STORAGE {}", storage.to_uppercase()));
+        }
+        if let Some(target) = self.statistics {
+            sql.push(format!("{start} SET STATISTICS {target}"));
+        }
+        if !self.options.is_empty() {
+            sql.push(format!("{start} SET ({})", table::options_sql(&self.options)));
+        }
+        sql
+    }
+
+    /// The action that adds it, with a default in the same statement.
+    #[must_use]
+    pub fn add(&self, default: Option<&str>) -> Action {
+        let mut action = Action::new(format!("Add {}", self.id()))
+            .sql(format!("ALTER TABLE {} ADD COLUMN {}", self.table.sql(), self.clause(default)))
+            .lock(&self.table, LockMode::AccessExclusive, Cost::Instant);
+        action.sql.extend(self.after_creation());
+        action
+    }
+
+    /// ALTER COLUMN …, in one statement with its lock.
+    #[must_use]
+    pub fn altering(&self, title: String, clause: &str, mode: LockMode, cost: Cost) -> Action {
+        Action::new(title).sql(format!("ALTER TABLE {} ALTER COLUMN {} {clause}", self.table.sql(), quote(&self.name))).lock(&self.table, mode, cost)
+    }
+
+    fn retype(&self, using: &str) -> String {
+        let collation = self.collation.as_ref().map_or_else(String::new, |collation| format!(" COLLATE {collation}"));
+        format!("TYPE {}{collation} USING {using}", self.data_type)
+    }
+}
+
+/// Whether a change of type leaves the heap as it is (safe-changes.md, measured).
+#[must_use]
+pub fn keeps_heap(old: &str, new: &str) -> bool {
+    let (old_base, new_base) = (sql_type::base(old), sql_type::base(new));
+    let modifier = |text: &str| -> Option<Vec<i64>> {
+        let inner = text.split_once('(')?.1.split_once(')')?.0;
+        inner.split(',').map(|number| number.trim().parse().ok()).collect()
+    };
+    let (old_mod, new_mod) = (modifier(old), modifier(new));
+    let grows = match (&old_mod, &new_mod) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(old), Some(new)) => old.len() == new.len() && old[0] <= new[0] && old[1..] == new[1..],
+    };
+    if old.ends_with("[]") != new.ends_with("[]") {
+        return false;
+    }
+    match (old_base.as_str(), new_base.as_str()) {
+        ("character varying" | "text", "text") => true,
+        ("text", "character varying") => new_mod.is_none(),
+        ("cidr", "inet") => true,
+        (old, new) if old == new => matches!(
+            old,
+            "character varying" | "numeric" | "bit varying" | "interval" | "timestamp without time zone" | "timestamp with time zone" | "time without time zone" | "time with time zone"
+        ) && grows,
+        _ => false,
+    }
+}
+
+impl Kind for Column {
+    const KEYWORD: &'static str = "column";
+    const CATALOG: &'static str = "pg_class";
+    const PARENTS: &'static [&'static str] = &["table", "partition"];
+    cast_to!(Column);
+
+    fn query(server: u32) -> Option<String> {
+        // attstattarget became nullable in 17. Some builds keep a bookkeeping option of their own in
+        // attoptions (`pg_attver=…`): pg_dump leaves it out, and `pg_` is the server's own prefix.
+        let statistics = if server >= 170_000 { "a.attstattarget::int8" } else { "NULLIF(a.attstattarget, -1)::int8" };
+        Some(format!(
+            "SELECT c.oid::int8, a.attnum::int8, n.nspname::text, c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), \
+             CASE WHEN a.attcollation <> t.typcollation THEN (SELECT quote_ident(cn.nspname) || '.' || quote_ident(co.collname) FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation) END, \
+             a.attnotnull, \
+             CASE WHEN a.attgenerated <> '' THEN (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END, a.attgenerated = 'v', \
+             CASE WHEN a.attstorage <> t.typstorage THEN CASE a.attstorage WHEN 'p' THEN 'plain' WHEN 'e' THEN 'external' WHEN 'x' THEN 'extended' ELSE 'main' END END, \
+             CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END, {statistics}, (SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o NOT LIKE 'pg\\_%'), \
+             CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'default' END, i.* \
+             FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = a.atttypid \
+             LEFT JOIN LATERAL (SELECT q.relname::text, {} FROM pg_depend e JOIN pg_class q ON q.oid = e.objid JOIN pg_sequence s ON s.seqrelid = q.oid \
+               WHERE a.attidentity <> '' AND e.classid = 'pg_class'::regclass AND e.refclassid = 'pg_class'::regclass AND e.refobjid = a.attrelid AND e.refobjsubid = a.attnum AND e.deptype = 'i') i ON a.attidentity <> '' \
+             WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND a.attnum > 0 AND NOT a.attisdropped AND {} AND {} ORDER BY 3, 4, 2",
+            SequenceOptions::COLUMNS,
+            row::in_user_schema("c.relnamespace"),
+            row::not_extension_member("pg_class", "c.oid")
+        ))
+    }
+
+    fn from_row(row: &mut Row<'_>) -> Self {
+        let table = Id::new("table", [row.name(), row.name()]);
+        let (name, data_type, collation, not_null) = (row.name(), row.text(), row.opt_text(), row.flag());
+        let (expression, is_virtual) = (row.opt_text(), row.flag());
+        let generated = expression.map(|expression| Generated { expression: unwrap_parens(&expression).to_owned(), is_virtual });
+        let (storage, compression, statistics, options) = (row.opt_text(), row.opt_text(), row.opt_int(), row::options(row.texts()));
+        let identity = row.opt_text().map(|when| {
+            let sequence = row.name();
+            let usual = default_name(table.name(), &name, "seq");
+            Identity { always: when == "always", name: (sequence != usual).then_some(sequence), options: SequenceOptions::from_row(row) }
+        });
+        Self { table, name, data_type, collation, not_null, identity, generated, storage, compression, statistics, options }
+    }
+
+    fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
+        let name = node.arg("name", &mut out.findings)?;
+        let written = node.arg("type", &mut out.findings)?;
+        let table = at.parent().as_kind("table");
+        let serial = SERIALS.iter().find(|(serial, _)| *serial == written.value.to_ascii_lowercase()).map(|(_, real)| *real);
+        let data_type = serial.map_or_else(|| sql_type::canonical(&written.value), str::to_owned);
+        let collation = node.value("collation", &mut out.findings).map(|text| collation_name::from_kdl(&text.value));
+        let identity = node.child("identity", &mut out.findings).and_then(|mut identity| {
+            let when = identity.arg("always or by-default", &mut out.findings)?;
+            crate::kdl::one_of(&when, "identity", &["always", "by-default"], &mut out.findings);
+            let sequence = identity.value("name", &mut out.findings).map(|text| Ident::new(&text.value));
+            let usual = default_name(table.name(), &name.value, "seq");
+            let options = SequenceOptions::read(&mut identity, &data_type, out);
+            identity.finish(&mut out.findings);
+            Some(Identity { always: when.value == "always", name: sequence.filter(|name| *name != usual), options })
+        });
+        let generated = node.child("generated", &mut out.findings).and_then(|mut generated| {
+            let expression = generated.arg("expression", &mut out.findings)?;
+            let is_virtual = generated.flag("virtual", &mut out.findings);
+            generated.finish(&mut out.findings);
+            Some(Generated { expression: expression.value, is_virtual })
+        });
+        let storage = node.word("storage", &["plain", "external", "extended", "main"], &mut out.findings).map(|text| text.value);
+        let compression = node.word("compression", &["pglz", "lz4"], &mut out.findings).map(|text| text.value);
+        let statistics = node.number("statistics", &mut out.findings);
+        let not_null = node.flag("not-null", &mut out.findings) || identity.is_some() || serial.is_some();
+        let options = table::read_options(node, out);
+        let default = node.value("default", &mut out.findings);
+        let backfill = node.value("backfill", &mut out.findings);
+        let revert = node.value("revert", &mut out.findings);
+        let was_in_place = node.word("rename", &["in-place", "staged"], &mut out.findings);
+        let name = Ident::new(&name.value);
+        let column = Self { table: table.clone(), name, data_type, collation, not_null, identity, generated, storage, compression, statistics, options };
+        let id = out.put(node, column);
+        if let Some(backfill) = backfill {
+            out.hints.backfills.insert(id.clone(), backfill.value);
+        }
+        if let Some(revert) = revert {
+            out.hints.reverts.insert(id.clone(), revert.value);
+        }
+        if was_in_place.is_some_and(|word| word.value == "in-place") {
+            out.hints.in_place.insert(id.clone());
+        }
+        if let Some(default) = default {
+            let expression = default.value.clone();
+            out.put(node, super::default::Default { column: id.clone(), expression });
+            if serial.is_some() {
+                out.complain(&default, "a serial column has its default already", "remove the default, or write the type itself");
+            }
+        } else if let Some(real) = serial {
+            serial_objects(&id, real, node, out);
+        }
+        Some(id)
+    }
+
+    fn write<'n>(&self, parent: &'n mut NodeOut) -> &'n mut NodeOut {
+        let mut node = NodeOut::new("column").arg(self.name.as_str()).arg(sql_type::display(&self.data_type));
+        if self.not_null && self.identity.is_none() {
+            node = node.arg("not-null");
+        }
+        if let Some(collation) = &self.collation {
+            node.set("collation", collation_name::to_kdl(collation));
+        }
+        if let Some(Identity { always, name, options }) = &self.identity {
+            let when = if *always { "always" } else { "by-default" };
+            let mut inner = NodeOut::new("identity").arg(when);
+            if let Some(name) = name {
+                inner.set("name", name.as_str());
+            }
+            options.write(&mut inner);
+            if inner.is_plain() { node.set("identity", when) } else { { node.add(inner); } }
+        }
+        if let Some(Generated { expression, is_virtual }) = &self.generated {
+            if *is_virtual {
+                node.add(NodeOut::new("generated").arg(expression.as_str()).arg("virtual"));
+            } else {
+                node.set("generated", expression.as_str());
+            }
+        }
+        if let Some(storage) = &self.storage {
+            node.set("storage", storage.as_str());
+        }
+        if let Some(compression) = &self.compression {
+            node.set("compression", compression.as_str());
+        }
+        if let Some(statistics) = self.statistics {
+            node.set("statistics", ValueOut::Number(statistics.to_string()));
+        }
+        table::write_options(&self.options, &mut node);
+        parent.add(node)
+    }
+
+    fn id(&self) -> Id {
+        Self::id_of(&self.table, &self.name)
+    }
+
+    fn parent(&self) -> Option<Id> {
+        Some(self.table.clone())
+    }
+
+    fn texts(&self) -> Vec<&str> {
+        [self.data_type.as_str()].into_iter().chain(self.generated.as_ref().map(|generated| generated.expression.as_str())).chain(self.collation.as_deref()).collect()
+    }
+
+    fn type_names(&mut self) -> Vec<&mut String> {
+        vec![&mut self.data_type]
+    }
+
+    fn inlines(&self) -> Inline {
+        Inline::Always
+    }
+
+    fn create(&self) -> Action {
+        self.add(None)
+    }
+
+    fn drop(&self) -> Action {
+        let id = self.id();
+        let action = Action::new(format!("Drop {id}"))
+            .sql(format!("ALTER TABLE {} DROP COLUMN {}", self.table.sql(), quote(&self.name)))
+            .lock(&self.table, LockMode::AccessExclusive, Cost::Instant);
+        // What is computed from other columns can be computed again.
+        if self.generated.is_some() { action } else { action.hazard(Hazard::DropColumn, &id).loses(&id) }
+    }
+
+    fn alter(old: &Self, new: &Self) -> Alteration {
+        let Self { table: _, name, data_type, collation, not_null, identity, generated, storage, compression, statistics, options } = new;
+        let id = new.id();
+        let exclusive = |title: String, clause: &str| new.altering(title, clause, LockMode::AccessExclusive, Cost::Instant);
+        let mut actions = Vec::new();
+        match (&old.generated, generated) {
+            (None, None) => {}
+            (Some(was), Some(now)) if was == now => {}
+            (Some(was), None) if !was.is_virtual => actions.push(exclusive(format!("Make {id} a plain column"), "DROP EXPRESSION")),
+            _ => return Alteration::Replace,
+        }
+        if old.identity.is_some() && identity.is_none() {
+            actions.push(exclusive(format!("Drop the identity of {id}"), "DROP IDENTITY"));
+        }
+        let retyped = old.data_type != *data_type || old.collation != *collation;
+        if retyped {
+            if generated.is_some() {
+                return Alteration::Replace;
+            }
+            let using = if sql_type::base(&old.data_type) == sql_type::base(data_type) { quote(name) } else { format!("{}::{data_type}", quote(name)) };
+            let cheap = keeps_heap(&old.data_type, data_type) || (old.data_type == *data_type);
+            let mut action = new.altering(
+                format!("Change the type of {id} from {} to {}", sql_type::display(&old.data_type), sql_type::display(data_type)),
+                &new.retype(&using),
+                LockMode::AccessExclusive,
+                if cheap { Cost::Instant } else { Cost::Rewrite },
+            );
+            if !cheap {
+                action = action
+                    .hazard(Hazard::Blocking, format!("{} is written again while nobody can use it", new.table))
+                    .hazard(Hazard::LossyCast, format!("{id} from {} to {}", sql_type::display(&old.data_type), sql_type::display(data_type)));
+            }
+            actions.push(action);
+        }
+        if *not_null != old.not_null && (*not_null || identity.is_none()) {
+            actions.push(if *not_null {
+                new.altering(format!("Set {id} NOT NULL"), "SET NOT NULL", LockMode::AccessExclusive, Cost::Scan)
+            } else {
+                exclusive(format!("Let {id} be NULL"), "DROP NOT NULL")
+            });
+        }
+        match (&old.identity, identity) {
+            (None, Some(now)) => {
+                actions.push(exclusive(format!("Make {id} an identity column"), &format!("ADD {}", new.identity_clause(now))));
+            }
+            (Some(was), Some(now)) if was != now => {
+                let mut clauses = now.options.changes(&was.options, "SET ");
+                if was.always != now.always {
+                    clauses += if now.always { " SET GENERATED ALWAYS" } else { " SET GENERATED BY DEFAULT" };
+                }
+                if !clauses.is_empty() {
+                    actions.push(exclusive(format!("Change the identity of {id}"), clauses.trim_start()));
+                }
+                let sequence = |identity: &Identity| identity.name.clone().unwrap_or_else(|| default_name(new.table.name(), name, "seq"));
+                if sequence(was) != sequence(now) {
+                    actions.push(Action::new(format!("Rename the sequence of {id}")).sql(format!(
+                        "ALTER SEQUENCE {} RENAME TO {}",
+                        qualified(&[new.table.path[0].clone(), sequence(was)]),
+                        quote(&sequence(now))
+                    )));
+                }
+            }
+            _ => {}
+        }
+        if *storage != old.storage || (retyped && storage.is_some()) {
+            actions.push(match storage {
+                Some(storage) => exclusive(format!("Set the storage of {id}"), &format!("SET STORAGE {}", storage.to_uppercase())),
+                // DEFAULT exists from 16 on; the type's own storage is what EXTENDED falls back to for toastable ones.
+                None => exclusive(format!("Reset the storage of {id}"), &format!("SET STORAGE {}", default_storage(data_type))),
+            });
+        }
+        if *compression != old.compression {
+            actions.push(exclusive(format!("Set the compression of {id}"), &format!("SET COMPRESSION {}", compression.as_deref().unwrap_or("default"))));
+        }
+        if *statistics != old.statistics {
+            let clause = format!("SET STATISTICS {}", statistics.unwrap_or(-1));
+            actions.push(new.altering(format!("Set the statistics target of {id}"), &clause, LockMode::ShareUpdateExclusive, Cost::Instant));
+        }
+        for clause in table::options_changes(&old.options, options) {
+            actions.push(new.altering(format!("Set options of {id}"), &clause, LockMode::ShareUpdateExclusive, Cost::Instant));
+        }
+        if retyped { Alteration::Retype(actions) } else { Alteration::Act(actions) }
+    }
+
+    fn rename(old: &Id, new: &Id) -> Option<Action> {
+        Some(
+            Action::new(format!("Rename {old} to {}", new.name()))
+                .sql(format!("ALTER TABLE {} RENAME COLUMN {} TO {}", old.relation(), quote(old.name()), quote(new.name())))
+                .lock(old, LockMode::AccessExclusive, Cost::Instant)
+                .hazard(Hazard::Breaking, format!("statements that use {old} fail")),
+        )
+    }
+
+    fn rebuild(&self, why: Why) -> Rebuild {
+        match why {
+            // A column whose type is made anew stays, its values pass through text.
+            Why::Replaced if self.generated.is_none() => Rebuild::Convert(Box::new(
+                self.altering(
+                    format!("Convert {} to the new {}", self.id(), sql_type::display(&self.data_type)),
+                    &self.retype(&format!("{}::{}::{}", quote(&self.name), if self.data_type.ends_with("[]") { "text[]" } else { "text" }, self.data_type)),
+                    LockMode::AccessExclusive,
+                    Cost::Rewrite,
+                )
+                .hazard(Hazard::Blocking, format!("{} is written again while nobody can use it", self.table)),
+            )),
+            _ => Rebuild::Replace,
+        }
+    }
+
+    fn grant_address(id: &Id) -> Option<String> {
+        Some(format!("TABLE {}", id.relation()))
+    }
+
+    fn relation_name(&self) -> Option<String> {
+        // An identity column makes a sequence beside the table.
+        let identity = self.identity.as_ref()?;
+        let name = identity.name.clone().unwrap_or_else(|| default_name(self.table.name(), &self.name, "seq"));
+        Some(qualified(&[self.table.path[0].clone(), name]))
+    }
+
+    fn address(id: &Id) -> String {
+        format!("COLUMN {}", id.sql())
+    }
+}
+
+/// The storage that a type without one of its own spelling has: what SET STORAGE goes back to.
+fn default_storage(data_type: &str) -> &'static str {
+    match sql_type::base(data_type).as_str() {
+        "numeric" | "inet" | "cidr" => "MAIN",
+        "integer" | "bigint" | "smallint" | "boolean" | "uuid" | "real" | "double precision" | "date" => "PLAIN",
+        _ => "EXTENDED",
+    }
+}
+
+/// What `serial` stands for: a sequence, the default that draws from it, and that the column owns it.
+fn serial_objects(column: &Id, data_type: &str, node: &Node<'_>, out: &mut Lowering) {
+    let name = default_name(&column.path[1], column.name(), "seq");
+    let sequence = super::sequence::Sequence {
+        schema: column.path[0].clone(),
+        name,
+        options: SequenceOptions::defaults(data_type, 1),
+        unlogged: false,
+    };
+    let sequence = out.put(node, sequence);
+    // regclass prints a name quoted as an identifier, inside a literal.
+    let expression = format!("nextval({}::regclass)", crate::catalog::id::literal(&sequence.sql()));
+    out.put(node, super::default::Default { column: column.clone(), expression });
+    out.put(node, super::owned_by::OwnedBy { sequence, column: column.clone() });
+}
+
+/// The columns of a table, in order.
+pub fn columns_of<'c>(catalog: &'c crate::catalog::Catalog, table: &'c Id) -> impl Iterator<Item = &'c Column> {
+    catalog.of::<Column>().filter(move |column| column.table == *table)
+}
+
+/// A check that proves a column NOT NULL, by the name that the recipes give it.
+#[must_use]
+pub fn not_null_proof(column: &Column) -> Check {
+    let name = crate::catalog::id::derived_name(&format!("{}_{}", column.table.name(), column.name), "_not_null");
+    Check { table: column.table.clone(), name, expression: format!("{} IS NOT NULL", quote(&column.name)), no_inherit: false, not_valid: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keeps_heap;
+
+    #[test]
+    fn types_that_keep_the_heap() {
+        for (old, new, keeps) in [
+            ("character varying(10)", "character varying(20)", true),
+            ("character varying(20)", "character varying(10)", false),
+            ("character varying(20)", "text", true),
+            ("text", "character varying", true),
+            ("text", "character varying(10)", false),
+            ("numeric(5,2)", "numeric(9,2)", true),
+            ("numeric(5,2)", "numeric(9,3)", false),
+            ("numeric(5,2)", "numeric", true),
+            ("integer", "bigint", false),
+            ("cidr", "inet", true),
+            ("inet", "cidr", false),
+            ("timestamp(3) with time zone", "timestamp with time zone", true),
+            ("jsonb", "json", false),
+        ] {
+            assert_eq!(keeps_heap(old, new), keeps, "{old} -> {new}");
+        }
+    }
+}

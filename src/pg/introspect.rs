@@ -1,0 +1,212 @@
+//! A live database as a catalog: each kind's query, pipelined over one connection.
+
+use std::collections::{BTreeSet, HashMap};
+
+use futures_util::future::{join_all, try_join};
+use indexmap::IndexMap;
+
+use super::session::{Session, pin_deparse_settings};
+use super::unmodelled;
+use crate::catalog::{Catalog, Id};
+use crate::kind::{KINDS, Object, Row};
+
+/// What of a database is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Managed {
+    /// Owners count.
+    pub owners: bool,
+    /// Grants count.
+    pub grants: bool,
+}
+
+/// A database as it was found.
+#[derive(Debug)]
+pub struct Live {
+    /// Its objects. `needs` is empty until [`Live::read_dependencies`].
+    pub catalog: Catalog,
+    /// `server_version_num`.
+    pub server: u32,
+    addresses: Addresses,
+}
+
+/// Where objects stand in the system catalogs: (catalog OID, object OID, column number) to id.
+#[derive(Debug, Default)]
+struct Addresses(HashMap<(u32, u32, i32), Id>);
+
+impl Addresses {
+    /// The object at an address; a part of an object that is none itself belongs to the whole.
+    fn get(&self, class: u32, oid: u32, sub: i32) -> Option<&Id> {
+        self.0.get(&(class, oid, sub)).or_else(|| self.0.get(&(class, oid, 0)))
+    }
+}
+
+/// Why a database cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum IntrospectError {
+    /// A query failed.
+    #[error("cannot read {what} from the catalog: {}", super::explain(source))]
+    Query {
+        /// The kind whose query it was.
+        what: &'static str,
+        /// What PostgreSQL said.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// The settings could not be pinned.
+    #[error(transparent)]
+    Session(#[from] super::SessionError),
+    /// The schema moved while it was read.
+    #[error("the schema changed while it was read, {0} times in a row; try again when nobody changes it")]
+    Moving(u32),
+}
+
+/// How often a read is repeated when the schema moves beneath it.
+const ATTEMPTS: u32 = 5;
+
+/// What changes whenever DDL commits: the newest transaction that wrote to a catalog table, and how
+/// many rows there are. The `pg_get_*` functions do not see our snapshot, so a transaction would
+/// not help (architecture.md).
+const FINGERPRINT: &str = "SELECT (SELECT string_agg(count || ':' || newest, ',') FROM ( \
+     SELECT count(*) AS count, COALESCE(max(xmin::text::int8), 0) AS newest FROM pg_class UNION ALL \
+     SELECT count(*), COALESCE(max(xmin::text::int8), 0) FROM pg_attribute UNION ALL \
+     SELECT count(*), COALESCE(max(xmin::text::int8), 0) FROM pg_constraint UNION ALL \
+     SELECT count(*), COALESCE(max(xmin::text::int8), 0) FROM pg_proc UNION ALL \
+     SELECT count(*), COALESCE(max(xmin::text::int8), 0) FROM pg_type) c)";
+
+/// Reads a database. Holds no transaction open; repeats when the schema moved meanwhile.
+pub async fn introspect(session: &Session, managed: Managed) -> Result<Live, IntrospectError> {
+    pin_deparse_settings(session).await?;
+    for _ in 0..ATTEMPTS {
+        let (before, live) = try_join(fingerprint(session), read(session, managed)).await?;
+        if before == fingerprint(session).await? {
+            return Ok(live);
+        }
+    }
+    Err(IntrospectError::Moving(ATTEMPTS))
+}
+
+async fn fingerprint(session: &Session) -> Result<String, IntrospectError> {
+    let row = session.client().query_one(FINGERPRINT, &[]).await.map_err(|source| IntrospectError::Query { what: "fingerprint", source })?;
+    Ok(row.get(0))
+}
+
+fn wanted(keyword: &str, managed: Managed) -> bool {
+    match keyword {
+        "owner" => managed.owners,
+        "grant" => managed.grants,
+        _ => true,
+    }
+}
+
+async fn read(session: &Session, managed: Managed) -> Result<Live, IntrospectError> {
+    let server = session.server_version;
+    let kinds: Vec<_> = KINDS.iter().filter(|kind| wanted(kind.keyword, managed)).filter_map(|kind| Some((kind, (kind.query)(server)?))).collect();
+    let queries = kinds.iter().map(|(kind, sql)| async move {
+        session.client().query(sql.as_str(), &[]).await.map_err(|source| IntrospectError::Query { what: kind.keyword, source })
+    });
+    let classes = async {
+        session.client().query("SELECT c.relname::text, c.oid::int8 FROM pg_class c WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relkind = 'r'", &[]).await
+            .map_err(|source| IntrospectError::Query { what: "catalogs", source })
+    };
+    let ((results, classes), unmodelled) = try_join(try_join(async { Ok(join_all(queries).await) }, classes), unmodelled::query(session)).await?;
+    let classes: HashMap<String, u32> = classes.iter().map(|row| (row.get(0), oid(row.get(1)))).collect();
+
+    let mut objects: IndexMap<Id, Object> = IndexMap::new();
+    let mut addresses = Addresses::default();
+    for ((kind, _), rows) in kinds.iter().zip(results) {
+        for row in rows? {
+            let mut row = Row::new(&row);
+            if kind.catalog == "*" {
+                let (class, object, sub) = (oid(row.int()), oid(row.int()), number(row.int()));
+                // Only an exact address: the comment of a column is not the table's.
+                let Some(subject) = addresses.0.get(&(class, object, sub)) else { continue };
+                let object = (kind.from_row)(&mut row.about(subject.clone()));
+                objects.insert(object.id(), object);
+                continue;
+            }
+            let (object_oid, sub) = (oid(row.int()), number(row.int()));
+            let object = (kind.from_row)(&mut row);
+            let id = object.id();
+            if let Some(class) = classes.get(kind.catalog).filter(|_| object_oid != 0) {
+                addresses.0.insert((*class, object_oid, sub), id.clone());
+            }
+            objects.insert(id, object);
+        }
+    }
+    Ok(Live { catalog: Catalog { objects, needs: IndexMap::new(), unmodelled }, server, addresses })
+}
+
+fn oid(value: i64) -> u32 {
+    // OIDs are unsigned 32-bit numbers, cast to int8 by the queries.
+    u32::try_from(value).unwrap_or_default()
+}
+
+fn number(value: i64) -> i32 {
+    i32::try_from(value).unwrap_or_default()
+}
+
+impl Live {
+    /// Fills `needs` from `pg_depend`. Asked for only when something differs: nothing else needs it.
+    ///
+    /// Rows of `pg_depend` name parts that are no objects of ours (a view's rule, a key's index, a
+    /// table's row type); an internal dependency leads from each to what it is part of.
+    pub async fn read_dependencies(&mut self, session: &Session) -> Result<(), IntrospectError> {
+        let rows = session
+            .client()
+            .query(
+                "SELECT classid::int8, objid::int8, objsubid::int8, refclassid::int8, refobjid::int8, refobjsubid::int8, deptype::text FROM pg_depend \
+                 WHERE refobjid >= 16384 OR (refclassid = 'pg_namespace'::regclass AND refobjid = 2200)",
+                &[],
+            )
+            .await
+            .map_err(|source| IntrospectError::Query { what: "dependencies", source })?;
+        let edges: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                let address = |at: usize| (oid(row.get(at)), oid(row.get(at + 1)), number(row.get(at + 2)));
+                (address(0), address(3), row.get::<_, &str>(6).chars().next().unwrap_or('n'))
+            })
+            .collect();
+        let mut owners: HashMap<(u32, u32), (u32, u32, i32)> = HashMap::new();
+        for (from, to, kind) in &edges {
+            if *kind == 'i' && (from.0, from.1) != (to.0, to.1) {
+                owners.insert((from.0, from.1), *to);
+            }
+        }
+        // Such a column only carries a comment or grants: what it needs, its relation needs.
+        let relations: HashMap<&Id, &Id> = self
+            .catalog
+            .objects
+            .iter()
+            .filter_map(|(id, object)| match object {
+                Object::ViewColumn(column) => Some((id, &column.relation)),
+                _ => None,
+            })
+            .collect();
+        let resolve = |mut at: (u32, u32, i32)| {
+            for _ in 0..8 {
+                if let Some(id) = self.addresses.get(at.0, at.1, at.2) {
+                    return Some(relations.get(id).copied().unwrap_or(id));
+                }
+                at = *owners.get(&(at.0, at.1))?;
+            }
+            None
+        };
+        let mut needs: IndexMap<Id, BTreeSet<Id>> = IndexMap::new();
+        for (from, to, kind) in &edges {
+            let (Some(from), Some(to)) = (resolve(*from), resolve(*to)) else { continue };
+            // What is automatic from a sequence to its column is an object of its own.
+            if from == to || (*kind == 'a' && from.kind == "sequence") || is_inside(to, from) {
+                continue;
+            }
+            needs.entry(from.clone()).or_default().insert(to.clone());
+        }
+        self.catalog.needs = needs;
+        Ok(())
+    }
+}
+
+/// A table does not need its own column.
+fn is_inside(inner: &Id, outer: &Id) -> bool {
+    inner.path.len() > outer.path.len() && inner.path.starts_with(&outer.path) && outer.kind == "table"
+}

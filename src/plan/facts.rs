@@ -1,0 +1,53 @@
+//! What a plan may rest on besides the two states: sizes, versions, the project's policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Id;
+
+/// What is known about the live database.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// `server_version_num`.
+    pub server: u32,
+    /// Sizes of the tables that the change touches. A table that is not here has no known size and
+    /// counts as large.
+    pub tables: BTreeMap<Id, TableFacts>,
+    /// Columns to be added whose default PostgreSQL would evaluate row by row (measured).
+    pub volatile_defaults: BTreeSet<Id>,
+    /// The role that applies.
+    pub role: Option<String>,
+}
+
+/// The size of a table, as the server estimates it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableFacts {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of the heap and its indexes.
+    pub bytes: u64,
+}
+
+/// What the project wants of plans.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Up to so many rows the direct statement is used where it is as safe.
+    pub small_table_rows: u64,
+    /// A development or test database: no stages, no regard for clients.
+    pub direct: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { small_table_rows: 10_000, direct: false }
+    }
+}
+
+impl Facts {
+    /// The rows of a table, if known.
+    #[must_use]
+    pub fn rows(&self, table: &Id) -> Option<u64> {
+        self.tables.get(table).map(|facts| facts.rows)
+    }
+}

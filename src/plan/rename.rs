@@ -1,0 +1,124 @@
+//! A state in which something has another name: what PostgreSQL would show after the rename.
+//!
+//! Ids are followed exactly; inside SQL texts the name is replaced word by word, which is a guess. Where
+//! the guess is wrong the text differs from the desired one, and the object is put in its desired
+//! form once more than needed.
+
+use serde_json::Value;
+
+use crate::catalog::closure::substitute_name;
+use crate::catalog::{Catalog, Id, Ident};
+use crate::kind::Object;
+
+/// `catalog` after `old` was renamed to `new` (another name, or another schema).
+#[must_use]
+pub fn renamed(catalog: &Catalog, old: &Id, new: &Id) -> Catalog {
+    let mut out = Catalog { unmodelled: catalog.unmodelled.clone(), ..Catalog::default() };
+    for (id, object) in &catalog.objects {
+        let object = renamed_object(object, id, old, new);
+        out.objects.insert(object.id(), object);
+    }
+    for (id, needs) in &catalog.needs {
+        out.needs.insert(moved(id, old, new), needs.iter().map(|need| moved(need, old, new)).collect());
+    }
+    out
+}
+
+/// One object as it is after the rename.
+#[must_use]
+pub fn renamed_object(object: &Object, id: &Id, old: &Id, new: &Id) -> Object {
+    let mut value = serde_json::to_value(object).expect("objects are plain data");
+    let texts: Vec<String> = object.texts().into_iter().map(str::to_owned).collect();
+    let in_table = old.kind == "column" && id.path.len() >= 2 && id.path[..2] == old.path[..2];
+    walk(&mut value, &texts, in_table, old, new);
+    if id == old {
+        own_name(&mut value, new);
+    }
+    if let (true, Object::ForeignKey(key)) = (old.kind == "column", object)
+        && key.references.path[..] == old.path[..2]
+    {
+        for fields in value.as_object_mut().into_iter().flat_map(|outer| outer.values_mut()) {
+            if let Some(Value::Array(columns)) = fields.get_mut("referenced_columns") {
+                replace_names(columns, old, new);
+            }
+        }
+    }
+    serde_json::from_value(value).expect("a renamed object has the shape that it had")
+}
+
+/// Where an id is after the rename: itself, what it names, and what lies beneath it.
+#[must_use]
+pub fn moved(id: &Id, old: &Id, new: &Id) -> Id {
+    if id == old {
+        return new.clone();
+    }
+    // Satellites carry their parent's keyword before the path.
+    let satellite = id.path.len() > old.path.len() && id.path[0] == old.kind && id.path[1..=old.path.len()] == old.path[..];
+    if satellite {
+        let path = [id.path[0].clone()].into_iter().chain(new.path.iter().cloned()).chain(id.path[old.path.len() + 1..].iter().cloned());
+        return Id::new(&id.kind, path.collect::<Vec<_>>());
+    }
+    // Only what holds others has a path that others go on from.
+    let holds = matches!(old.kind.as_str(), "schema" | "table" | "view" | "materialized-view" | "domain" | "column");
+    let same_path_kind = id.path.len() == old.path.len() && matches!(id.kind.as_str(), "partition" | "replica-identity" | "row-security" | "default") && id.path == old.path;
+    let inside = id.path.len() > old.path.len() && id.path[..old.path.len()] == old.path[..];
+    if holds && (inside || same_path_kind) {
+        let path = new.path.iter().cloned().chain(id.path[old.path.len()..].iter().cloned());
+        return Id::new(&id.kind, path.collect::<Vec<_>>());
+    }
+    id.clone()
+}
+
+fn walk(value: &mut Value, texts: &[String], in_table: bool, old: &Id, new: &Id) {
+    match value {
+        Value::Object(fields) => {
+            if let (2, Some(Value::String(kind)), Some(Value::Array(path))) = (fields.len(), fields.get("kind"), fields.get("path")) {
+                let id = Id::new(kind, path.iter().filter_map(Value::as_str).map(Ident::new).collect::<Vec<_>>());
+                let id = moved(&id, old, new);
+                *value = serde_json::to_value(&id).expect("ids are plain data");
+                return;
+            }
+            for (name, field) in fields.iter_mut() {
+                match field {
+                    Value::Array(names) if in_table && (name == "columns" || name == "include") => replace_names(names, old, new),
+                    // What stands in a schema holds its name in a field.
+                    Value::String(schema) if old.kind == "schema" && name == "schema" && *schema == old.name() => *schema = new.name().to_owned(),
+                    field => walk(field, texts, in_table, old, new),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| walk(item, texts, in_table, old, new)),
+        Value::String(text) if texts.contains(text) => {
+            *text = substitute_name(text, old.name(), new.name());
+            if old.schema() != new.schema() {
+                let (from, to) = (format!("{}.{}", crate::catalog::id::quote(old.schema()), new.name_sql()), new.in_schema());
+                *text = text.replace(&from, &to);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn replace_names(names: &mut [Value], old: &Id, new: &Id) {
+    for name in names {
+        if name.as_str() == Some(old.name()) {
+            *name = Value::String(new.name().to_owned());
+        }
+    }
+}
+
+/// Sets the object's own name (and schema, where it holds one) beneath the enum's tag.
+fn own_name(value: &mut Value, new: &Id) {
+    let Some(object) = value.as_object_mut().and_then(|outer| outer.values_mut().next()).and_then(Value::as_object_mut) else { return };
+    // Keys and routines hold their name one level down.
+    let inner = ["key", "routine"].into_iter().find(|field| !object.contains_key("name") && object.contains_key(*field));
+    let fields = match inner {
+        Some(field) => object.get_mut(field).and_then(Value::as_object_mut).expect("keys and routines are objects"),
+        None => object,
+    };
+    let name = if matches!(new.kind.as_str(), "function" | "procedure" | "aggregate") { new.path[1].as_str() } else { new.name() };
+    fields.insert("name".to_owned(), Value::String(name.to_owned()));
+    if fields.contains_key("schema") {
+        fields.insert("schema".to_owned(), Value::String(new.schema().to_owned()));
+    }
+}

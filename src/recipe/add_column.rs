@@ -1,0 +1,164 @@
+//! Adding a column to a table that is in use (safe-changes.md, Columns).
+
+use super::backfill;
+use crate::catalog::Id;
+use crate::catalog::id::{derived_name, literal, quote};
+use crate::kind::column::Column;
+use crate::kind::default::Default;
+use crate::kind::{Kind as _, Object};
+use crate::plan::change::{Change, Changes};
+use crate::plan::draft::{Context, Draft, Op, name_blocking};
+use crate::plan::op::{Action, Cost, Hazard, LockMode};
+use crate::plan::plan::StageName;
+
+const RECIPE: &str = "add-column";
+
+/// Takes every column that is added to a table which stays.
+pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
+    let ids: Vec<Id> = changes.iter().filter(|(id, change)| **change == Change::Create && id.kind == Column::KEYWORD).map(|(id, _)| id.clone()).collect();
+    for id in ids {
+        let Some(column) = cx.desired.get_as::<Column>(&id).filter(|column| cx.persists(&column.table) && !matches!(changes.get(&column.table), Some(Change::Replace))) else { continue };
+        if super::plain::follows_parent(cx, changes, &id) {
+            continue;
+        }
+        changes.shift_remove(&id);
+        let default_id = Default::id_of(&id);
+        let default = cx.desired.get_as::<Default>(&default_id);
+        // A default that needs what is made by this plan (a sequence of its own) comes by itself.
+        let inline = default.filter(|_| cx.desired.needs.get(&default_id).is_none_or(|needs| needs.iter().all(|need| !changes.contains_key(need) || need.kind == "sequence")));
+        if inline.is_some() {
+            changes.shift_remove(&default_id);
+        }
+        add(cx, column, inline, draft);
+        if inline.is_some() {
+            let ready = draft.ready[&id];
+            draft.ready.insert(default_id.clone(), ready);
+            let first = draft.first[&id];
+            draft.first.insert(default_id, first);
+        }
+    }
+}
+
+fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut Draft) {
+    let id = column.id();
+    let table = &column.table;
+    let undo = vec![format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&column.name))];
+    let empty = cx.facts.rows(table) == Some(0);
+    let backfill_hint = cx.hints.backfills.get(&id);
+    let volatile = default.is_some() && cx.facts.volatile_defaults.contains(&id);
+    let constrained = has_constrained_domain(cx, column);
+    let shape = |action: Action| if cx.policy.direct { action } else { action.hazard(Hazard::RowShape, format!("{table} gets a column")) };
+
+    let rewriting = column.generated.as_ref().is_some_and(|generated| !generated.is_virtual) || constrained;
+    let identity = column.identity.is_some();
+    let must_fill = (column.not_null && default.is_none() && !identity && column.generated.is_none()) || backfill_hint.is_some() || volatile || identity;
+    if !must_fill || rewriting || empty || (cx.is_small(table) && backfill_hint.is_none() && (volatile || identity)) {
+        let mut action = column.add(default.map(|default| default.expression.as_str()));
+        if (rewriting || volatile || identity) && !empty {
+            for lock in &mut action.locks {
+                lock.cost = Cost::Rewrite;
+            }
+            if !cx.is_small(table) {
+                action = name_blocking(action, table, cx.facts.rows(table));
+            }
+        }
+        let mut op = Op::new(&id, shape(action), StageName::Expand, RECIPE).undo(undo).puts(column.clone());
+        if let Some(default) = default {
+            op = op.puts(default.clone());
+        }
+        let ops = draft.chain(&id, vec![op]);
+        draft.not_null.insert(id, ops[0]);
+        return;
+    }
+
+    let nullable = Column { not_null: false, identity: None, ..column.clone() };
+    let mut expand = nullable.add(None);
+    expand.title = format!("Add {id}");
+    let mut undo = undo;
+    let mut fill_value = None;
+    let mut contract: Option<(Vec<String>, Id)> = None;
+    let mut switch_extra: Option<Op> = None;
+    let mut temporary = Vec::new();
+    if let Some(identity) = &column.identity {
+        // Numbers come from a sequence of the recipe's own until the switch makes the column an
+        // identity column that goes on from there.
+        let sequence = derived_name(&format!("{}_{}", table.name(), column.name), "_fill_seq");
+        let sequence_sql = format!("{}.{}", quote(table.schema()), quote(&sequence));
+        let value = format!("nextval({}::regclass)", literal(&sequence_sql));
+        expand = expand
+            .sql(format!("CREATE SEQUENCE {sequence_sql}{}", identity.options.clauses(true)))
+            .sql(format!("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {value}", table.sql(), quote(&column.name)));
+        undo.push(format!("DROP SEQUENCE {sequence_sql}"));
+        temporary.push(Id::new("sequence", [table.path[0].as_str(), sequence.as_str()]));
+        let plain = Column { identity: None, ..column.clone() };
+        let crate::plan::Alteration::Act(actions) = Column::alter(&plain, column) else { unreachable!("an identity is added in place") };
+        let mut action = Action::new(format!("Make {id} an identity column that goes on from there"))
+            .sql(format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", table.sql(), quote(&column.name)))
+            .lock(table, LockMode::AccessExclusive, Cost::Instant);
+        action.sql.extend(actions.into_iter().flat_map(|action| action.sql));
+        action = action
+            .sql(format!("SELECT setval(pg_get_serial_sequence({}, {}), (SELECT last_value FROM {sequence_sql}), (SELECT is_called FROM {sequence_sql}))", literal(&table.sql()), literal(&column.name)))
+            .sql(format!("DROP SEQUENCE {sequence_sql}"));
+        let mut op = Op::new(&id, action, StageName::Switch, RECIPE).puts(column.clone()).removes(&temporary[0]);
+        op.undo = None;
+        switch_extra = Some(op);
+        fill_value = Some(value);
+    } else if let Some(default) = default {
+        expand = expand.sql(format!("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}", table.sql(), quote(&column.name), default.expression));
+        fill_value = Some(backfill_hint.cloned().unwrap_or_else(|| default.expression.clone()));
+    } else if let Some(expression) = backfill_hint {
+        fill_value = Some(expression.clone());
+        if column.not_null && !cx.policy.direct {
+            let (make, take, trigger) = backfill::fill_trigger(column, expression);
+            expand.title = format!("Add {id} and let it be filled where a client leaves it out");
+            expand.sql.extend(make);
+            undo = [take.clone(), undo].concat();
+            temporary.push(trigger.clone());
+            contract = Some((take, trigger));
+        }
+    }
+    let mut ops = Vec::new();
+    let mut first = Op::new(&id, shape(expand), StageName::Expand, RECIPE).undo(undo).puts(nullable);
+    if let Some(default) = default {
+        first = first.puts(default.clone());
+    }
+    for helper in &temporary {
+        first = first.puts_temporary(helper);
+    }
+    ops.push(first);
+    if let Some(value) = &fill_value {
+        let mut fill = backfill::fill(cx, column, &format!("({value})"), &format!("{} IS NULL", quote(&column.name)), RECIPE, Vec::new());
+        if !column.not_null {
+            // Clients may write NULL all the while, so none need be left only for a moment.
+            fill.verify.clear();
+        }
+        ops.push(fill);
+    }
+    let filled = ops.len() - 1;
+    if column.not_null {
+        let plain = Column { identity: None, ..column.clone() };
+        ops.extend(backfill::set_not_null(cx, &plain, StageName::Switch, RECIPE));
+    }
+    ops.extend(switch_extra);
+    let last = ops.len() - 1;
+    if let Some((take, trigger)) = contract {
+        let action = Action { sql: take, ..Action::new(format!("Stop filling {id}: every client gives it now")).lock(table, LockMode::AccessExclusive, Cost::Instant) };
+        let mut op = Op::new(&id, action, StageName::Contract, RECIPE).removes(&trigger);
+        op.undo = Some(backfill::fill_trigger(column, fill_value.as_deref().unwrap_or("NULL")).0);
+        op.teardown = true;
+        ops.push(op);
+    }
+    let indexes = draft.chain(&id, ops);
+    draft.ready.insert(id.clone(), indexes[filled]);
+    draft.not_null.insert(id, indexes[last]);
+}
+
+/// Whether the column's type is a domain that checks something: adding one rewrites the table even
+/// without a default (safe-changes.md).
+fn has_constrained_domain(cx: &Context<'_>, column: &Column) -> bool {
+    cx.desired.objects.values().any(|object| match object {
+        Object::Domain(domain) if domain.not_null && domain.id().sql() == column.data_type => true,
+        Object::DomainCheck(check) => check.domain.sql() == column.data_type,
+        _ => false,
+    })
+}

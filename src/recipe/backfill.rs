@@ -1,0 +1,111 @@
+//! Filling a column of rows that are already there, and proving it NOT NULL: parts that several
+//! recipes share.
+
+use crate::catalog::id::{derived_name, quote};
+use crate::catalog::{Id, Ident};
+use crate::kind::Kind as _;
+use crate::kind::column::{Column, not_null_proof};
+use crate::kind::primary_key::PrimaryKey;
+use crate::kind::unique::Unique;
+use crate::plan::draft::{Context, Op};
+use crate::plan::op::{Action, Cost, Hazard, LockMode};
+use crate::plan::plan::{Backfill, StageName};
+
+/// The columns by which a table is walked: its primary key, else a unique key whose columns are NOT
+/// NULL, else nothing (by ctid).
+#[must_use]
+pub fn walk_key(cx: &Context<'_>, table: &Id) -> Vec<Ident> {
+    let lives = |name: &Ident| cx.live.contains(&Column::id_of(table, name));
+    let mut keys: Vec<&Vec<Ident>> = cx.live.of::<PrimaryKey>().filter(|key| key.key.table == *table).map(|key| &key.key.columns).collect();
+    keys.extend(cx.live.of::<Unique>().filter(|key| key.key.table == *table).map(|key| &key.key.columns).filter(|columns| {
+        columns.iter().all(|name| cx.live.get_as::<Column>(&Column::id_of(table, name)).is_some_and(|column| column.not_null))
+    }));
+    keys.into_iter().find(|columns| columns.iter().all(lives)).cloned().unwrap_or_default()
+}
+
+/// The operation that sets `column` to `expression` where `filter` holds: one UPDATE on a small
+/// table, else in batches.
+#[must_use]
+pub fn fill(cx: &Context<'_>, column: &Column, expression: &str, filter: &str, recipe: &'static str, settings: Vec<(String, String)>) -> Op {
+    let table = &column.table;
+    let id = column.id();
+    let set = format!("{} = {expression}", quote(&column.name));
+    let count = format!("SELECT count(*) FROM {} WHERE {filter}", table.sql());
+    let title = format!("Backfill {id}");
+    let triggers: Vec<String> = own_triggers(cx, table, Some(&column.name));
+    let warn = |action: Action| {
+        if triggers.is_empty() { action } else { action.hazard(Hazard::SideEffects, format!("the backfill of {id} fires {}", triggers.join(", "))) }
+    };
+    if cx.is_small(table) {
+        let mut action = Action::new(title);
+        for (name, value) in &settings {
+            action = action.sql(format!("SELECT set_config({}, {}, true)", crate::catalog::id::literal(name), crate::catalog::id::literal(value)));
+        }
+        let action = action.sql(format!("UPDATE {} SET {set} WHERE {filter}", table.sql())).lock(table, LockMode::RowExclusive, Cost::Scan);
+        return Op::new(&id, warn(action), StageName::Backfill, recipe).verify(count, "0");
+    }
+    let mut op = Op::new(&id, warn(Action::new(title).lock(table, LockMode::RowExclusive, Cost::Scan)), StageName::Backfill, recipe).verify(count, "0");
+    op.backfill = Some(Backfill { table: table.clone(), key: walk_key(cx, table), set, filter: filter.to_owned(), settings, rows: cx.facts.rows(table) });
+    op
+}
+
+/// Names of the table's own row triggers that an UPDATE of `column` fires.
+#[must_use]
+pub fn own_triggers(cx: &Context<'_>, table: &Id, _column: Option<&Ident>) -> Vec<String> {
+    cx.live
+        .of::<crate::kind::trigger::Trigger>()
+        .filter(|trigger| trigger.relation == *table && trigger.events.iter().any(|event| event == "update"))
+        .map(|trigger| trigger.id().to_string())
+        .collect()
+}
+
+/// The operations that set a filled column NOT NULL: proven by a CHECK on a large table, so that the
+/// switch scans nothing (safe-changes.md: two statements in one transaction).
+#[must_use]
+pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe: &'static str) -> Vec<Op> {
+    let id = column.id();
+    let table = &column.table;
+    let set = |cost| column.altering(format!("Set {id} NOT NULL"), "SET NOT NULL", LockMode::AccessExclusive, cost);
+    let undo = vec![format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", table.sql(), quote(&column.name))];
+    if cx.is_small(table) {
+        return vec![Op::new(&id, set(Cost::Scan), stage, recipe).undo(undo).puts(column.clone())];
+    }
+    let proof = not_null_proof(column);
+    let proof_id = proof.id();
+    let (add, validate) = (proof.add_not_valid(), proof.validate());
+    let drop = proof.drop();
+    let add = Action { title: format!("Add a proof that {id} is NOT NULL, not yet validated"), ..add };
+    let validate = Action { title: format!("Prove {id} NOT NULL"), ..validate };
+    let mut switch = set(Cost::Instant);
+    switch.sql.extend(drop.sql.clone());
+    let before = stage.min(StageName::Backfill).max(if stage == StageName::Contract { StageName::Contract } else { StageName::Backfill });
+    vec![
+        Op::new(&id, add, before, recipe).undo(drop.sql).puts_temporary(&proof_id),
+        Op::new(&id, validate, before, recipe),
+        Op::new(&id, switch, stage, recipe).undo(undo).puts(column.clone()).removes(&proof_id),
+    ]
+}
+
+/// A trigger that fills a column where a client leaves it NULL, so that clients of the old release
+/// go on: (making, taking away, id of the trigger).
+#[must_use]
+pub fn fill_trigger(column: &Column, expression: &str) -> (Vec<String>, Vec<String>, Id) {
+    let table = &column.table;
+    let name = derived_name(&format!("{}_{}", table.name(), column.name), "_fill");
+    let function = format!("{}.{}", quote(table.schema()), quote(&name));
+    let new = quote(&column.name);
+    // The expression speaks of the table's columns by their names, so the new row stands in for the
+    // table under the table's name.
+    let body = format!(
+        "BEGIN\n    IF NEW.{new} IS NULL THEN\n        SELECT ({expression}) INTO NEW.{new} FROM (SELECT NEW.*) AS {};\n    END IF;\n    RETURN NEW;\nEND",
+        quote(table.name())
+    );
+    let trigger = Id::new("trigger", [table.path[0].as_str(), table.path[1].as_str(), &format!("~{name}")]);
+    let make = vec![
+        format!("CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = {}, public, pg_temp AS $fill$\n{body}\n$fill$", quote(table.schema())),
+        format!("CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {function}()", trigger.name_sql(), table.sql()),
+        format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", table.sql(), trigger.name_sql()),
+    ];
+    let take = vec![format!("DROP TRIGGER {} ON {}", trigger.name_sql(), table.sql()), format!("DROP FUNCTION {function}()")];
+    (make, take, trigger)
+}

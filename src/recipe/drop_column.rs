@@ -1,0 +1,41 @@
+//! Dropping a column: clients of both releases can insert before, and it goes when the old ones are
+//! gone (safe-changes.md, Columns).
+
+use crate::catalog::Id;
+use crate::kind::Kind as _;
+use crate::kind::column::Column;
+use crate::kind::default::Default;
+use crate::kind::primary_key::PrimaryKey;
+use crate::plan::change::{Change, Changes};
+use crate::plan::draft::{Context, Draft, Op, drop};
+use crate::plan::op::{Cost, LockMode};
+use crate::plan::plan::StageName;
+
+const RECIPE: &str = "drop-column";
+
+/// Takes every column that is dropped from a table which stays.
+pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
+    let ids: Vec<Id> = changes.iter().filter(|(id, change)| **change == Change::Drop && id.kind == Column::KEYWORD).map(|(id, _)| id.clone()).collect();
+    for id in ids {
+        let Some(column) = cx.live.get_as::<Column>(&id) else { continue };
+        if !cx.persists(&column.table) || changes.get(&column.table) == Some(&Change::Replace) || super::plain::follows_parent(cx, changes, &id) {
+            continue;
+        }
+        changes.shift_remove(&id);
+        let in_key = cx.live.of::<PrimaryKey>().any(|key| key.key.table == column.table && key.key.columns.contains(&column.name));
+        let filled = cx.live.contains(&Default::id_of(&id)) || column.identity.is_some() || column.generated.is_some();
+        let mut ops = Vec::new();
+        if column.not_null && !filled && !in_key && !cx.policy.direct {
+            let loosened = Column { not_null: false, ..column.clone() };
+            let action = column.altering(format!("Let {id} be NULL, so that new clients can leave it out"), "DROP NOT NULL", LockMode::AccessExclusive, Cost::Instant);
+            let undo = column.altering(String::new(), "SET NOT NULL", LockMode::AccessExclusive, Cost::Scan).sql;
+            ops.push(Op::new(&id, action, StageName::Expand, RECIPE).undo(undo).puts(loosened));
+        }
+        let mut last = drop(&column.clone().into(), StageName::Contract);
+        last.recipe = RECIPE;
+        ops.push(last);
+        let indexes = draft.chain(&id, ops);
+        draft.ready.remove(&id);
+        draft.gone.insert(id, indexes[indexes.len() - 1]);
+    }
+}

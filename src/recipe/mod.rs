@@ -1,0 +1,37 @@
+//! Safe sequences, one file each: changes to operations in stages.
+//!
+//! A recipe takes the changes that it knows out of the pile and puts operations into the draft. What
+//! no recipe takes is done by its kind's own statement ([`plain`]). **Adding a recipe: one file and
+//! its call in [`draft`].**
+
+use crate::plan::change::Changes;
+use crate::plan::draft::{Context, Draft};
+
+pub mod add_column;
+pub mod backfill;
+pub mod check;
+pub mod drop_column;
+pub mod foreign_key;
+pub mod index;
+pub mod key;
+pub mod not_null;
+pub mod plain;
+pub mod rename;
+pub mod rename_column;
+
+/// Every change as operations. The order of the calls matters only where two recipes could take the
+/// same change.
+#[must_use]
+pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
+    let mut draft = Draft::default();
+    rename_column::apply(cx, changes, &mut draft);
+    add_column::apply(cx, changes, &mut draft);
+    not_null::apply(cx, changes, &mut draft);
+    drop_column::apply(cx, changes, &mut draft);
+    index::apply(cx, changes, &mut draft);
+    key::apply(cx, changes, &mut draft);
+    check::apply(cx, changes, &mut draft);
+    foreign_key::apply(cx, changes, &mut draft);
+    plain::apply(cx, changes, &mut draft);
+    draft
+}
