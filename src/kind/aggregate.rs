@@ -271,3 +271,30 @@ impl Kind for Aggregate {
         Some(format!("FUNCTION {}", routine::call(id)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::{created, read};
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let schema = Schema::id_of("app");
+        for (kdl, sql, address) in [
+            (
+                r#"aggregate group_concat sfunc=_group_concat stype=text initcond="" combinefunc=cc parallel=safe { arg text; }"#,
+                "CREATE AGGREGATE app.group_concat(text) (\n    SFUNC = _group_concat,\n    STYPE = text,\n    INITCOND = '',\n    COMBINEFUNC = cc,\n    PARALLEL = SAFE\n)",
+                "AGGREGATE app.group_concat(text)",
+            ),
+            ("aggregate n sfunc=int8inc stype=bigint initcond=0", "CREATE AGGREGATE app.n(*) (\n    SFUNC = int8inc,\n    STYPE = bigint,\n    INITCOND = '0'\n)", "AGGREGATE app.n(*)"),
+            (
+                r#"aggregate rk hypothetical sfunc=s stype=internal finalfunc=f finalfunc-extra=#true { variadic "\"any\""; order-by "\"any\""; }"#,
+                "CREATE AGGREGATE app.rk(VARIADIC \"any\" ORDER BY VARIADIC \"any\") (\n    SFUNC = s,\n    STYPE = internal,\n    FINALFUNC = f,\n    FINALFUNC_EXTRA,\n    HYPOTHETICAL\n)",
+                "AGGREGATE app.rk(\"any\")",
+            ),
+        ] {
+            assert_eq!(created::<Aggregate>(kdl, Some(&schema)), [sql]);
+            assert_eq!(Aggregate::address(&read::<Aggregate>(kdl, Some(&schema)).id()), address);
+        }
+    }
+}

@@ -150,3 +150,20 @@ impl Kind for Cast {
         format!("CAST ({} AS {})", id.schema(), id.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::created;
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let parent: Option<Id> = None;
+        for (kdl, sql) in [
+            (r#"cast "app.pair" text function="app.pair_text(app.pair)" as=assignment"#, &["CREATE CAST (app.pair AS text) WITH FUNCTION app.pair_text(app.pair) AS ASSIGNMENT"][..]),
+            (r#"cast "app.pair" int inout"#, &["CREATE CAST (app.pair AS integer) WITH INOUT"][..]),
+        ] {
+            assert_eq!(created::<Cast>(kdl, parent.as_ref()), sql);
+        }
+    }
+}

@@ -139,3 +139,20 @@ impl Kind for Collation {
         Some(super::table::rename_in_schema("COLLATION", old, new))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::created;
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let parent = Some(Schema::id_of("app"));
+        for (kdl, sql) in [
+            ("collation german provider=icu locale=de-u-co-phonebk deterministic=#false", &["CREATE COLLATION app.german (provider = icu, locale = 'de-u-co-phonebk', deterministic = false)"][..]),
+            ("collation c locale=C ctype=C.UTF-8", &["CREATE COLLATION app.c (provider = libc, lc_collate = 'C', lc_ctype = 'C.UTF-8')"][..]),
+        ] {
+            assert_eq!(created::<Collation>(kdl, parent.as_ref()), sql);
+        }
+    }
+}

@@ -193,3 +193,20 @@ impl Kind for DefaultPrivileges {
         Alteration::Act(vec![action])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::created;
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let parent: Option<Id> = None;
+        for (kdl, sql) in [
+            ("default-privileges for=migrator schema=app { on tables { grant reader select; grant writer insert with-grant-option; } }", &["ALTER DEFAULT PRIVILEGES FOR ROLE migrator IN SCHEMA app GRANT SELECT ON TABLES TO reader", "ALTER DEFAULT PRIVILEGES FOR ROLE migrator IN SCHEMA app GRANT INSERT ON TABLES TO writer WITH GRANT OPTION"][..]),
+            ("default-privileges for=migrator { on functions { revoke public execute; }; }", &["ALTER DEFAULT PRIVILEGES FOR ROLE migrator REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC"][..]),
+        ] {
+            assert_eq!(created::<DefaultPrivileges>(kdl, parent.as_ref()), sql);
+        }
+    }
+}

@@ -128,3 +128,20 @@ impl Kind for EventTrigger {
         Some(Action::new(format!("Rename {old} to {}", new.name())).sql(sql))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::created;
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let parent: Option<Id> = None;
+        for (kdl, sql) in [
+            (r#"event-trigger guard on=ddl_command_end execute="app.guard()" { tag "CREATE TABLE" "DROP TABLE"; }"#, &["CREATE EVENT TRIGGER guard ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'DROP TABLE') EXECUTE FUNCTION app.guard()"][..]),
+            (r#"event-trigger off on=sql_drop execute="app.off()" enabled=disabled"#, &["CREATE EVENT TRIGGER off ON sql_drop EXECUTE FUNCTION app.off()", "ALTER EVENT TRIGGER off DISABLE"][..]),
+        ] {
+            assert_eq!(created::<EventTrigger>(kdl, parent.as_ref()), sql);
+        }
+    }
+}

@@ -162,3 +162,20 @@ impl Kind for Policy {
         format!("POLICY {} ON {}", id.name_sql(), id.relation())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::created;
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let parent = Some(Id::new("table", ["app", "orders"]));
+        for (kdl, sql) in [
+            (r##"policy own restrictive for=select using="owner = current_user" with-check=#""User Id" IS NOT NULL"# { to app admin; }"##, &[r#"CREATE POLICY own ON app.orders AS RESTRICTIVE FOR SELECT TO admin, app USING (owner = current_user) WITH CHECK ("User Id" IS NOT NULL)"#][..]),
+            ("policy P using=#true", &[r#"CREATE POLICY "P" ON app.orders TO PUBLIC USING (true)"#][..]),
+        ] {
+            assert_eq!(created::<Policy>(kdl, parent.as_ref()), sql);
+        }
+    }
+}

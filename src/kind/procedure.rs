@@ -105,3 +105,17 @@ impl Kind for Procedure {
         Some(Self::address(id))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::{created, read};
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let schema = Schema::id_of("app");
+        let kdl = r#"procedure p language=sql { arg n int; out r int; body "SELECT n"; }"#;
+        assert_eq!(created::<Procedure>(kdl, Some(&schema)), ["CREATE PROCEDURE app.p(n integer, OUT r integer) LANGUAGE sql AS $$SELECT n$$"]);
+        assert_eq!(Procedure::address(&read::<Procedure>(kdl, Some(&schema)).id()), "PROCEDURE app.p(IN integer)");
+    }
+}

@@ -234,3 +234,20 @@ impl Kind for Publication {
         Some(Action::new(format!("Rename {old} to {}", new.name())).sql(sql).hazard(Hazard::Breaking, format!("subscribers of {old}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::created;
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let parent: Option<Id> = None;
+        for (kdl, sql) in [
+            (r#"publication pub publish="insert,update" { table app.orders where="total > 0" { columns id total; }; tables-in-schema billing; }"#, &["CREATE PUBLICATION pub FOR TABLE app.orders (id, total) WHERE (total > 0), TABLES IN SCHEMA billing WITH (publish = 'insert, update')"][..]),
+            ("publication all all-tables", &[r#"CREATE PUBLICATION "all" FOR ALL TABLES"#][..]),
+        ] {
+            assert_eq!(created::<Publication>(kdl, parent.as_ref()), sql);
+        }
+    }
+}

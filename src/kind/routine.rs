@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::argument::{Argument, check_defaults, signature};
+use super::argument::{Argument, signature};
 use super::{Lowering, Row, Scope, row, sql_type};
 use crate::catalog::expr::split_list;
 use crate::catalog::id::{dotted, literal, quote};
@@ -98,7 +98,6 @@ impl Routine {
         let language = node.value("language", &mut out.findings);
         let body = Self::read_body(node, &name, out);
         let arguments = Argument::read_all(node, out);
-        check_defaults(node, &arguments, out);
         let settings = Self::read_settings(node, out);
         let transforms = node.values("transform", &mut out.findings).unwrap_or_default();
         let transforms = transforms.iter().map(|text| sql_type::canonical(&text.value)).collect();

@@ -108,3 +108,20 @@ impl Kind for RowSecurity {
         format!("TABLE {}", id.sql())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::created;
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let parent = Some(Id::new("table", ["app", "orders"]));
+        for (kdl, sql) in [
+            ("row-security", &["ALTER TABLE app.orders ENABLE ROW LEVEL SECURITY"][..]),
+            ("row-security force", &["ALTER TABLE app.orders ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"][..]),
+        ] {
+            assert_eq!(created::<RowSecurity>(kdl, parent.as_ref()), sql);
+        }
+    }
+}

@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::definition::rule_parts;
 use super::firing::Firing;
 use super::{Kind, Lowering, Row, Scope, row};
-use crate::catalog::expr::unwrap_parens;
 use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Finding, Node, NodeOut};
@@ -75,7 +75,7 @@ impl Kind for Rule {
         let relation = Id::new(&kind, [row.name(), row.name()]);
         let (name, code, instead) = (row.name(), row.text(), row.flag());
         let event = EVENTS.iter().find(|(_, one)| *one == code).map_or(code.as_str(), |(word, _)| *word).to_owned();
-        let (condition, action) = parts(&row.text());
+        let (condition, action) = rule_parts(&row.text());
         Self { relation, name, event, instead, condition, action, enabled: Firing::from_code(&row.text()) }
     }
 
@@ -161,39 +161,19 @@ impl Kind for Rule {
     }
 }
 
-/// The condition and the action in a definition by `pg_get_ruledef`. Names that are keywords are
-/// quoted there, so that a bare WHERE or DO outside parentheses is the rule's own.
-fn parts(definition: &str) -> (Option<String>, String) {
-    let find = |text: &str, word: &str| {
-        let mut depth = 0_i32;
-        super::trigger::unquoted(text, |rest| {
-            depth += match rest.as_bytes()[0] {
-                b'(' => 1,
-                b')' => -1,
-                _ => 0,
-            };
-            depth == 0 && rest.strip_prefix(word).is_some_and(|rest| rest.starts_with(char::is_whitespace))
-        })
-    };
-    let Some(at) = find(definition, " DO") else { return (None, definition.to_owned()) };
-    let (head, action) = (&definition[..at], definition[at + " DO".len()..].trim());
-    let action = action.strip_prefix("INSTEAD").map_or(action, str::trim);
-    let action = action.strip_suffix(';').unwrap_or(action).trim();
-    let condition = find(head, " WHERE").map(|at| unwrap_parens(head[at + " WHERE".len()..].trim()).to_owned());
-    (condition, action.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::round_trip::created;
     use super::*;
 
     #[test]
-    fn definitions_come_apart() {
-        let definition = "CREATE RULE \" DO \" AS\n    ON UPDATE TO s.\" WHERE \"\n   WHERE (old.a IN ( SELECT 1 WHERE true)) DO INSTEAD ( INSERT INTO s.l VALUES (' DO ');\n DELETE FROM s.t;\n);";
-        let (condition, action) = parts(definition);
-        assert_eq!(condition.as_deref(), Some("old.a IN ( SELECT 1 WHERE true)"));
-        assert_eq!(action, "( INSERT INTO s.l VALUES (' DO ');\n DELETE FROM s.t;\n)");
-        assert_eq!(parts("CREATE RULE r AS\n    ON DELETE TO s.t DO NOTHING;"), (None, "NOTHING".to_owned()));
-        assert_eq!(parts("CREATE RULE r AS\n    ON DELETE TO s.t DO\n NOTIFY n;"), (None, "NOTIFY n".to_owned()));
+    fn the_forms_of_the_language() {
+        let parent = Some(Id::new("table", ["app", "orders"]));
+        for (kdl, sql) in [
+            (r#"rule no_delete on=delete instead do="NOTHING""#, &["CREATE RULE no_delete AS ON DELETE TO app.orders DO INSTEAD NOTHING"][..]),
+            (r#"rule n on=update where="new.a > 1" do="NOTIFY x" enabled=replica"#, &["CREATE RULE n AS ON UPDATE TO app.orders WHERE (new.a > 1) DO NOTIFY x", "ALTER TABLE app.orders ENABLE REPLICA RULE n"][..]),
+        ] {
+            assert_eq!(created::<Rule>(kdl, parent.as_ref()), sql);
+        }
     }
 }

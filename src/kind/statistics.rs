@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::index::{element_from_kdl, element_to_kdl};
+use super::trigger_call::identifier;
 use super::{Kind, Lowering, Row, Scope, row};
 use crate::catalog::expr::unwrap_parens;
 use crate::catalog::id::{default_name, quote};
@@ -80,14 +82,14 @@ impl Kind for Statistics {
         let table = at.parent().clone();
         let (mut columns, mut expressions, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for element in elements {
-            // What is no declared column is SQL; an expression that holds nothing but letters does not exist.
-            let declared = out.catalog.contains(&table.child("column", &element.value));
-            if declared || element.value.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '$') {
-                names.push(element.value.clone());
-                columns.push(Ident::from(element.value));
-            } else {
-                names.push("expr".to_owned());
-                expressions.push(element.value);
+            let column = match identifier(&element_from_kdl(&element.value)) {
+                Some((column, "")) => Some(column),
+                _ => out.catalog.contains(&table.child("column", &element.value)).then(|| Ident::new(&element.value)),
+            };
+            names.push(column.as_ref().map_or_else(|| "expr".to_owned(), Ident::to_string));
+            match column {
+                Some(column) => columns.push(column),
+                None => expressions.push(element.value),
             }
         }
         columns.sort();
@@ -117,7 +119,7 @@ impl Kind for Statistics {
 
     fn write<'n>(&self, parent: &'n mut NodeOut) -> &'n mut NodeOut {
         let Self { schema, name, table, columns, expressions, kinds, target } = self;
-        let elements = columns.iter().map(Ident::as_str).chain(expressions.iter().map(String::as_str));
+        let elements = columns.iter().map(|column| element_to_kdl(&quote(column))).chain(expressions.iter().cloned());
         let mut node = elements.fold(NodeOut::new("statistics"), NodeOut::arg);
         node.set("name", name.as_str());
         if schema != table.schema() {
@@ -178,4 +180,21 @@ impl Kind for Statistics {
 /// Everything is what PostgreSQL collects when nothing is said.
 fn all_is_none(kinds: Vec<String>) -> Vec<String> {
     if kinds.len() == KINDS.len() { Vec::new() } else { kinds }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::created;
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let parent = Some(Id::new("table", ["app", "orders"]));
+        for (kdl, sql) in [
+            (r#"statistics qty total name=qty_total kinds="ndistinct,mcv" target=500"#, &["CREATE STATISTICS app.qty_total (ndistinct, mcv) ON qty, total FROM app.orders", "ALTER STATISTICS app.qty_total SET STATISTICS 500"][..]),
+            (r#"statistics "\"User Id\"" "lower(a)""#, &[r#"CREATE STATISTICS app."orders_User Id_expr_stat" ON "User Id", (lower(a)) FROM app.orders"#][..]),
+        ] {
+            assert_eq!(created::<Statistics>(kdl, parent.as_ref()), sql);
+        }
+    }
 }

@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::definition::condition;
 use super::firing::Firing;
 use super::trigger_call::Call;
 use super::{Kind, Lowering, Row, Scope, row};
-use crate::catalog::expr::unwrap_parens;
 use crate::catalog::id::{dotted, quote, quoted_list};
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Finding, Node, NodeOut, one_of};
@@ -343,58 +343,50 @@ impl Kind for Trigger {
     }
 }
 
-/// The condition in a definition by `pg_get_triggerdef`: `pg_get_expr` cannot name OLD and NEW.
-fn condition(definition: &str) -> Option<&str> {
-    let open = unquoted(definition, |rest| rest.starts_with(" WHEN ("))? + " WHEN ".len();
-    let mut depth = 0;
-    let length = unquoted(&definition[open..], |rest| {
-        depth += match rest.as_bytes()[0] {
-            b'(' => 1,
-            b')' => -1,
-            _ => 0,
-        };
-        depth == 0
-    })?;
-    Some(unwrap_parens(&definition[open + 1..open + length]))
-}
-
-/// The first place outside quotes where `here` holds.
-pub(super) fn unquoted(text: &str, mut here: impl FnMut(&str) -> bool) -> Option<usize> {
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        if here(&text[at..]) {
-            return Some(at);
-        }
-        if c == '\'' || c == '"' {
-            let escapes = c == '\'' && text[..at].ends_with('E');
-            loop {
-                match chars.next()? {
-                    (_, '\\') if escapes => drop(chars.next()),
-                    (_, end) if end == c => break,
-                    _ => {}
-                }
-            }
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::round_trip::{created, read};
     use super::*;
 
     #[test]
-    fn conditions_are_found_whatever_names_and_strings_hold() {
-        for (definition, when) in [
-            ("CREATE TRIGGER a BEFORE UPDATE ON s.t FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION s.f()", "old.* IS DISTINCT FROM new.*"),
-            ("CREATE TRIGGER \"x WHEN (\" AFTER INSERT ON s.t FOR EACH ROW WHEN (new.b) EXECUTE FUNCTION s.f(') WHEN (')", "new.b"),
-            ("CREATE TRIGGER a AFTER INSERT ON s.t FOR EACH ROW WHEN ((new.a = E'\\')')) EXECUTE FUNCTION s.f()", "new.a = E'\\')'"),
+    fn the_forms_of_the_language() {
+        let table = Id::new("table", ["app", "orders"]);
+        for (kdl, sql) in [
             (
-                "CREATE TRIGGER a AFTER INSERT ON s.t FOR EACH ROW WHEN (((new.a > 0) OR (new.b = ')'::text))) EXECUTE FUNCTION s.f()",
-                "(new.a > 0) OR (new.b = ')'::text)",
+                r#"trigger touch before insert update { update-of qty total; when "OLD.* IS DISTINCT FROM NEW.*"; execute "touch('a', 1)"; }"#,
+                &["CREATE TRIGGER touch BEFORE INSERT OR UPDATE OF qty, total ON app.orders FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) \
+                   EXECUTE FUNCTION app.touch('a', '1')"][..],
             ),
+            (
+                r#"trigger audit after delete for-each=statement execute="audit()" enabled=always { referencing old-table=gone; }"#,
+                &[
+                    "CREATE TRIGGER audit AFTER DELETE ON app.orders REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION app.audit()",
+                    "ALTER TABLE app.orders ENABLE ALWAYS TRIGGER audit",
+                ],
+            ),
+            (
+                r#"trigger late after insert constraint deferrable=initially-deferred execute="chk()""#,
+                &["CREATE CONSTRAINT TRIGGER late AFTER INSERT ON app.orders DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.chk()"],
+            ),
+            (r#"trigger gone after truncate execute="util.gone""#, &["CREATE TRIGGER gone AFTER TRUNCATE ON app.orders FOR EACH STATEMENT EXECUTE FUNCTION util.gone()"]),
         ] {
-            assert_eq!(condition(definition), Some(when));
+            assert_eq!(created::<Trigger>(kdl, Some(&table)), sql);
         }
+    }
+
+    #[test]
+    fn replacing_enables_again() {
+        let read = |kdl: &str| read::<Trigger>(kdl, Some(&Id::new("table", ["app", "t"])));
+        let old = read(r#"trigger a before insert execute="f()" enabled=disabled"#);
+        let sql = |new: &Trigger| match Trigger::alter(&old, new) {
+            Alteration::Act(actions) => actions.into_iter().flat_map(|action| action.sql).collect(),
+            Alteration::Replace | Alteration::Retype(_) => vec!["replace".to_owned()],
+        };
+        let replaced = "CREATE OR REPLACE TRIGGER a BEFORE UPDATE ON app.t FOR EACH ROW EXECUTE FUNCTION app.f()";
+        let disabled = "ALTER TABLE app.t DISABLE TRIGGER a";
+        assert_eq!(sql(&read(r#"trigger a before update execute="f()" enabled=disabled"#)), [replaced, disabled]);
+        assert_eq!(sql(&read(r#"trigger a before update execute="f()""#)), [replaced]);
+        assert_eq!(sql(&read(r#"trigger a before insert execute="f()""#)), ["ALTER TABLE app.t ENABLE TRIGGER a"]);
+        assert_eq!(sql(&read(r#"trigger a after insert constraint execute="f()""#)), ["replace"]);
     }
 }
