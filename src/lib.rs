@@ -33,4 +33,5 @@ pub mod kind;
 pub mod pg;
 pub mod plan;
 pub mod project;
+pub mod recipe;
 pub mod source;

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     let server = Arc::new(Server::default());
     let mut trials: Vec<Trial> = folders(&root).iter().map(|name| trial(name, &server)).collect();
     let cases = trials.len();
+    trials.push(Trial::test("examples_are_right", examples));
     trials.push(Trial::test("at_least_50_cases", move || if cases >= 50 { Ok(()) } else { Err(format!("only {cases}").into()) }));
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     server.stop();
@@ -91,6 +92,17 @@ fn planned(case: &str, server: &Server) -> Result<String, Failed> {
         return Err("the database was touched".into());
     }
     Ok(finished(case, &String::from_utf8_lossy(&output.stderr), output.status.code().unwrap_or(-1)))
+}
+
+/// No rule may refuse what is right: the sources that the project shows to people.
+fn examples() -> Result<(), Failed> {
+    for entry in std::fs::read_dir("../../examples").map_err(|error| error.to_string())? {
+        let source = entry.map_err(|error| error.to_string())?.path().join("schema");
+        if source.is_dir() {
+            schema::source::read_folder(&source).map_err(|error| plain(&error))?;
+        }
+    }
+    Ok(())
 }
 
 fn finished(case: &str, text: &str, code: i32) -> String {

@@ -18,6 +18,9 @@ pub mod key;
 pub mod observed;
 pub mod view_query;
 pub mod routine;
+pub mod firing;
+pub mod definition;
+pub mod published;
 pub mod argument;
 pub mod aggregate_state;
 pub mod trigger_call;
@@ -264,6 +267,7 @@ macro_rules! cast_to {
 kinds! {
     schema::Schema,
     extension::Extension,
+    collation::Collation,
     enum_type::EnumType,
     sequence::Sequence,
     domain::Domain,
@@ -275,6 +279,7 @@ kinds! {
     function::Function,
     procedure::Procedure,
     aggregate::Aggregate,
+    cast::Cast,
     default::Default,
     owned_by::OwnedBy,
     check::Check,
@@ -289,7 +294,14 @@ kinds! {
     foreign_key::ForeignKey,
     cluster_on::ClusterOn,
     replica_identity::ReplicaIdentity,
+    statistics::Statistics,
     trigger::Trigger,
+    rule::Rule,
+    policy::Policy,
+    row_security::RowSecurity,
+    publication::Publication,
+    event_trigger::EventTrigger,
+    default_privileges::DefaultPrivileges,
     owner::Owner,
     comment::Comment,
     grant::Grant,

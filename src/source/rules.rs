@@ -142,13 +142,12 @@ fn foreign_keys(out: &Lowering, f: &mut Findings) {
         let target = crate::catalog::id::dotted(&foreign.references.path);
         let keys = keys_of(&out.catalog, &foreign.references);
         let columns = if foreign.referenced_columns.is_empty() {
-            match keys.iter().find(|(_, primary)| *primary) {
-                Some((columns, _)) => columns.clone(),
-                None => {
-                    f.push(Finding::at(origin.name, format!("{} references {target}, which has no primary key", subject(&id, &out.hints))).help(format!("name the columns: `references {target} …`")));
-                    continue;
-                }
-            }
+            let Some((columns, _)) = keys.iter().find(|(_, primary)| *primary) else {
+                let message = format!("{} references {target}, which has no primary key", subject(&id, &out.hints));
+                f.push(Finding::at(origin.name, message).help(format!("name the columns: `references {target} …`")));
+                continue;
+            };
+            columns.clone()
         } else {
             foreign.referenced_columns.clone()
         };
