@@ -27,6 +27,7 @@ pub mod apply;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod error;
 pub mod kdl;
 pub mod kind;

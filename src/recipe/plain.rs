@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
+use crate::kind::Kind as _;
 use crate::kind::partition::Partition;
-use crate::kind::{Inline, Kind as _, Object, registration, weight};
+use crate::kind::{Inline, Object, registration, weight};
 use crate::plan::change::{Change, Changes, dependants};
 use crate::plan::draft::{Context, Draft, Effect, Op, create, drop, name_blocking};
 use crate::plan::op::{Action, Hazard};
