@@ -18,9 +18,17 @@ use schema::cli::out::plain;
 use schema::error::CliError;
 use schema::pg::{DatabaseOptions, Scratch, ScratchOptions, find};
 
-/// Whether `schema plan` compares with a database yet; until then the cases that need it are shown
-/// as ignored.
-const PLANS: bool = false;
+/// Cases whose diagnostic is not yet what a person needs: shown as ignored, without a snapshot.
+const PENDING: &[&str] = &[
+    // The proof finds these and calls them a defect of the program; elaboration should, at the span.
+    "plan_backfill_column",
+    "plan_function_body",
+    "plan_function_plpgsql",
+    // A plan is written: that rows hold NULL is only found by the step that proves NOT NULL.
+    "plan_set_not_null_without_fill",
+    // The server's message holds a path of its installation.
+    "plan_extension_not_installed",
+];
 
 fn main() -> ExitCode {
     // Diagnostics show paths as they were given: relative to this folder they are the same anywhere.
@@ -50,7 +58,7 @@ fn folders(root: &Path) -> Vec<String> {
 fn trial(name: &str, server: &Arc<Server>) -> Trial {
     let (case, server) = (name.to_owned(), Arc::clone(server));
     if Path::new(name).join("live.sql").exists() {
-        Trial::test(name, move || compare(&case, &planned(&case, &server)?)).with_ignored_flag(!PLANS)
+        Trial::test(name, move || compare(&case, &planned(&case, &server)?)).with_ignored_flag(PENDING.contains(&name))
     } else {
         Trial::test(name, move || compare(&case, &read(&case)?))
     }
@@ -107,7 +115,8 @@ fn examples() -> Result<(), Failed> {
 
 fn finished(case: &str, text: &str, code: i32) -> String {
     let mut shown = String::new();
-    for line in text.replace(&format!("{case}/"), "").lines() {
+    let here = std::env::current_dir().unwrap_or_default().join(case);
+    for line in text.replace(&format!("{}/", here.display()), "").replace(&format!("{case}/"), "").lines() {
         writeln!(shown, "{}", line.trim_end()).expect("a string takes all");
     }
     format!("{}\n\nexit code {code}\n", shown.trim_matches('\n'))

@@ -283,7 +283,11 @@ impl Kind for Column {
         }
         if let Some(default) = default {
             let expression = default.value.clone();
-            out.put(node, super::default::Default { column: id.clone(), expression });
+            let of = out.put(node, super::default::Default { column: id.clone(), expression });
+            // PostgreSQL gives no position for most of what is wrong with a default.
+            if let Some(origin) = out.origins.get_mut(&of) {
+                origin.name = default.span;
+            }
             if serial.is_some() {
                 out.complain(&default, "a serial column has its default already", "remove the default, or write the type itself");
             }
