@@ -20,8 +20,9 @@ use schema::pg::{DatabaseOptions, Scratch, ScratchOptions, find};
 
 /// Cases whose diagnostic is not yet what a person needs: shown as ignored, without a snapshot.
 const PENDING: &[&str] = &[
-    // The proof finds these and calls them a defect of the program; elaboration should, at the span.
+    // The proof finds it and calls it a defect of the program; elaboration should, at the span.
     "plan_backfill_column",
+    // The position within a body is not mapped back yet: the function is marked instead.
     "plan_function_body",
     "plan_function_plpgsql",
     // A plan is written: that rows hold NULL is only found by the step that proves NOT NULL.
