@@ -11,7 +11,9 @@ const ROWS: u64 = 1_000_000;
 
 /// One folder.
 pub struct Case {
+    #[allow(dead_code, reason = "only one of the two harnesses asks")]
     pub name: String,
+    #[allow(dead_code, reason = "only one of the two harnesses asks")]
     pub folder: PathBuf,
     pub before: Desired,
     pub after: Desired,
