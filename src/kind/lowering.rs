@@ -66,6 +66,9 @@ pub struct Origin {
     pub node: Span,
     /// Its values, so that a position in SQL can be mapped back.
     pub texts: Vec<Text>,
+    /// The names of further nodes that say the same object: a schema that is opened again, a second
+    /// grant to one role.
+    pub others: Vec<Span>,
 }
 
 /// The catalog as written, with hints, origins and findings.
@@ -87,7 +90,11 @@ impl Lowering {
     pub fn put(&mut self, node: &Node<'_>, object: impl Into<Object>) -> Id {
         let object = object.into();
         let id = object.id();
-        if let Some(first) = self.origins.get(&id) {
+        if let Some(first) = self.origins.get_mut(&id) {
+            if id.kind == "schema" {
+                first.others.push(node.span());
+                return id;
+            }
             let finding = Finding::at(node.span(), format!("{id} is defined twice"))
                 .label("here again")
                 .other(first.name, "first defined here")
@@ -95,7 +102,7 @@ impl Lowering {
             self.findings.push(finding);
             return id;
         }
-        self.origins.insert(id.clone(), Origin { name: node.span(), node: node.whole_span(), texts: node.texts() });
+        self.origins.insert(id.clone(), Origin { name: node.span(), node: node.whole_span(), texts: node.texts(), others: Vec::new() });
         self.catalog.objects.insert(id.clone(), object);
         id
     }
