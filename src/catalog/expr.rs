@@ -3,13 +3,16 @@
 /// Takes one pair of parentheses off an expression when they enclose all of it.
 ///
 /// `pg_get_expr` puts them around every operator expression. Every statement that we write puts its
-/// own, so the text means the same with and without; nothing else about it is ever changed.
+/// own, so the text means the same with and without; nothing else about it is ever changed. The
+/// parentheses of a subquery are its own and stay.
 #[must_use]
 pub fn unwrap_parens(text: &str) -> &str {
-    match encloses(text) {
-        true => &text[1..text.len() - 1],
-        false => text,
-    }
+    if encloses(text) && !is_query(&text[1..text.len() - 1]) { &text[1..text.len() - 1] } else { text }
+}
+
+fn is_query(text: &str) -> bool {
+    let word = text.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next();
+    matches!(word, Some("SELECT" | "WITH" | "VALUES"))
 }
 
 fn encloses(text: &str) -> bool {
@@ -110,6 +113,8 @@ mod tests {
             ("(a = E'\\')')", "a = E'\\')'"),
             ("(\"x)\" = 1)", "\"x)\" = 1"),
             ("f(a)", "f(a)"),
+            ("( SELECT true)", "( SELECT true)"),
+            ("(( SELECT true))", "( SELECT true)"),
         ] {
             assert_eq!(unwrap_parens(text), bare);
         }

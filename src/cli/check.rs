@@ -1,7 +1,8 @@
 //! `schema check`
 
 
-use super::{Global, Out};
+use super::{Global, Out, planning};
+use crate::engine::State;
 use crate::error::{CliError, Code};
 
 /// Arguments of `schema check`.
@@ -17,11 +18,37 @@ pub struct Args {
     pub base: Option<String>,
 }
 
-/// Runs the command.
+/// Validates the source.
 ///
 /// # Errors
-/// Whatever keeps it from its result.
-#[expect(clippy::unused_async, reason = "reads a database")]
-pub async fn run(_args: Args, _global: &Global, _out: &mut Out) -> Result<Code, CliError> {
-    Err(CliError::not_built("check"))
+/// What is wrong, at its places.
+pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
+    let project = global.project()?;
+    let scope = planning::scope(&project);
+    let mut bench = planning::bench(out);
+    let desired = planning::source(&project, &scope, &mut bench).await?;
+    let counted = planning::counted(&desired.catalog);
+    // A plan that cannot be read is a finding as well.
+    let plans = crate::project::plans::all(&project.config.plans)?;
+    if project.names_database() {
+        let place = project.place()?;
+        let session = crate::project::session(&place).await?;
+        let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: false };
+        planning::from_database(&session, desired.clone(), &scope, policy, false, &mut bench).await?;
+    }
+    if let Some(base) = &args.base {
+        let from = planning::state(&project, base, &scope, &mut bench).await?;
+        let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
+        let computed = planning::between(from, State::Files(desired), &scope, policy, false, &mut bench).await?;
+        let end = computed.plan.to.clone();
+        let planned = computed.plan.is_empty() || plans.iter().any(|file| file.plan.to == end);
+        if !planned {
+            bench.stop().await;
+            out.notice(&format!("The source differs from {base}, and no plan ends in it. Make one: schema plan"));
+            return Ok(Code::Differences);
+        }
+    }
+    bench.stop().await;
+    out.notice(&format!("{counted} and {} plans: nothing wrong.", plans.len()));
+    Ok(Code::Done)
 }

@@ -1,8 +1,10 @@
 //! `schema diff`
 
 
-use super::{Global, Out};
+use super::{Format, Global, Out, planning};
 use crate::error::{CliError, Code};
+use crate::plan::Plan;
+use crate::plan::plan::{Summary, Work};
 
 /// Arguments of `schema diff`.
 #[derive(clap::Args, Debug)]
@@ -23,11 +25,52 @@ pub struct Args {
     pub exit_code: bool,
 }
 
-/// Runs the command.
+/// Compares the two.
 ///
 /// # Errors
-/// Whatever keeps it from its result.
-#[expect(clippy::unused_async, reason = "reads a database")]
-pub async fn run(_args: Args, _global: &Global, _out: &mut Out) -> Result<Code, CliError> {
-    Err(CliError::not_built("diff"))
+/// A state that cannot be read.
+pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
+    let format = global.format(&[Format::Text, Format::Json, Format::Sql, Format::Markdown])?;
+    let project = global.project()?;
+    let scope = planning::scope(&project);
+    let mut bench = planning::bench(out);
+    let from = planning::state(&project, &args.from, &scope, &mut bench).await?;
+    let to = planning::state(&project, &args.to, &scope, &mut bench).await?;
+    // What it takes at once: a comparison is no rollout.
+    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
+    let computed = planning::between(from, to, &scope, policy, false, &mut bench).await?;
+    bench.stop().await;
+    if computed.plan.is_empty() {
+        out.notice(&format!("No difference: {}.", planning::counted(&computed.desired)));
+        return Ok(Code::Done);
+    }
+    let text = match format {
+        Format::Text => text(&computed.plan.summary),
+        Format::Sql => sql(&computed.plan),
+        Format::Json => crate::plan::render::json(&computed.plan),
+        Format::Markdown => format!("```diff\n{}```\n", text(&computed.plan.summary)),
+    };
+    out.result(&text)?;
+    Ok(if args.exit_code { Code::Differences } else { Code::Done })
+}
+
+/// One line per object and changed part.
+fn text(summary: &[Summary]) -> String {
+    let mut text = String::new();
+    for Summary { subject, sign, lines, .. } in summary {
+        text.push_str(&format!("{sign} {subject}\n"));
+        for (sign, line) in lines {
+            text.push_str(&format!("    {sign} {line}\n"));
+        }
+    }
+    text
+}
+
+/// The statements alone, as a script.
+fn sql(plan: &Plan) -> String {
+    let statements = plan.steps().flat_map(|(_, step)| match &step.work {
+        Work::Sql(statements) => statements.clone(),
+        Work::Backfill(backfill) => vec![format!("UPDATE {} SET {} WHERE {}", backfill.table.sql(), backfill.set, backfill.filter)],
+    });
+    statements.map(|statement| format!("{statement};\n")).collect()
 }

@@ -1,6 +1,6 @@
 //! `schema init`
 
-use super::{Global, Out};
+use super::{Global, Out, planning};
 use crate::error::{CliError, Code};
 use crate::project::{Project, files};
 
@@ -57,7 +57,50 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     Ok(Code::Done)
 }
 
-#[expect(clippy::unused_async, reason = "reads a database")]
-async fn adopt(_project: &Project, _out: &Out) -> Result<Code, CliError> {
-    Err(CliError::not_built("init --url"))
+/// Adopts a live database: reads it, writes it as KDL, and proves that the files say the same.
+async fn adopt(project: &Project, out: &Out) -> Result<Code, CliError> {
+    let here = std::env::current_dir().map_err(|error| CliError::file("find", std::path::Path::new("."), &error))?;
+    let path = here.join(crate::config::FILE_NAME);
+    let fresh = !path.exists();
+    let place = project.place()?;
+    let session = crate::project::session(&place).await?;
+    let mut scope = planning::scope(project);
+    let mut live = crate::pg::introspect::introspect(&session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
+    live.read_dependencies(&session).await.map_err(crate::engine::EngineError::from)?;
+    // What has no kind is left alone, and says so where everybody sees it.
+    let mut ignored = Vec::new();
+    for name in &live.catalog.unmodelled {
+        if let Some((kind, rest)) = name.split_once(' ') {
+            ignored.push(format!("ignore {kind}={} reason=\"not modelled yet\"\n", crate::kdl::write::spell_on_line(rest)));
+            scope.ignore.push(crate::config::Ignore::new(kind, rest, None));
+        }
+    }
+    let catalog = scope.live(live.catalog, &crate::catalog::Catalog::default())?;
+    let written = crate::source::write_folder(&catalog, &project.config.source).map_err(|error| CliError::file("write below", &project.config.source, &error))?;
+    std::fs::create_dir_all(&project.config.plans).map_err(|error| CliError::file("make", &project.config.plans, &error))?;
+    let mut config = if fresh { CONFIG.to_owned() } else { files::read(&path)? };
+    let new: String = ignored.iter().filter(|line| !config.contains(line.trim_end())).cloned().collect();
+    if !new.is_empty() {
+        config = format!("{}\n{new}", config.trim_end_matches('\n').to_owned() + "\n");
+    }
+    files::write(&path, &config)?;
+    out.notice(&format!("Read {} from {}, wrote {} files below {}.", planning::counted(&catalog), crate::project::described(&session), written.len(), project.shown(&project.config.source)));
+    // The proof: a server built from these files is the same.
+    let mut bench = planning::bench(out);
+    let desired = crate::source::read_folder(&project.config.source).map_err(crate::engine::EngineError::from)?;
+    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
+    let rebuilt = planning::between(crate::engine::State::Empty, crate::engine::State::Files(desired.clone()), &scope, policy.clone(), true, &mut bench).await?;
+    let again = planning::from_database(&session, desired, &scope, policy, false, &mut bench).await?;
+    bench.stop().await;
+    if !again.plan.is_empty() {
+        return Err(CliError::failed(format!("the files do not say what the database holds: {} differences", again.plan.summary.len()), "this is a defect of schema; the database was not touched"));
+    }
+    out.notice(&format!(
+        "{} read, rebuilt on a scratch server ({}), equal; {} ignored.",
+        planning::counted(&rebuilt.desired),
+        rebuilt.plan.elaborated_on,
+        ignored.len()
+    ));
+    out.notice("Next: commit schema.kdl and the source folder; change a file; then `schema plan`.");
+    Ok(Code::Done)
 }

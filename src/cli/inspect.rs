@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Global, Out};
+use super::{Global, Out, planning};
 use crate::error::{CliError, Code};
 
 /// Arguments of `schema inspect`.
@@ -24,11 +24,52 @@ pub struct Args {
     pub schemas: Vec<String>,
 }
 
-/// Runs the command.
+/// Writes what is there.
 ///
 /// # Errors
-/// Whatever keeps it from its result.
-#[expect(clippy::unused_async, reason = "reads a database")]
-pub async fn run(_args: Args, _global: &Global, _out: &mut Out) -> Result<Code, CliError> {
-    Err(CliError::not_built("inspect"))
+/// A state that cannot be read, files that cannot be written.
+pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
+    let project = global.project()?;
+    let scope = planning::scope(&project);
+    let mut bench = planning::bench(out);
+    let state = match &args.from {
+        Some(path) => crate::engine::state::path(path, &mut bench, &scope).await?,
+        None => {
+            let place = project.place()?;
+            crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
+        }
+    };
+    bench.stop().await;
+    let (mut catalog, ..) = state.into_start();
+    // What has no kind is told by name; the files hold the rest.
+    let unmodelled: Vec<String> = std::mem::take(&mut catalog.unmodelled).into_iter().filter(|name| !scope.ignore.iter().any(|rule| rule.matches_name(name))).collect();
+    let raw = crate::catalog::Catalog::default();
+    let mut catalog = scope.live(catalog, &raw)?;
+    if !args.schemas.is_empty() {
+        for wanted in &args.schemas {
+            if !catalog.contains(&crate::kind::schema::Schema::id_of(wanted)) {
+                return Err(CliError::failed(format!("there is no schema {wanted}"), "schemas are named exactly as PostgreSQL holds them"));
+            }
+        }
+        catalog.objects.retain(|id, _| belongs(id, &args.schemas));
+    }
+    match &args.out {
+        None => out.result(&crate::source::document(&catalog))?,
+        Some(folder) => {
+            let written = crate::source::write_folder(&catalog, folder).map_err(|error| CliError::file("write below", folder, &error))?;
+            let files = if written.len() == 1 { "file".to_owned() } else { "files".to_owned() };
+            out.notice(&format!("Wrote {} to {} {files} below {}.", planning::counted(&catalog), written.len(), project.shown(folder)));
+        }
+    }
+    if !unmodelled.is_empty() {
+        out.notice(&format!("Not written, because schema does not model it yet:\n{}", unmodelled.iter().map(|name| format!("  {name}")).collect::<Vec<_>>().join("\n")));
+    }
+    Ok(Code::Done)
+}
+
+/// Whether an object stands in one of these schemas.
+fn belongs(id: &crate::catalog::Id, schemas: &[String]) -> bool {
+    let satellite = matches!(id.kind.as_str(), "comment" | "owner" | "grant" | "owned-by" | "cluster-on");
+    let path = if satellite { &id.path[1..] } else { &id.path[..] };
+    path.first().is_some_and(|schema| schemas.iter().any(|wanted| wanted == schema.as_str()))
 }

@@ -16,6 +16,7 @@ pub mod init;
 pub mod inspect;
 pub mod out;
 pub mod plan;
+pub mod planning;
 mod progress;
 pub mod show;
 pub mod status;

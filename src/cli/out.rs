@@ -49,6 +49,12 @@ impl Out {
         Style { color: self.color, width: WIDTH, verbose: self.verbose }
     }
 
+    /// Whether only results and errors are wanted.
+    #[must_use]
+    pub const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Whether moving bars may be drawn on stderr.
     #[must_use]
     pub const fn bars(&self) -> bool {

@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
-use super::{Global, Out};
+use super::show::rendered;
+use super::{Format, Global, Out, allow, planning};
 use crate::error::{CliError, Code};
+use crate::plan::Plan;
+use crate::plan::plan::{Stage, StageName, Step, Undo, Work};
+use crate::project::{Project, files, plans};
 
 /// Arguments of `schema plan`.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Default)]
 #[command(
     about = "Make a plan from the live to the desired state",
     long_about = "Compares the live database with the desired state, prints how to get from one\nto the other without blocking or breaking clients, and writes it to\nplans/NNNN-name.kdl. It changes nothing. When there is nothing to do, it says\nso and writes nothing.",
@@ -34,6 +38,9 @@ pub struct Args {
     /// End with exit code 2 when there is something to do
     #[arg(long)]
     pub exit_code: bool,
+    /// Do not run the plan on a scratch server; the plan says so
+    #[arg(long)]
+    pub no_proof: bool,
     /// Plan for this one environment alone, back to what the plans say
     #[arg(long, conflicts_with_all = ["from", "to"])]
     pub repair: bool,
@@ -45,11 +52,138 @@ pub struct Args {
     pub facts: Option<String>,
 }
 
-/// Runs the command.
+/// Makes the plan.
 ///
 /// # Errors
-/// Whatever keeps it from its result.
-#[expect(clippy::unused_async, reason = "reads a database")]
-pub async fn run(_args: Args, _global: &Global, _out: &mut Out) -> Result<Code, CliError> {
-    Err(CliError::not_built("plan"))
+/// Whatever keeps it from its result; nothing is written then.
+pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
+    if let Some(name) = &args.custom {
+        return custom(name, &args, global, out);
+    }
+    if args.repair || args.facts.is_some() {
+        return Err(CliError::not_built(if args.repair { "plan --repair" } else { "plan --facts" }));
+    }
+    let project = global.project()?;
+    let scope = planning::scope(&project);
+    let mut bench = planning::bench(out);
+    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: false };
+    let prove = !args.no_proof;
+    let mut target = None;
+    let mut rules = project.config.policy.clone();
+    let computed = if args.from.is_some() || args.to.is_some() {
+        let source = project.config.source.to_string_lossy().into_owned();
+        let from = match &args.from {
+            Some(from) => planning::state(&project, from, &scope, &mut bench).await?,
+            None => {
+                let place = project.place()?;
+                crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
+            }
+        };
+        let to = planning::state(&project, args.to.as_deref().unwrap_or(&source), &scope, &mut bench).await?;
+        planning::between(from, to, &scope, policy, prove, &mut bench).await?
+    } else {
+        let place = project.place()?;
+        rules = place.policy.clone();
+        // The files are read while the server answers: both take their time on large schemas.
+        let folder = project.config.source.clone();
+        let is_sql = folder.extension().is_some_and(|extension| extension == "sql");
+        let reading = (!is_sql && folder.exists()).then(|| tokio::task::spawn_blocking(move || crate::source::read_folder(&folder)));
+        let session = crate::project::session(&place).await?;
+        target = Some(crate::project::described(&session));
+        let desired = match reading {
+            Some(reading) => reading.await.expect("reading reports findings and does not panic").map_err(crate::engine::EngineError::from)?,
+            None => planning::source(&project, &scope, &mut bench).await?,
+        };
+        planning::from_database(&session, desired, &scope, policy, prove, &mut bench).await?
+    };
+    bench.stop().await;
+    let mut plan = computed.plan;
+    if plan.is_empty() {
+        if !args.out.as_ref().is_some_and(|out| out.as_os_str() == "-") {
+            out.notice(&format!("Nothing to do: {} in the desired state.", planning::counted(&computed.desired)));
+        }
+        return Ok(Code::Done);
+    }
+    allow(&mut plan, &args.allow, args.because.as_deref());
+    let path = place_of(&args, &project, &mut plan)?;
+    if !prove {
+        plan.hazards.push(crate::plan::plan::HazardNote { hazard: crate::plan::Hazard::Unproven, subject: "the plan as a whole".to_owned() });
+    }
+    let context = crate::plan::render::Context { target, policy: rules };
+    match &path {
+        None => out.result(&if global.format == Format::Text { crate::plan::file::write(&plan) } else { rendered(&plan, &context, global.format, out) })?,
+        Some(path) => {
+            files::write(path, &crate::plan::file::write(&plan))?;
+            out.result(&rendered(&plan, &context, global.format, out))?;
+            out.notice(&format!("Wrote {}. Next: review it, then `schema apply`.", project.shown(path)));
+        }
+    }
+    Ok(if args.exit_code { Code::Differences } else { Code::Done })
+}
+
+/// Names the plan, and says where it goes; nothing for stdout.
+fn place_of(args: &Args, project: &Project, plan: &mut Plan) -> Result<Option<PathBuf>, CliError> {
+    let title = args.name.clone().unwrap_or_else(|| title(plan));
+    let folder = &project.config.plans;
+    let numbered = |title: &str| Ok::<_, CliError>(plans::new_name(plans::next_number(folder)?, title));
+    match &args.out {
+        Some(out) if out.as_os_str() == "-" => {
+            plan.name = numbered(&title)?;
+            Ok(None)
+        }
+        Some(out) => {
+            plan.name = out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            Ok(Some(out.clone()))
+        }
+        None => {
+            plan.name = numbered(&title)?;
+            Ok(Some(folder.join(format!("{}.kdl", plan.name))))
+        }
+    }
+}
+
+/// A plan is called after what it changes, unless its author knows better.
+fn title(plan: &Plan) -> String {
+    let last = |subject: &str| subject.rsplit(['.', ' ']).next().unwrap_or_default().to_owned();
+    match plan.summary.as_slice() {
+        [] => "change".to_owned(),
+        [one] => match one.lines.as_slice() {
+            [(_, line)] => format!("{} {}", last(&one.subject), line.split(' ').nth(1).unwrap_or_default()),
+            _ => last(&one.subject),
+        },
+        [one, two] => format!("{} {}", last(&one.subject), last(&two.subject)),
+        [one, rest @ ..] => format!("{} and {} more", last(&one.subject), rest.len()),
+    }
+}
+
+/// A plan with one empty step, for what only a person can write.
+fn custom(name: &str, args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
+    let project = global.project()?;
+    let step = Step {
+        number: 1,
+        title: name.to_owned(),
+        recipe: "custom".to_owned(),
+        work: Work::Sql(vec!["SELECT 'write the statements here'".to_owned()]),
+        transaction: crate::plan::Transaction::Inside,
+        locks: Vec::new(),
+        undo: Undo::Nothing,
+        loses: Vec::new(),
+        makes: Vec::new(),
+        takes: Vec::new(),
+        probe: None,
+        verify: Vec::new(),
+    };
+    let mut plan = Plan {
+        made_by: format!("schema {}", env!("CARGO_PKG_VERSION")),
+        stages: vec![Stage { name: StageName::Expand, note: "Old clients go on".to_owned(), steps: vec![step] }],
+        ..Plan::default()
+    };
+    let args = Args { name: Some(name.to_owned()), out: args.out.clone(), ..Args::default() };
+    let Some(path) = place_of(&args, &project, &mut plan)? else {
+        out.result(&crate::plan::file::write(&plan))?;
+        return Ok(Code::Done);
+    };
+    files::write(&path, &crate::plan::file::write(&plan))?;
+    out.notice(&format!("Wrote {}. Next: write its statements, and how they are undone.", project.shown(&path)));
+    Ok(Code::Done)
 }

@@ -34,6 +34,14 @@ impl Ignore {
             || (id.path.first() == Some(&self.kind) && id.path.len() > self.parts.len() && self.starts(&id.path[1..]))
     }
 
+    /// Whether it names something that has no kind, as `policy public.t.p` does.
+    #[must_use]
+    pub fn matches_name(&self, name: &str) -> bool {
+        let Some((kind, path)) = name.split_once(' ') else { return false };
+        let path = undotted(path);
+        (kind == self.kind && path.len() == self.parts.len() && self.starts(&path)) || (self.kind == "schema" && path.len() > 1 && self.starts(&path))
+    }
+
     fn starts(&self, path: &[Ident]) -> bool {
         self.parts.iter().zip(path).all(|(pattern, name)| glob(pattern, name))
     }

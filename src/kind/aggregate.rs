@@ -223,14 +223,14 @@ impl Kind for Aggregate {
     }
 
     fn create(&self) -> Action {
-        Action::new(format!("Create {}", self.id())).sql(self.statement("CREATE AGGREGATE"))
+        Action::new(format!("Create {}", routine::shown(&self.id()))).sql(self.statement("CREATE AGGREGATE"))
     }
 
     fn drop(&self) -> Action {
         let id = self.id();
-        Action::new(format!("Drop {id}"))
+        Action::new(format!("Drop {}", routine::shown(&id)))
             .sql(format!("DROP AGGREGATE {}", Self::call(&id)))
-            .hazard(Hazard::Breaking, format!("a statement that calls {id}"))
+            .hazard(Hazard::Breaking, format!("a statement that calls {}", routine::shown(&id)))
     }
 
     /// The result is the final function's, or else the state: where both stay, it stays.
@@ -256,7 +256,7 @@ impl Kind for Aggregate {
         if !same_call {
             return Alteration::Replace;
         }
-        Alteration::Act(vec![Action::new(format!("Change {}", new.id())).sql(new.statement("CREATE OR REPLACE AGGREGATE"))])
+        Alteration::Act(vec![Action::new(format!("Change {}", routine::shown(&new.id()))).sql(new.statement("CREATE OR REPLACE AGGREGATE"))])
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {
@@ -269,5 +269,32 @@ impl Kind for Aggregate {
 
     fn grant_address(id: &Id) -> Option<String> {
         Some(format!("FUNCTION {}", routine::call(id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::{created, read};
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let schema = Schema::id_of("app");
+        for (kdl, sql, address) in [
+            (
+                r#"aggregate group_concat sfunc=_group_concat stype=text initcond="" combinefunc=cc parallel=safe { arg text; }"#,
+                "CREATE AGGREGATE app.group_concat(text) (\n    SFUNC = _group_concat,\n    STYPE = text,\n    INITCOND = '',\n    COMBINEFUNC = cc,\n    PARALLEL = SAFE\n)",
+                "AGGREGATE app.group_concat(text)",
+            ),
+            ("aggregate n sfunc=int8inc stype=bigint initcond=0", "CREATE AGGREGATE app.n(*) (\n    SFUNC = int8inc,\n    STYPE = bigint,\n    INITCOND = '0'\n)", "AGGREGATE app.n(*)"),
+            (
+                r#"aggregate rk hypothetical sfunc=s stype=internal finalfunc=f finalfunc-extra=#true { variadic "\"any\""; order-by "\"any\""; }"#,
+                "CREATE AGGREGATE app.rk(VARIADIC \"any\" ORDER BY VARIADIC \"any\") (\n    SFUNC = s,\n    STYPE = internal,\n    FINALFUNC = f,\n    FINALFUNC_EXTRA,\n    HYPOTHETICAL\n)",
+                "AGGREGATE app.rk(\"any\")",
+            ),
+        ] {
+            assert_eq!(created::<Aggregate>(kdl, Some(&schema)), [sql]);
+            assert_eq!(Aggregate::address(&read::<Aggregate>(kdl, Some(&schema)).id()), address);
+        }
     }
 }

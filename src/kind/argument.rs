@@ -6,7 +6,7 @@ use super::{Lowering, Row, sql_type};
 use crate::catalog::Ident;
 use crate::catalog::expr::split_list;
 use crate::catalog::id::quote;
-use crate::kdl::{Finding, Node, NodeOut, ValueOut};
+use crate::kdl::{Node, NodeOut, ValueOut};
 
 /// How an argument goes in or out (manual, CREATE FUNCTION).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -265,15 +265,6 @@ fn split_column(text: &str) -> (Ident, String) {
     }
     let (name, data_type) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     (Ident::from(name.to_lowercase()), argument_type(data_type))
-}
-
-/// Complains where a required argument follows one with a default, which PostgreSQL refuses.
-pub fn check_defaults(node: &Node<'_>, arguments: &[Argument], out: &mut Lowering) {
-    let inputs = arguments.iter().filter(|argument| argument.mode.is_input() && argument.mode != Mode::Variadic);
-    if inputs.skip_while(|argument| argument.default.is_none()).any(|argument| argument.default.is_none()) {
-        let message = "an argument without a default follows one that has a default";
-        out.findings.push(Finding::at(node.span(), message).help("give it a default too, or change the order"));
-    }
 }
 
 #[cfg(test)]

@@ -217,14 +217,14 @@ impl Kind for Function {
     }
 
     fn create(&self) -> Action {
-        Action::new(format!("Create {}", self.id())).sql(self.statement("CREATE FUNCTION"))
+        Action::new(format!("Create {}", routine::shown(&self.id()))).sql(self.statement("CREATE FUNCTION"))
     }
 
     fn drop(&self) -> Action {
         let id = self.id();
-        Action::new(format!("Drop {id}"))
+        Action::new(format!("Drop {}", routine::shown(&id)))
             .sql(format!("DROP FUNCTION {}", routine::call(&id)))
-            .hazard(Hazard::Breaking, format!("a statement that calls {id}"))
+            .hazard(Hazard::Breaking, format!("a statement that calls {}", routine::shown(&id)))
     }
 
     fn alter(old: &Self, new: &Self) -> Alteration {
@@ -243,7 +243,7 @@ impl Kind for Function {
         if *returns != old.returns || *window != old.window || !replaceable(&old.routine.arguments, &routine.arguments) {
             return Alteration::Replace;
         }
-        Alteration::Act(vec![Action::new(format!("Change {}", new.id())).sql(new.statement("CREATE OR REPLACE FUNCTION"))])
+        Alteration::Act(vec![Action::new(format!("Change {}", routine::shown(&new.id()))).sql(new.statement("CREATE OR REPLACE FUNCTION"))])
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {
@@ -256,5 +256,74 @@ impl Kind for Function {
 
     fn grant_address(id: &Id) -> Option<String> {
         Some(Self::address(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::{created, read};
+    use super::*;
+
+    fn schema() -> Id {
+        Schema::id_of("app")
+    }
+
+    #[test]
+    fn the_forms_of_the_language() {
+        for (kdl, sql) in [
+            (
+                r#"function add returns=int language=sql immutable strict parallel=safe cost=10 { arg int; arg int; atomic "RETURN $1 + $2"; }"#,
+                "CREATE FUNCTION app.add(integer, integer) RETURNS integer LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 10\nRETURN $1 + $2",
+            ),
+            (
+                r##"function add returns="SETOF app.pair" language=plpgsql security-definer rows=10 {
+                    arg a int; arg b text default="'x'"; inout c int; out d "numeric(5,2)"; variadic rest "int[]"
+                    set search_path="app, pg_temp" work_mem="64MB"
+                    body #"BEGIN -- '#' and \d $1"#
+                }"##,
+                "CREATE FUNCTION app.add(a integer, b text DEFAULT 'x', INOUT c integer, OUT d numeric, VARIADIC rest integer[]) \
+                 RETURNS SETOF app.pair LANGUAGE plpgsql ROWS 10 SECURITY DEFINER SET search_path TO 'app', 'pg_temp' SET work_mem TO '64MB' \
+                 AS $body$BEGIN -- '#' and \\d $1$body$",
+            ),
+            (
+                r#"function pairs returns="TABLE(id int, name text)" language=c { arg a int; library "$libdir/x" symbol=pairs; }"#,
+                "CREATE FUNCTION app.pairs(a integer) RETURNS TABLE(id integer, name text) LANGUAGE c AS '$libdir/x', 'pairs'",
+            ),
+            (
+                r#"function two language=sql { out a int; out b int; set search_path=""; body "SELECT 1, 2"; }"#,
+                "CREATE FUNCTION app.two(OUT a integer, OUT b integer) LANGUAGE sql SET search_path TO '' AS $$SELECT 1, 2$$",
+            ),
+        ] {
+            assert_eq!(created::<Function>(kdl, Some(&schema())), [sql]);
+        }
+    }
+
+    #[test]
+    fn what_postgresql_permits_is_replaced_in_place() {
+        let function = |kdl: &str| read::<Function>(kdl, Some(&schema()));
+        let old = function(r#"function f returns=int language=sql { arg a int; body "SELECT 1"; }"#);
+        let in_place = function(r#"function f returns=int language=sql stable { arg a int default=1; body "SELECT 2"; }"#);
+        let sql = "CREATE OR REPLACE FUNCTION app.f(a integer DEFAULT 1) RETURNS integer LANGUAGE sql STABLE AS $$SELECT 2$$";
+        assert_eq!(Function::alter(&old, &in_place), Alteration::Act(vec![Action::new("Change function app.f(integer)").sql(sql)]));
+        for other in [
+            r#"function f returns=bigint language=sql { arg a int; body "SELECT 1"; }"#,
+            r#"function f returns=int language=sql { arg b int; body "SELECT 1"; }"#,
+            r#"function f returns="SETOF int" language=sql { arg a int; body "SELECT 1"; }"#,
+        ] {
+            assert_eq!(Function::alter(&old, &function(other)), Alteration::Replace);
+        }
+        assert_eq!(Function::alter(&in_place, &old), Alteration::Replace);
+    }
+
+    #[test]
+    fn names_and_addresses() {
+        let id = read::<Function>(r#"function F returns=int language=sql { arg "varchar(3)[]"; arg timestamptz; body ""; }"#, Some(&schema())).id();
+        assert_eq!(Function::address(&id), "FUNCTION app.\"F\"(character varying[], timestamp with time zone)");
+        let renamed = Id::new("function", ["new".into(), "G".into(), id.path[2].clone()]);
+        let sql = [
+            "ALTER FUNCTION app.\"F\"(character varying[], timestamp with time zone) SET SCHEMA new",
+            "ALTER FUNCTION new.\"F\"(character varying[], timestamp with time zone) RENAME TO \"G\"",
+        ];
+        assert_eq!(Function::rename(&id, &renamed).expect("it can").sql, sql);
     }
 }

@@ -17,6 +17,9 @@ pub mod key;
 pub mod observed;
 pub mod view_query;
 pub mod routine;
+pub mod firing;
+pub mod definition;
+pub mod published;
 pub mod argument;
 pub mod aggregate_state;
 pub mod trigger_call;
@@ -263,6 +266,7 @@ macro_rules! cast_to {
 kinds! {
     schema::Schema,
     extension::Extension,
+    collation::Collation,
     enum_type::EnumType,
     sequence::Sequence,
     domain::Domain,
@@ -274,6 +278,7 @@ kinds! {
     function::Function,
     procedure::Procedure,
     aggregate::Aggregate,
+    cast::Cast,
     default::Default,
     owned_by::OwnedBy,
     check::Check,
@@ -288,7 +293,14 @@ kinds! {
     foreign_key::ForeignKey,
     cluster_on::ClusterOn,
     replica_identity::ReplicaIdentity,
+    statistics::Statistics,
     trigger::Trigger,
+    rule::Rule,
+    policy::Policy,
+    row_security::RowSecurity,
+    publication::Publication,
+    event_trigger::EventTrigger,
+    default_privileges::DefaultPrivileges,
     owner::Owner,
     comment::Comment,
     grant::Grant,

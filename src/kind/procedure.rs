@@ -8,6 +8,8 @@ use super::argument::replaceable;
 use super::routine::{self, Routine};
 use super::{Kind, Lowering, Row, Scope, schema::Schema};
 use crate::catalog::Id;
+use crate::catalog::expr::split_list;
+use crate::catalog::id::quote;
 use crate::kdl::{Node, NodeOut};
 use crate::plan::op::{Action, Alteration, Hazard};
 
@@ -16,6 +18,16 @@ use crate::plan::op::{Action, Alteration, Hazard};
 pub struct Procedure {
     /// Name, arguments, body.
     pub routine: Routine,
+}
+
+impl Procedure {
+    /// `schema.name(IN integer)`: without modes PostgreSQL 14 and later may also mean a procedure
+    /// whose output arguments make up the same list (manual, DROP PROCEDURE).
+    fn call(id: &Id) -> String {
+        let [schema, name, types] = &id.path[..] else { return id.sql() };
+        let types: Vec<String> = split_list(types).iter().map(|data_type| format!("IN {data_type}")).collect();
+        format!("{}.{}({})", quote(schema), quote(name), types.join(", "))
+    }
 }
 
 impl Kind for Procedure {
@@ -62,14 +74,14 @@ impl Kind for Procedure {
 
     fn create(&self) -> Action {
         let Self { routine } = self;
-        Action::new(format!("Create {}", self.id())).sql(routine.create("CREATE PROCEDURE", "", ""))
+        Action::new(format!("Create {}", routine::shown(&self.id()))).sql(routine.create("CREATE PROCEDURE", "", ""))
     }
 
     fn drop(&self) -> Action {
         let id = self.id();
-        Action::new(format!("Drop {id}"))
-            .sql(format!("DROP PROCEDURE {}", routine::call(&id)))
-            .hazard(Hazard::Breaking, format!("a statement that calls {id}"))
+        Action::new(format!("Drop {}", routine::shown(&id)))
+            .sql(format!("DROP PROCEDURE {}", Self::call(&id)))
+            .hazard(Hazard::Breaking, format!("a statement that calls {}", routine::shown(&id)))
     }
 
     fn alter(old: &Self, new: &Self) -> Alteration {
@@ -78,18 +90,32 @@ impl Kind for Procedure {
             return Alteration::Replace;
         }
         let sql = routine.create("CREATE OR REPLACE PROCEDURE", "", "");
-        Alteration::Act(vec![Action::new(format!("Change {}", new.id())).sql(sql)])
+        Alteration::Act(vec![Action::new(format!("Change {}", routine::shown(&new.id()))).sql(sql)])
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {
-        routine::rename("PROCEDURE", routine::call, old, new)
+        routine::rename("PROCEDURE", Self::call, old, new)
     }
 
     fn address(id: &Id) -> String {
-        format!("PROCEDURE {}", routine::call(id))
+        format!("PROCEDURE {}", Self::call(id))
     }
 
     fn grant_address(id: &Id) -> Option<String> {
         Some(Self::address(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::round_trip::{created, read};
+    use super::*;
+
+    #[test]
+    fn the_forms_of_the_language() {
+        let schema = Schema::id_of("app");
+        let kdl = r#"procedure p language=sql { arg n int; out r int; body "SELECT n"; }"#;
+        assert_eq!(created::<Procedure>(kdl, Some(&schema)), ["CREATE PROCEDURE app.p(n integer, OUT r integer) LANGUAGE sql AS $$SELECT n$$"]);
+        assert_eq!(Procedure::address(&read::<Procedure>(kdl, Some(&schema)).id()), "PROCEDURE app.p(IN integer)");
     }
 }

@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::definition::condition;
+use super::firing::Firing;
 use super::trigger_call::Call;
 use super::{Kind, Lowering, Row, Scope, row};
-use crate::catalog::expr::unwrap_parens;
 use crate::catalog::id::{dotted, quote, quoted_list};
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Finding, Node, NodeOut, one_of};
@@ -18,11 +19,6 @@ const TIMINGS: [(&str, &str); 3] = [("before", "BEFORE"), ("after", "AFTER"), ("
 
 /// What a trigger fires for, in the order in which PostgreSQL writes them.
 const EVENTS: [&str; 4] = ["insert", "delete", "update", "truncate"];
-
-/// Which sessions a trigger fires in (`session_replication_role`): the KDL word, `tgenabled`, and
-/// the word of ALTER TABLE.
-const ENABLED: [(&str, &str, &str); 4] =
-    [("origin", "O", "ENABLE"), ("always", "A", "ENABLE ALWAYS"), ("replica", "R", "ENABLE REPLICA"), ("disabled", "D", "DISABLE")];
 
 /// What makes a trigger a constraint trigger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,8 +56,8 @@ pub struct Trigger {
     pub old_table: Option<Ident>,
     /// The name of the transition table with the rows after.
     pub new_table: Option<Ident>,
-    /// `origin`, `always`, `replica` or `disabled`.
-    pub enabled: String,
+    /// In which sessions it fires.
+    pub enabled: Firing,
 }
 
 impl Trigger {
@@ -100,10 +96,8 @@ impl Trigger {
         format!("{sql} EXECUTE FUNCTION {}", execute.sql())
     }
 
-    /// ALTER TABLE works on views too (manual, ALTER VIEW, Notes).
     fn enable(&self) -> String {
-        let word = ENABLED.iter().find(|(word, ..)| *word == self.enabled).map_or("ENABLE", |(_, _, sql)| sql);
-        format!("ALTER TABLE {} {word} TRIGGER {}", self.relation.sql(), quote(&self.name))
+        format!("ALTER TABLE {} {} TRIGGER {}", self.relation.sql(), self.enabled.sql(), quote(&self.name))
     }
 
     fn action(&self, title: &str, mode: LockMode) -> Action {
@@ -177,8 +171,7 @@ impl Kind for Trigger {
         let from = row.opt_name().zip(row.opt_name()).map(|(schema, table)| Id::new("table", [schema, table]));
         let constraint = is_constraint.then_some(ConstraintTrigger { deferrable, initially_deferred, from });
         let (old_table, new_table) = (row.opt_name(), row.opt_name());
-        let code = row.text();
-        let enabled = ENABLED.iter().find(|(_, one, _)| *one == code).map_or(code.clone(), |(word, ..)| (*word).to_owned());
+        let enabled = Firing::from_code(&row.text());
         let for_each_row = bits & 1 != 0;
         Self { relation, name, timing: timing.to_owned(), events, update_of, for_each_row, when, execute, constraint, old_table, new_table, enabled }
     }
@@ -208,8 +201,7 @@ impl Kind for Trigger {
             new_table = referencing.value("new-table", &mut out.findings).map(|text| Ident::new(&text.value));
             referencing.finish(&mut out.findings);
         }
-        let states: Vec<&str> = ENABLED.iter().map(|(word, ..)| *word).collect();
-        let enabled = node.word("enabled", &states, &mut out.findings).map_or_else(|| ENABLED[0].0.to_owned(), |word| word.value);
+        let enabled = Firing::read(node, out);
         if events.is_empty() && !update_of.is_empty() {
             events.push("update".to_owned());
         }
@@ -256,9 +248,7 @@ impl Kind for Trigger {
         if !for_each_row {
             node.set("for-each", "statement");
         }
-        if *enabled != ENABLED[0].0 {
-            node.set("enabled", enabled.as_str());
-        }
+        enabled.write(&mut node);
         if !update_of.is_empty() {
             node.add(update_of.iter().fold(NodeOut::new("update-of"), |node, column| node.arg(column.as_str())));
         }
@@ -306,7 +296,7 @@ impl Kind for Trigger {
 
     fn create(&self) -> Action {
         let action = self.action("Create", LockMode::ShareRowExclusive).sql(self.statement("CREATE"));
-        if self.enabled == ENABLED[0].0 { action } else { action.sql(self.enable()) }
+        if self.enabled == Firing::Origin { action } else { action.sql(self.enable()) }
     }
 
     fn drop(&self) -> Action {
@@ -329,7 +319,7 @@ impl Kind for Trigger {
             new_table: _,
             enabled,
         } = new;
-        let only_enabled = Self { enabled: enabled.clone(), ..old.clone() } == *new;
+        let only_enabled = Self { enabled: *enabled, ..old.clone() } == *new;
         if only_enabled {
             return Alteration::Act(vec![new.action("Enable or disable", LockMode::ShareRowExclusive).sql(new.enable())]);
         }
@@ -337,7 +327,7 @@ impl Kind for Trigger {
             return Alteration::Replace;
         }
         let action = new.action("Change", LockMode::ShareRowExclusive).sql(new.statement("CREATE OR REPLACE"));
-        Alteration::Act(vec![if enabled == ENABLED[0].0 { action } else { action.sql(new.enable()) }])
+        Alteration::Act(vec![if *enabled == Firing::Origin { action } else { action.sql(new.enable()) }])
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {
@@ -353,58 +343,50 @@ impl Kind for Trigger {
     }
 }
 
-/// The condition in a definition by `pg_get_triggerdef`: `pg_get_expr` cannot name OLD and NEW.
-fn condition(definition: &str) -> Option<&str> {
-    let open = unquoted(definition, |rest| rest.starts_with(" WHEN ("))? + " WHEN ".len();
-    let mut depth = 0;
-    let length = unquoted(&definition[open..], |rest| {
-        depth += match rest.as_bytes()[0] {
-            b'(' => 1,
-            b')' => -1,
-            _ => 0,
-        };
-        depth == 0
-    })?;
-    Some(unwrap_parens(&definition[open + 1..open + length]))
-}
-
-/// The first place outside quotes where `here` holds.
-fn unquoted(text: &str, mut here: impl FnMut(&str) -> bool) -> Option<usize> {
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        if here(&text[at..]) {
-            return Some(at);
-        }
-        if c == '\'' || c == '"' {
-            let escapes = c == '\'' && text[..at].ends_with('E');
-            loop {
-                match chars.next()? {
-                    (_, '\\') if escapes => drop(chars.next()),
-                    (_, end) if end == c => break,
-                    _ => {}
-                }
-            }
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::round_trip::{created, read};
     use super::*;
 
     #[test]
-    fn conditions_are_found_whatever_names_and_strings_hold() {
-        for (definition, when) in [
-            ("CREATE TRIGGER a BEFORE UPDATE ON s.t FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION s.f()", "old.* IS DISTINCT FROM new.*"),
-            ("CREATE TRIGGER \"x WHEN (\" AFTER INSERT ON s.t FOR EACH ROW WHEN (new.b) EXECUTE FUNCTION s.f(') WHEN (')", "new.b"),
-            ("CREATE TRIGGER a AFTER INSERT ON s.t FOR EACH ROW WHEN ((new.a = E'\\')')) EXECUTE FUNCTION s.f()", "new.a = E'\\')'"),
+    fn the_forms_of_the_language() {
+        let table = Id::new("table", ["app", "orders"]);
+        for (kdl, sql) in [
             (
-                "CREATE TRIGGER a AFTER INSERT ON s.t FOR EACH ROW WHEN (((new.a > 0) OR (new.b = ')'::text))) EXECUTE FUNCTION s.f()",
-                "(new.a > 0) OR (new.b = ')'::text)",
+                r#"trigger touch before insert update { update-of qty total; when "OLD.* IS DISTINCT FROM NEW.*"; execute "touch('a', 1)"; }"#,
+                &["CREATE TRIGGER touch BEFORE INSERT OR UPDATE OF qty, total ON app.orders FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) \
+                   EXECUTE FUNCTION app.touch('a', '1')"][..],
             ),
+            (
+                r#"trigger audit after delete for-each=statement execute="audit()" enabled=always { referencing old-table=gone; }"#,
+                &[
+                    "CREATE TRIGGER audit AFTER DELETE ON app.orders REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION app.audit()",
+                    "ALTER TABLE app.orders ENABLE ALWAYS TRIGGER audit",
+                ],
+            ),
+            (
+                r#"trigger late after insert constraint deferrable=initially-deferred execute="chk()""#,
+                &["CREATE CONSTRAINT TRIGGER late AFTER INSERT ON app.orders DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.chk()"],
+            ),
+            (r#"trigger gone after truncate execute="util.gone""#, &["CREATE TRIGGER gone AFTER TRUNCATE ON app.orders FOR EACH STATEMENT EXECUTE FUNCTION util.gone()"]),
         ] {
-            assert_eq!(condition(definition), Some(when));
+            assert_eq!(created::<Trigger>(kdl, Some(&table)), sql);
         }
+    }
+
+    #[test]
+    fn replacing_enables_again() {
+        let read = |kdl: &str| read::<Trigger>(kdl, Some(&Id::new("table", ["app", "t"])));
+        let old = read(r#"trigger a before insert execute="f()" enabled=disabled"#);
+        let sql = |new: &Trigger| match Trigger::alter(&old, new) {
+            Alteration::Act(actions) => actions.into_iter().flat_map(|action| action.sql).collect(),
+            Alteration::Replace | Alteration::Retype(_) => vec!["replace".to_owned()],
+        };
+        let replaced = "CREATE OR REPLACE TRIGGER a BEFORE UPDATE ON app.t FOR EACH ROW EXECUTE FUNCTION app.f()";
+        let disabled = "ALTER TABLE app.t DISABLE TRIGGER a";
+        assert_eq!(sql(&read(r#"trigger a before update execute="f()" enabled=disabled"#)), [replaced, disabled]);
+        assert_eq!(sql(&read(r#"trigger a before update execute="f()""#)), [replaced]);
+        assert_eq!(sql(&read(r#"trigger a before insert execute="f()""#)), ["ALTER TABLE app.t ENABLE TRIGGER a"]);
+        assert_eq!(sql(&read(r#"trigger a after insert constraint execute="f()""#)), ["replace"]);
     }
 }

@@ -75,8 +75,9 @@ impl Call {
     }
 }
 
-/// The identifier at the start of an SQL text, and what follows it.
-fn identifier(text: &str) -> Option<(Ident, &str)> {
+/// The identifier at the start of an SQL text, folded unless it is quoted, and what follows it.
+#[must_use]
+pub fn identifier(text: &str) -> Option<(Ident, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')).unwrap_or(text.len());
         return (end > 0).then(|| (Ident::from(text[..end].to_lowercase()), &text[end..]));

@@ -146,6 +146,17 @@ pub struct Draft {
     pub first: BTreeMap<Id, usize>,
     /// Facts that the choice of a recipe rested on.
     pub assumed: BTreeMap<Id, bool>,
+    /// Changes that come with another object's: the partition's with its table's, the child's with
+    /// its parent's end.
+    pub followers: Vec<(Id, Id)>,
+    /// Objects made again whose old form goes away with another object.
+    pub removed_with: Vec<(Id, Id)>,
+    /// For an object that is made again, the operation that makes it.
+    pub making: BTreeMap<Id, usize>,
+    /// For a type that is set aside, the operation that drops it in the end.
+    pub buried: BTreeMap<Id, usize>,
+    /// Objects whose difference needs no statement.
+    pub silent: Vec<Id>,
     groups: usize,
 }
 

@@ -1,13 +1,23 @@
 //! From two states to a reviewed sequence of steps. Pure: no IO, no clock, no randomness.
 
+pub mod assemble;
+pub mod change;
+pub mod draft;
+pub mod facts;
 pub mod file;
+pub mod graph;
 pub mod op;
 #[expect(clippy::module_inception, reason = "the room is named after its main type")]
 pub mod plan;
+pub mod planner;
 pub mod policy;
+pub mod rename;
 pub mod render;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod simulate;
 
 pub use op::{Action, Alteration, Cost, Hazard, LockMode, Transaction};
+pub use facts::{Facts, Policy, TableFacts};
 pub use plan::Plan;
+pub use planner::{Input, PlanError, plan};

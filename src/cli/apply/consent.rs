@@ -34,6 +34,19 @@ impl Consent<'_> {
         Ok(answer)
     }
 
+    /// Asks whether the source is applied at once.
+    ///
+    /// # Errors
+    /// Nobody can be asked.
+    pub(super) fn ask_direct(&self, out: &Out) -> Result<bool, CliError> {
+        if !out.can_ask() {
+            return Err(CliError::refused("nobody can be asked whether to go on: this is no terminal", "say --yes in scripts"));
+        }
+        let environment = self.environment.map(|name| format!("  (environment {name})")).unwrap_or_default();
+        out.tell(&format!("To be applied at once to {}{environment}.", self.target));
+        Ok(out.ask("Go on? [y/N] ").is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes")))
+    }
+
     fn text(&self, run: &[Chosen], through: StageName) -> String {
         let environment = self.environment.map(|name| format!("  (environment {name})")).unwrap_or_default();
         let mut text = format!("To be applied to {}{environment}:\n", self.target);

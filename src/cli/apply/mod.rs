@@ -13,14 +13,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::consent::Consent;
 use self::select::{Chosen, Selection, select};
 use super::progress::Progress;
-use super::{Allowed, Global, Out};
+use super::{Allowed, Global, Out, planning};
 use crate::apply::status::{PlanStatus, plan_text, plans as ledger_plans};
 use crate::apply::{Options, Outcome, PlanState, WaitingFor};
 use crate::config::{Environment, Place, duration};
 use crate::error::{CliError, Code};
 use crate::pg::Session;
-use crate::plan::Plan;
 use crate::plan::file;
+use crate::plan::{Hazard, Plan};
 use crate::plan::plan::StageName;
 use crate::plan::policy::{Policy, Standing, judge};
 use crate::project::plans::{self, PlanFile};
@@ -91,15 +91,63 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     Run { args: &args, project: &project, place: &place, out }.run().await
 }
 
-#[expect(clippy::unused_async, reason = "reads a database")]
-async fn direct(_args: &Args, _project: &Project, place: &Place<'_>, _out: &mut Out) -> Result<Code, CliError> {
+/// From the source to the database in as few transactions as possible, without a plan file.
+async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) -> Result<Code, CliError> {
     if let Some(environment) = place.environment.filter(|environment| environment.approvals > 0) {
         return Err(CliError::refused(
             format!("{} needs approvals, so nothing is applied to it directly", environment.name),
             "make a plan: schema plan",
         ));
     }
-    Err(CliError::not_built("apply --direct"))
+    let scope = planning::scope(project);
+    let mut bench = planning::bench(out);
+    let desired = planning::source(project, &scope, &mut bench).await?;
+    let first = session(place).await?;
+    if let Some(unfinished) = ledger_plans(first.client()).await?.iter().find(|status| !matches!(status.state, PlanState::Done | PlanState::RolledBack)) {
+        return Err(CliError::refused(format!("{} is not finished on {}", unfinished.name, described(&first)), format!("finish it first: schema apply {} --all", unfinished.name)));
+    }
+    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
+    let mut plan = planning::from_database(&first, desired, &scope, policy, false, &mut bench).await?.plan;
+    bench.stop().await;
+    if plan.is_empty() {
+        out.notice(&format!("Nothing to do: {} is in the desired state.", described(&first)));
+        return Ok(Code::Done);
+    }
+    "direct".clone_into(&mut plan.name);
+    super::allow(&mut plan, &args.allow, None);
+    // What nobody else is there to feel needs no leave; what is lost does.
+    plan.hazards.retain(|note| matches!(note.hazard, Hazard::DropTable | Hazard::DropColumn | Hazard::DropData | Hazard::LossyCast | Hazard::Irreversible));
+    check_direct(&plan, place.policy)?;
+    let consent = Consent { target: described(&first), environment: place.environment.map(|environment| environment.name.as_str()), by_name: false };
+    let summary: Vec<String> = plan.summary.iter().map(|one| format!("  {} {}", one.sign, one.subject)).collect();
+    out.notice(&summary.join("\n"));
+    if !args.yes && !consent.ask_direct(out)? {
+        return Err(CliError::message(Code::Refused, "nothing was applied"));
+    }
+    let stop = stop_on_signals(out);
+    let options = Options { stop: Arc::clone(&stop), who: who(), command: "schema apply --direct".to_owned(), max_time: args.max_time, ..Options::direct() };
+    let target = target(place)?;
+    let text = file::write(&plan);
+    let hash = file::hash(&plan).to_string();
+    let mut progress = Progress::new(out);
+    let result = crate::apply::apply(first, &target, &plan, &text, &hash, &options, &mut |event| progress.event(event)).await;
+    progress.finish();
+    match result? {
+        Outcome::Done => {
+            out.notice("Done.");
+            Ok(Code::Done)
+        }
+        outcome => Err(CliError::with_help(Code::Interrupted, format!("stopped: {outcome:?}"), "what is done stays; go on with: schema apply --direct")),
+    }
+}
+
+/// As [`check_hazards`], with the command that allows.
+fn check_direct(plan: &Plan, policy: &Policy) -> Result<(), CliError> {
+    check_hazards(plan, policy).map_err(|_| {
+        let names: Vec<&str> = plan.hazards.iter().map(|note| note.hazard.name()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        let subjects: Vec<String> = plan.hazards.iter().map(|note| format!("{} ({})", note.hazard, note.subject)).collect();
+        CliError::refused(format!("this has hazards that nobody allowed: {}", subjects.join(", ")), format!("if that is meant: schema apply --direct --allow {}", names.join(",")))
+    })
 }
 
 /// One call of `schema apply`.
@@ -120,6 +168,7 @@ impl Run<'_> {
         for chosen in &selection.run {
             self.check(chosen)?;
         }
+        self.check_fresh(&selection, &first).await?;
         if selection.run.is_empty() {
             return Ok(self.nothing(&selection, &first));
         }
@@ -221,6 +270,30 @@ impl Run<'_> {
             Some(Environment { name, approvals, .. }) if *approvals > 0 => chosen.file.require_approvals(*approvals, name),
             _ => Ok(()),
         }
+    }
+
+    /// Whether what the plans rely on is as they say. A plan that has begun changes it itself.
+    async fn check_fresh(&self, selection: &Selection, session: &Session) -> Result<(), CliError> {
+        let Some(chosen) = selection.run.iter().find(|chosen| !chosen.begun) else { return Ok(()) };
+        // Later plans start from what the earlier ones leave behind: each is checked when it is first.
+        let plan = &chosen.file.plan;
+        let scope = planning::scope(self.project);
+        let live = crate::pg::introspect::introspect(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
+        let counts = |catalog: &crate::catalog::Catalog, id: &crate::catalog::Id| {
+            let recorded = plan.relies_on.iter().any(|reliance| reliance.parts.iter().any(|(part, _)| part == id));
+            let implied = id.kind == "owner" || scope.ignore.iter().any(|rule| rule.matches(id));
+            recorded || (catalog.contains(id) && !implied)
+        };
+        let parts = |id: &crate::catalog::Id| crate::plan::assemble::parts_of(&live.catalog, id).into_iter().filter(|part| counts(&live.catalog, part)).collect::<Vec<_>>();
+        let stale = crate::apply::stale::check_reliance(plan, &live.catalog, parts);
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let list = stale.iter().map(|one| format!("  {one}")).collect::<Vec<_>>().join("\n");
+        Err(CliError::refused(
+            format!("{} no longer fits this database, nothing was touched:\n{list}", plan.name),
+            "see what is different with `schema diff`, then make the plan again: schema plan",
+        ))
     }
 
     /// Nothing may run now: says why.

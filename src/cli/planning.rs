@@ -1,0 +1,107 @@
+//! What `plan`, `diff`, `inspect`, `check`, `init` and `apply --direct` share: states by name, and a
+//! plan between two of them.
+
+use std::path::Path;
+
+use super::Out;
+use crate::catalog::Catalog;
+use crate::engine::{Computed, Request, Scope, State, Workbench, compute, state};
+use crate::error::CliError;
+use crate::pg::Target;
+use crate::pg::introspect::{Managed, introspect};
+use crate::pg::Session;
+use crate::plan::Policy;
+use crate::project::{Project, target};
+
+/// What counts in this project.
+#[must_use]
+pub fn scope(project: &Project) -> Scope {
+    let config = &project.config;
+    Scope { managed: Managed { owners: config.manage.owners, grants: config.manage.grants }, ignore: config.ignore.clone() }
+}
+
+/// A bench that tells when a server has to be found elsewhere.
+#[must_use]
+pub fn bench(out: &Out) -> Workbench {
+    let mut bench = Workbench::new();
+    if !out.is_quiet() {
+        bench.notice = Some(Box::new(|text| {
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+        }));
+    }
+    bench
+}
+
+/// A state by what a person calls it.
+///
+/// # Errors
+/// A name that means nothing, or a state that cannot be read.
+pub async fn state(project: &Project, name: &str, scope: &Scope, bench: &mut Workbench) -> Result<State, CliError> {
+    if name == "empty" {
+        return Ok(State::Empty);
+    }
+    if let Some(revision) = name.strip_prefix("git:") {
+        return Ok(State::Files(state::git(revision, &project.config.source)?));
+    }
+    if name.starts_with("postgres://") || name.starts_with("postgresql://") {
+        return Ok(state::database(&Target::parse(name)?, scope).await?);
+    }
+    if project.config.environments.contains_key(name) {
+        let place = project.config.place(Some(name), None, &crate::project::variable)?;
+        return Ok(state::database(&target(&place)?, scope).await?);
+    }
+    Ok(state::path(Path::new(name), bench, scope).await?)
+}
+
+/// The desired state of the project.
+///
+/// # Errors
+/// A source that cannot be read.
+pub async fn source(project: &Project, scope: &Scope, bench: &mut Workbench) -> Result<crate::source::Desired, CliError> {
+    Ok(state::path(&project.config.source, bench, scope).await?.into_end())
+}
+
+/// The plan from a live database to a desired state.
+///
+/// # Errors
+/// See [`compute`].
+pub async fn from_database(
+    session: &Session,
+    desired: crate::source::Desired,
+    scope: &Scope,
+    policy: Policy,
+    prove: bool,
+    bench: &mut Workbench,
+) -> Result<Computed, CliError> {
+    let mut live = introspect(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
+    // Dependencies are asked for only when something differs.
+    if !crate::engine::same(&live.catalog, &desired.catalog) {
+        live.read_dependencies(session).await.map_err(crate::engine::EngineError::from)?;
+    }
+    let request = Request { session: Some(session), live: live.catalog, live_is_elaborated: true, desired, scope, policy, prove, server: None };
+    Ok(compute(request, bench).await?)
+}
+
+/// The plan between two states.
+///
+/// # Errors
+/// See [`compute`].
+pub async fn between(from: State, to: State, scope: &Scope, policy: Policy, prove: bool, bench: &mut Workbench) -> Result<Computed, CliError> {
+    let (live, live_is_elaborated, session, server) = from.into_start();
+    let server = server.or(match &to {
+        State::Database { server, .. } => Some(*server),
+        _ => None,
+    });
+    let desired = to.into_end();
+    let request = Request { session: session.as_deref(), live, live_is_elaborated, desired, scope, policy, prove, server };
+    Ok(compute(request, bench).await?)
+}
+
+/// Objects of a catalog for people: `412 objects`.
+#[must_use]
+pub fn counted(catalog: &Catalog) -> String {
+    match catalog.objects.len() {
+        1 => "1 object".to_owned(),
+        more => format!("{} objects", crate::plan::render::number(more as u64)),
+    }
+}

@@ -1,0 +1,73 @@
+//! What can go wrong between reading two states and a proven plan.
+
+use crate::error::{CliError, Code};
+use crate::kdl::Diagnostics;
+use crate::pg::introspect::IntrospectError;
+use crate::pg::{ServerError, SessionError};
+use crate::plan::PlanError;
+use crate::source::ReadError;
+
+/// Why there is no plan. Nothing was touched.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The desired state says something that cannot be.
+    #[error(transparent)]
+    Findings(#[from] Diagnostics),
+    /// The desired state cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A catalog query failed.
+    #[error(transparent)]
+    Introspect(#[from] IntrospectError),
+    /// A connection failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// No scratch server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// Objects without a kind stand in a managed schema.
+    #[error("the database holds what schema does not model yet:\n{}", .0.iter().map(|name| format!("  {name}")).collect::<Vec<_>>().join("\n"))]
+    Unmodelled(Vec<String>),
+    /// A state cannot be named.
+    #[error("{message}")]
+    State {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+    /// The live objects cannot be made on the scratch server.
+    #[error("the scratch server does not take what the database holds:\n{0}")]
+    Rebuild(String),
+    /// A defect of schema.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The plan does not do on the scratch server what it says.
+    #[error("the plan was run on a scratch server and does not end in the desired state; nothing was touched.\n{0}")]
+    Unproven(String),
+    /// A query about sizes failed.
+    #[error("cannot read sizes: {0}")]
+    Facts(String),
+}
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Findings(diagnostics) => diagnostics.into(),
+            EngineError::Read(ReadError::Findings(diagnostics)) => diagnostics.into(),
+            EngineError::Read(error) => Self::new(Code::Error, error),
+            EngineError::Session(error) => error.into(),
+            EngineError::Unmodelled(ref names) => {
+                let example = names.first().map_or("table=\"audit.*\"".to_owned(), |name| {
+                    let (kind, path) = name.split_once(' ').unwrap_or(("object", name));
+                    format!("{kind}=\"{path}\"")
+                });
+                Self::failed(error.to_string(), format!("it would be passed over, so nothing is done. Say so for each in schema.kdl, for example:\nignore {example} reason=\"made by hand\""))
+            }
+            EngineError::State { message, help } => Self::failed(message, help),
+            EngineError::Unproven(_) => Self::failed(error.to_string(), "this is a defect of schema or a difference between the servers; `--no-proof` makes the plan without this check, and says so in it"),
+            EngineError::Rebuild(_) => Self::failed(error.to_string(), "name a server that has what is missing as `scratch` in schema.kdl, or ignore the objects"),
+            other => Self::message(Code::Error, other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Makes the objects of a catalog on a scratch server, in whatever order works.
+//!
+//! The order of kinds is right for most; what fails because something is missing is tried again
+//! after the rest. Only what fails in the end is a problem.
+
+use futures_util::future::join_all;
+use tokio_postgres::error::SqlState;
+
+use super::EngineError;
+use crate::catalog::id::quote;
+use crate::catalog::{Catalog, Id};
+use crate::kind::{Inline, Object, weight};
+use crate::pg::Session;
+
+/// What the server refused in the end.
+#[derive(Debug)]
+pub struct Rejected {
+    /// The object.
+    pub id: Id,
+    /// The statement, without what was put before it.
+    pub sql: String,
+    /// What PostgreSQL said.
+    pub error: tokio_postgres::Error,
+    /// Where in `sql` it points, in characters from 0.
+    pub position: Option<usize>,
+}
+
+/// Statements for one object (a table with its columns).
+struct Item {
+    id: Id,
+    prefix: String,
+    sql: String,
+}
+
+/// So many statements are under way at once.
+const PIPELINE: usize = 256;
+
+/// Makes every object that `wanted` lets through.
+pub async fn fill(session: &Session, catalog: &Catalog, wanted: impl Fn(&Object) -> bool) -> Result<Vec<Rejected>, EngineError> {
+    session.client().batch_execute("SET check_function_bodies = off; SET client_min_messages = error").await.map_err(crate::pg::SessionError::from)?;
+    let mut pending = items(catalog, wanted);
+    loop {
+        let before = pending.len();
+        let mut failed: Vec<(Item, tokio_postgres::Error)> = Vec::new();
+        let mut helped = false;
+        let mut rest = pending.into_iter();
+        loop {
+            let chunk: Vec<Item> = rest.by_ref().take(PIPELINE).collect();
+            if chunk.is_empty() {
+                break;
+            }
+            let texts: Vec<String> = chunk.iter().map(|item| format!("{}{}", item.prefix, item.sql)).collect();
+            let results = join_all(texts.iter().map(|text| session.client().batch_execute(text))).await;
+            for (item, result) in chunk.into_iter().zip(results) {
+                let Err(error) = result else { continue };
+                helped |= provide(session, &error).await;
+                failed.push((item, error));
+            }
+        }
+        if failed.is_empty() {
+            return Ok(Vec::new());
+        }
+        if failed.len() == before && !helped {
+            return Ok(failed.into_iter().map(|(item, error)| rejected(item, error)).collect());
+        }
+        pending = failed.into_iter().map(|(item, _)| item).collect();
+    }
+}
+
+fn items(catalog: &Catalog, wanted: impl Fn(&Object) -> bool) -> Vec<Item> {
+    let children = catalog.children();
+    let mut objects: Vec<&Object> = catalog.objects.values().filter(|object| wanted(object)).collect();
+    objects.sort_by_key(|object| weight(&object.id().kind));
+    objects
+        .into_iter()
+        .filter(|object| {
+            // A column comes with its table, if that is made here.
+            object.inlines() != Inline::Always || !object.parent().is_some_and(|parent| catalog.contains(&parent))
+        })
+        .filter_map(|object| {
+            let id = object.id();
+            let columns: Vec<&Object> = children.get(&id).into_iter().flatten().copied().filter(|child| child.inlines() == Inline::Always).collect();
+            let sql = object.create_with(&columns).sql.join(";\n");
+            (!sql.is_empty()).then(|| {
+                let schema = if object.parent().is_some() { id_schema(&id) } else { "public" };
+                Item { prefix: format!("SET search_path = {}, public;\n", quote(schema)), sql, id }
+            })
+        })
+        .collect()
+}
+
+/// The schema whose names a text may use without saying so. Satellites carry a keyword first.
+fn id_schema(id: &Id) -> &str {
+    match id.kind.as_str() {
+        "comment" | "owner" | "grant" | "owned-by" | "cluster-on" => id.path.get(1).map_or("public", |name| name.as_str()),
+        _ => id.schema(),
+    }
+}
+
+fn rejected(item: Item, error: tokio_postgres::Error) -> Rejected {
+    let before = item.prefix.chars().count();
+    let position = error.as_db_error().and_then(|db| match db.position() {
+        Some(tokio_postgres::error::ErrorPosition::Original(at)) => (*at as usize).checked_sub(before + 1),
+        // A position inside a function's body: found there by the caller, if at all.
+        Some(tokio_postgres::error::ErrorPosition::Internal { .. }) | None => None,
+    });
+    Rejected { id: item.id, sql: item.sql, error, position }
+}
+
+/// Makes a role or tablespace that is missing: they belong to the cluster, and this one is ours.
+async fn provide(session: &Session, error: &tokio_postgres::Error) -> bool {
+    let Some(db) = error.as_db_error() else { return false };
+    if *db.code() != SqlState::UNDEFINED_OBJECT {
+        return false;
+    }
+    let name = |what: &str| db.message().strip_prefix(what)?.strip_prefix(" \"")?.strip_suffix("\" does not exist").map(str::to_owned);
+    let sql = if let Some(role) = name("role") {
+        format!("CREATE ROLE {}", quote(&role))
+    } else if let Some(space) = name("tablespace") {
+        format!("CREATE TABLESPACE {} LOCATION ''", quote(&space))
+    } else {
+        return false;
+    };
+    session.client().batch_execute(&sql).await.is_ok()
+}
+
+/// Makes a role or tablespace that a plan's statement misses, when it is run on a scratch server.
+pub async fn provide_for(session: &Session, error: &tokio_postgres::Error) -> bool {
+    provide(session, error).await
+}

@@ -1,0 +1,130 @@
+//! Puts the rooms together: a live state and a desired one to a proven plan.
+//!
+//! The only room besides `cli` that knows both the pure middle and the servers.
+
+pub mod elaborate;
+pub mod error;
+pub mod facts;
+pub mod fill;
+pub mod prove;
+pub mod scope;
+pub mod state;
+mod workbench;
+
+pub use error::EngineError;
+pub use scope::Scope;
+pub use state::State;
+pub use workbench::Workbench;
+
+use crate::catalog::Catalog;
+use crate::kdl::Finding;
+use crate::kind::Object;
+use crate::pg::Session;
+use crate::plan::plan::Proof;
+use crate::plan::{Facts, Input, Plan, Policy};
+use crate::source::Desired;
+
+/// What a plan is asked for.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The live database, where the start is one: facts are read from it.
+    pub session: Option<&'a Session>,
+    /// The start, as it was read.
+    pub live: Catalog,
+    /// Whether `live` was deparsed by a server (it is a database), or is text as people wrote it.
+    pub live_is_elaborated: bool,
+    /// The end, as people wrote it.
+    pub desired: Desired,
+    /// What counts.
+    pub scope: &'a Scope,
+    /// What the project wants of plans.
+    pub policy: Policy,
+    /// Whether the plan is run on a scratch server.
+    pub prove: bool,
+    /// The server version that texts are elaborated for, where the start is no database.
+    pub server: Option<u32>,
+}
+
+/// A plan with the two states that it leads between.
+#[derive(Debug)]
+pub struct Computed {
+    /// The plan; without stages when there is nothing to do.
+    pub plan: Plan,
+    /// The start.
+    pub live: Catalog,
+    /// The end, elaborated.
+    pub desired: Catalog,
+}
+
+/// Computes a plan. Starts no scratch server when nothing differs.
+///
+/// # Errors
+/// What cannot be read, elaborated, planned or proven; nothing was touched.
+pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Computed, EngineError> {
+    let Request { session, live, live_is_elaborated, desired, scope, policy, prove, server } = request;
+    let Desired { catalog: raw, hints, origins, sources } = desired;
+    let mut live = scope.live(live, &raw)?;
+    let mut raw = scope.desired(raw, &live);
+    if raw.objects.len() == live.objects.len() && raw.objects.iter().all(|(id, object)| live.get(id) == Some(object)) {
+        return Ok(Computed { plan: nothing(), live: live.clone(), desired: live });
+    }
+    scope::match_unnamed(&live, &mut raw, &hints);
+    let version = server.or(session.map(|session| session.server_version));
+    bench.start(version).await?;
+    if !live_is_elaborated {
+        live = elaborate::canonical(bench, "start", live, &indexmap::IndexMap::new(), &crate::kdl::Sources::new(), scope).await?;
+    }
+    let elaborated = elaborate::elaborate(bench, &live, &raw, &origins, &sources, scope).await?;
+    let desired = elaborated.desired;
+    if same(&live, &desired) {
+        return Ok(Computed { plan: nothing(), live: live.clone(), desired });
+    }
+    let facts = facts::read(session, bench, &live, &desired, version.unwrap_or_default(), policy.small_table_rows).await?;
+    check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
+    let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
+    plan.elaborated_on = bench.describe();
+    if prove && !plan.is_empty() {
+        prove::prove(bench, &live, &desired, &elaborated.reloaded, &plan, scope).await?;
+        plan.proof = Proof::Proven(bench.describe());
+    }
+    Ok(Computed { plan, live, desired })
+}
+
+fn nothing() -> Plan {
+    Plan { made_by: format!("schema {}", env!("CARGO_PKG_VERSION")), ..Plan::default() }
+}
+
+/// Whether two states hold the same objects, in whatever order.
+#[must_use]
+pub fn same(a: &Catalog, b: &Catalog) -> bool {
+    a.objects.len() == b.objects.len() && a.objects.iter().all(|(id, object)| b.get(id) == Some(object))
+}
+
+/// NOT NULL on a table with rows needs a value for them.
+fn check_fill(
+    live: &Catalog,
+    desired: &Catalog,
+    hints: &crate::kind::lowering::Hints,
+    facts: &Facts,
+    origins: &indexmap::IndexMap<crate::catalog::Id, crate::kind::lowering::Origin>,
+    sources: &crate::kdl::Sources,
+) -> Result<(), EngineError> {
+    let mut findings = crate::kdl::Findings::new();
+    for (id, object) in &desired.objects {
+        let Object::Column(column) = object else { continue };
+        let new = live.get(id).is_none() && live.contains(&column.table) && !hints.renames.contains_key(id);
+        let filled = desired.contains(&id.as_kind("default")) || column.identity.is_some() || column.generated.is_some() || hints.backfills.contains_key(id);
+        if !new || !column.not_null || filled || facts.rows(&column.table) == Some(0) {
+            continue;
+        }
+        let rows = facts.rows(&column.table).map_or_else(|| "rows".to_owned(), |rows| format!("about {rows} rows"));
+        let message = format!("{id} is NOT NULL, and {} has {rows} that would have no value for it", column.table);
+        let help = "say what they get: { backfill \"an expression over the other columns\" }, or give the column a default, or leave `not-null` out";
+        let finding = match origins.get(id) {
+            Some(origin) => Finding::at(origin.name, message).label("nothing to fill it with").help(help),
+            None => Finding::general(message).help(help),
+        };
+        findings.push(finding);
+    }
+    findings.or_report(sources, ()).map_err(EngineError::from)
+}

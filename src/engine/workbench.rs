@@ -1,0 +1,101 @@
+//! The scratch server of one command: started when it is first needed, stopped at the end.
+
+use std::path::PathBuf;
+
+use super::EngineError;
+use crate::pg::{DatabaseOptions, Installation, Scratch, ScratchOptions, ServerError, Session, find};
+
+/// A scratch server and the databases on it.
+#[derive(Default)]
+pub struct Workbench {
+    scratch: Option<Scratch>,
+    count: u32,
+    /// Told once when a server has to be fetched.
+    pub notice: Option<Box<dyn Fn(&str) + Send>>,
+}
+
+impl std::fmt::Debug for Workbench {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Workbench {{ started: {} }}", self.scratch.is_some())
+    }
+}
+
+impl Workbench {
+    /// A bench on which nothing is started.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts the server, if it is not: of the major version of `version` (`server_version_num`).
+    pub async fn start(&mut self, version: Option<u32>) -> Result<(), EngineError> {
+        if self.scratch.is_some() {
+            return Ok(());
+        }
+        let major = version.map(|version| version / 10_000);
+        let installation = self.installation(major).await?;
+        // Logical, so that publications can be made; tablespaces of any name in place.
+        let settings = vec![
+            ("wal_level".to_owned(), "logical".to_owned()),
+            ("max_wal_senders".to_owned(), "0".to_owned()),
+            ("allow_in_place_tablespaces".to_owned(), "on".to_owned()),
+        ];
+        let settings = if installation.major >= 15 { settings } else { settings.into_iter().take(2).collect() };
+        self.scratch = Some(Scratch::start(&installation, ScratchOptions { fsync: false, settings, keep: None::<PathBuf> }).await?);
+        Ok(())
+    }
+
+    /// The installation of this major version; another newer one where there is none; a download
+    /// where there is nothing.
+    async fn installation(&self, major: Option<u32>) -> Result<Installation, ServerError> {
+        match find(major) {
+            Ok(installation) => Ok(installation),
+            Err(error) => match find(None) {
+                Ok(other) => {
+                    if let (Some(notice), Some(major)) = (&self.notice, major) {
+                        notice(&format!("PostgreSQL {major} is not installed here: texts are elaborated on {}.", other.version));
+                    }
+                    Ok(other)
+                }
+                Err(_) => {
+                    if let Some(notice) = &self.notice {
+                        notice("No PostgreSQL is installed here: fetching one.");
+                    }
+                    crate::pg::download(major, &|_| {}).await.map_err(|_| error)
+                }
+            },
+        }
+    }
+
+    /// A new empty database and a connection to it.
+    pub async fn database(&mut self, label: &str) -> Result<(String, Session), EngineError> {
+        self.count += 1;
+        let name = format!("{label}_{}", self.count);
+        let scratch = self.scratch.as_ref().ok_or_else(|| EngineError::State { message: "no scratch server was started".to_owned(), help: "this is a defect of schema".to_owned() })?;
+        scratch.create_database(&name, &DatabaseOptions::default()).await?;
+        let session = scratch.connect(&name).await?;
+        Ok((name, session))
+    }
+
+    /// `PostgreSQL 15.18, local`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        self.scratch.as_ref().map_or_else(String::new, |scratch| {
+            let version = scratch.installation().version.clone();
+            format!("PostgreSQL {}, local", version.split(' ').next().unwrap_or_default())
+        })
+    }
+
+    /// The server, once started.
+    #[must_use]
+    pub const fn scratch(&self) -> Option<&Scratch> {
+        self.scratch.as_ref()
+    }
+
+    /// Stops the server; also done when the bench is dropped.
+    pub async fn stop(&mut self) {
+        if let Some(scratch) = self.scratch.take() {
+            let _ = scratch.stop().await;
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Ordered operations as the steps that people review.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::draft::{Context, Draft, Effect, Op};
+use super::op::{Hazard, Lock, Transaction};
+use super::plan::{Assumption, HazardNote, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
+use crate::catalog::{Catalog, Fingerprint, Id};
+use crate::kind::{Object, sql_type};
+use crate::plan::plan::Reliance;
+
+/// The most statements that are put together in one step because nobody can see what they touch yet.
+const STATEMENTS_IN_A_STEP: usize = 200;
+
+/// The stages with their steps.
+#[must_use]
+pub fn stages(cx: &Context<'_>, draft: &Draft, order: &[usize]) -> Vec<Stage> {
+    let mut runs: Vec<Vec<&Op>> = Vec::new();
+    let mut open_group: Option<usize> = None;
+    let last_of_group: BTreeMap<usize, usize> = order.iter().enumerate().filter_map(|(place, at)| draft.ops[*at].group.map(|group| (group, place))).collect();
+    for (place, at) in order.iter().enumerate() {
+        let op = &draft.ops[*at];
+        if op.action.sql.is_empty() && op.backfill.is_none() {
+            // Nothing to run; what it leads to is counted with its neighbour.
+            match runs.last_mut() {
+                Some(run) => run.push(op),
+                None => runs.push(vec![op]),
+            }
+            continue;
+        }
+        let joins = runs.last().is_some_and(|run| open_group.is_some() && run[0].stage == op.stage && op.action.transaction == Transaction::Inside && op.backfill.is_none())
+            || runs.last().is_some_and(|run| can_join(cx, run, op));
+        if joins {
+            runs.last_mut().expect("there is one to join").push(op);
+        } else {
+            runs.push(vec![op]);
+        }
+        if let Some(group) = op.group {
+            open_group = (last_of_group[&group] > place).then_some(group);
+        }
+    }
+    let mut stages: Vec<Stage> = Vec::new();
+    let mut number = 0;
+    for run in runs {
+        let Some(stage) = run.iter().find(|op| !op.action.sql.is_empty() || op.backfill.is_some()).map(|op| op.stage) else { continue };
+        number += 1;
+        let step = step(cx, &run, number);
+        match stages.last_mut() {
+            Some(last) if last.name == stage => last.steps.push(step),
+            _ => stages.push(Stage { name: stage, note: note(stage).to_owned(), steps: vec![step] }),
+        }
+    }
+    stages
+}
+
+fn note(stage: StageName) -> &'static str {
+    match stage {
+        StageName::Expand | StageName::Backfill => "Old clients go on",
+        StageName::Switch => "Old clients go on; the new release may be deployed afterwards",
+        StageName::Contract => "When no client of the old release is left",
+    }
+}
+
+/// Whether an operation can share the transaction of those before it: all of them touch only what
+/// this plan makes, so that nobody waits for them, or there is nobody to wait.
+fn can_join(cx: &Context<'_>, run: &[&Op], op: &Op) -> bool {
+    let first = run.iter().find(|op| !op.action.sql.is_empty() || op.backfill.is_some());
+    let Some(first) = first else { return true };
+    let plain = |op: &Op| op.action.transaction == Transaction::Inside && op.backfill.is_none();
+    if first.stage != op.stage && !cx.policy.direct || !run.iter().all(|op| plain(op)) || !plain(op) {
+        return false;
+    }
+    let count: usize = run.iter().map(|op| op.action.sql.len()).sum();
+    if cx.policy.direct {
+        return true;
+    }
+    let unseen = |op: &Op| locks(cx, op).is_empty() && op.action.hazards.is_empty() && op.verify.is_empty();
+    count < STATEMENTS_IN_A_STEP && run.iter().all(|op| unseen(op)) && unseen(op)
+}
+
+/// The locks on relations that were there before.
+fn locks(cx: &Context<'_>, op: &Op) -> Vec<Lock> {
+    let lives = |lock: &&Lock| {
+        let path = crate::catalog::id::undotted(&lock.relation);
+        ["table", "materialized-view", "view"].iter().any(|kind| cx.live.contains(&Id::new(kind, path.clone())))
+    };
+    op.action.locks.iter().filter(lives).cloned().collect()
+}
+
+fn step(cx: &Context<'_>, run: &[&Op], number: u32) -> Step {
+    let lead = run.iter().find(|op| !op.action.sql.is_empty() || op.backfill.is_some()).expect("a run holds something to do");
+    let visible: Vec<&&Op> = run.iter().filter(|op| !op.action.sql.is_empty() || op.backfill.is_some()).collect();
+    let title = match visible.len() {
+        1 => lead.action.title.clone(),
+        2 => format!("{}; {}", lead.action.title, lower_first(&visible[1].action.title)),
+        more => format!("{}, and {} more changes", lead.action.title, more - 1),
+    };
+    let mut strongest: BTreeMap<String, Lock> = BTreeMap::new();
+    for lock in run.iter().flat_map(|op| locks(cx, op)) {
+        let entry = strongest.entry(lock.relation.clone()).or_insert_with(|| lock.clone());
+        entry.mode = entry.mode.max(lock.mode);
+        entry.cost = entry.cost.max(lock.cost);
+    }
+    let undo = run.iter().rev().try_fold(Vec::new(), |mut sql, op| {
+        sql.extend(op.undo.clone()?);
+        Some(sql)
+    });
+    let ids = |take: fn(&Effect) -> Option<Id>| -> Vec<Id> {
+        let set: BTreeSet<Id> = run.iter().flat_map(|op| op.effects.iter().filter_map(take)).collect();
+        set.into_iter().collect()
+    };
+    let work = match &lead.backfill {
+        Some(backfill) => Work::Backfill(backfill.clone()),
+        None => Work::Sql(run.iter().flat_map(|op| op.action.sql.clone()).collect()),
+    };
+    Step {
+        number,
+        title,
+        recipe: lead.recipe.to_owned(),
+        transaction: run.iter().map(|op| op.action.transaction).find(|kind| *kind != Transaction::Inside).unwrap_or_default(),
+        work,
+        locks: strongest.into_values().collect(),
+        undo: match undo {
+            None => Undo::Impossible,
+            Some(sql) if sql.is_empty() => Undo::Nothing,
+            Some(sql) => Undo::Sql(sql),
+        },
+        loses: run.iter().filter_map(|op| op.action.loses.clone()).collect(),
+        makes: ids(|effect| match effect {
+            Effect::Put(object) => Some(object.id()),
+            Effect::PutTemporary(id) => Some(id.clone()),
+            Effect::Remove(_) => None,
+        }),
+        takes: ids(|effect| if let Effect::Remove(id) = effect { Some(id.clone()) } else { None }),
+        probe: run.iter().find_map(|op| op.action.probe.clone()),
+        verify: run.iter().flat_map(|op| op.verify.clone()).collect(),
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+/// The hazards of every operation, without repetitions, in the order of the steps.
+#[must_use]
+pub fn hazards(draft: &Draft, order: &[usize]) -> Vec<HazardNote> {
+    let mut notes: Vec<HazardNote> = Vec::new();
+    for at in order {
+        for (hazard, subject) in &draft.ops[*at].action.hazards {
+            let note = HazardNote { hazard: *hazard, subject: subject.clone() };
+            // Adding two columns is one change of the row's shape.
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+    }
+    notes.sort_by_key(|note| note.hazard == Hazard::RowShape);
+    notes
+}
+
+/// The live objects at the top that the plan touches or leans on.
+#[must_use]
+pub fn relies_on(live: &Catalog, draft: &Draft) -> Vec<Reliance> {
+    let mut tops: BTreeSet<Id> = BTreeSet::new();
+    for op in &draft.ops {
+        for effect in &op.effects {
+            let id = match effect {
+                Effect::Put(object) => object.id(),
+                Effect::Remove(id) => id.clone(),
+                Effect::PutTemporary(_) => continue,
+            };
+            tops.extend(top(live, &id));
+        }
+    }
+    tops.into_iter()
+        .map(|id| {
+            let (fingerprint, parts) = Fingerprint::of_parts(live, &parts_of(live, &id));
+            Reliance { id, fingerprint, parts }
+        })
+        .collect()
+}
+
+/// The object directly in a schema (or in the database) that `id` is or stands in, if it is live.
+fn top(live: &Catalog, id: &Id) -> Option<Id> {
+    let mut at = live.get(id)?;
+    loop {
+        let parent = at.parent()?;
+        if parent.kind == "schema" {
+            return Some(at.id());
+        }
+        at = live.get(&parent)?;
+    }
+}
+
+/// An object and everything that hangs on it, sorted.
+#[must_use]
+pub fn parts_of(catalog: &Catalog, id: &Id) -> Vec<Id> {
+    let inside = |other: &Id| {
+        other == id
+            || (other.path.len() > id.path.len() && other.path[..id.path.len()] == id.path[..] && other.path.len() > 1)
+            || (other.path.len() > id.path.len() && KINDS_OF_SATELLITES.contains(&other.kind.as_str()) && other.path[1..].starts_with(&id.path))
+            || (other.path == id.path && matches!(other.kind.as_str(), "partition" | "replica-identity" | "row-security") && id.kind == "table")
+    };
+    let mut parts: Vec<Id> = catalog.objects.keys().filter(|other| inside(other)).cloned().collect();
+    parts.sort();
+    parts
+}
+
+const KINDS_OF_SATELLITES: &[&str] = &["comment", "owner", "grant", "owned-by", "cluster-on"];
+
+/// The facts about sizes that the choice of recipes rested on.
+#[must_use]
+pub fn assumptions(cx: &Context<'_>, draft: &Draft) -> Vec<Assumption> {
+    if cx.policy.direct {
+        return Vec::new();
+    }
+    let tables: BTreeSet<Id> = draft
+        .ops
+        .iter()
+        .flat_map(|op| op.action.locks.iter().filter(|lock| lock.cost != super::op::Cost::Instant || op.recipe != "create").map(|lock| Id::new("table", crate::catalog::id::undotted(&lock.relation))))
+        .filter(|id| cx.live.contains(id))
+        .collect();
+    tables
+        .into_iter()
+        .filter_map(|table| {
+            let rows = cx.facts.rows(&table)?;
+            let small = cx.policy.small_table_rows;
+            Some(Assumption { table, rows: if rows <= small { RowsBound::AtMost(small) } else { RowsBound::Over(small) } })
+        })
+        .collect()
+}
+
+/// What changes, object by object, for people.
+#[must_use]
+pub fn summary(cx: &Context<'_>, before: &Catalog) -> Vec<Summary> {
+    let mut tops: BTreeMap<String, Summary> = BTreeMap::new();
+    let mut ids: Vec<&Id> = before.objects.keys().collect();
+    ids.extend(cx.desired.objects.keys().filter(|id| !before.contains(id)));
+    ids.sort();
+    let renamed_to: BTreeMap<&Id, &Id> = cx.hints.renames.iter().filter(|(new, old)| before.contains(old) && !before.contains(new) && cx.desired.contains(new) && !cx.desired.contains(old)).map(|(new, old)| (old, new)).collect();
+    let renamed_from: BTreeSet<&Id> = renamed_to.values().copied().collect();
+    for id in ids {
+        let (old, new) = (before.get(id), cx.desired.get(id));
+        if old == new {
+            continue;
+        }
+        let object = new.or(old).expect("one of the two states holds it");
+        let home = top(cx.desired, id).or_else(|| top(before, id)).unwrap_or_else(|| id.clone());
+        let is_top = home == *id;
+        let sign = match (old, new) {
+            (None, Some(_)) => '+',
+            (Some(_), None) => '-',
+            _ => '~',
+        };
+        let whole = match (before.contains(&home), cx.desired.contains(&home)) {
+            (false, true) => '+',
+            (true, false) => '-',
+            _ => '~',
+        };
+        let entry = tops.entry(home.to_string()).or_insert_with(|| Summary {
+            subject: home.to_string(),
+            sign: whole,
+            rows: cx.facts.tables.get(&home).map(|facts| facts.rows),
+            bytes: cx.facts.tables.get(&home).map(|facts| facts.bytes),
+            lines: Vec::new(),
+        });
+        // Of something new or gone as a whole only the first level is told.
+        if is_top || (whole != '~' && !matches!(object, Object::Column(_))) {
+            continue;
+        }
+        if let Some(to) = renamed_to.get(id) {
+            entry.lines.push(('~', format!("{} -> {} renamed", label(id), to.name())));
+            continue;
+        }
+        if renamed_from.contains(id) && before.get(&cx.hints.renames[id]).is_some() {
+            continue;
+        }
+        entry.lines.push((sign, describe(id, old, new)));
+    }
+    tops.into_values().collect()
+}
+
+fn label(id: &Id) -> String {
+    let name = if KINDS_OF_SATELLITES.contains(&id.kind.as_str()) { id.path.last().cloned().unwrap_or_default() } else { id.name().into() };
+    format!("{} {name}", id.kind)
+}
+
+fn describe(id: &Id, old: Option<&Object>, new: Option<&Object>) -> String {
+    let base = label(id);
+    match (old, new) {
+        (None, Some(Object::Column(column))) => format!("{base} {}{}", sql_type::display(&column.data_type), if column.not_null { " NOT NULL" } else { "" }),
+        (Some(Object::Column(was)), Some(Object::Column(now))) => {
+            let mut parts = Vec::new();
+            if was.data_type != now.data_type {
+                parts.push(format!("{} -> {}", sql_type::display(&was.data_type), sql_type::display(&now.data_type)));
+            }
+            match (was.not_null, now.not_null) {
+                (false, true) => parts.push("now NOT NULL".to_owned()),
+                (true, false) => parts.push("may now be NULL".to_owned()),
+                _ => {}
+            }
+            if parts.is_empty() { base } else { format!("{base} {}", parts.join(", ")) }
+        }
+        (Some(Object::Default(was)), Some(Object::Default(now))) => format!("{base} {} -> {}", was.expression, now.expression),
+        (None, Some(Object::Default(now))) => format!("{base} {}", now.expression),
+        _ => base,
+    }
+}

@@ -1,0 +1,313 @@
+//! Operations in order: edges from what is needed, one pass of Kahn's algorithm.
+//!
+//! A cycle is a defect of a kind or a recipe: it is shown as a ring of operations, never repaired.
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::fmt::Write as _;
+
+use super::change::dependants;
+use super::draft::{Context, Draft, Effect, Op};
+use super::op::Transaction;
+use super::plan::StageName;
+use crate::catalog::Id;
+use crate::kind::partition::Partition;
+use crate::kind::{Kind as _, Object, Rebuild, Why, weight};
+
+/// The ring of operations that wait for each other.
+#[derive(Debug, thiserror::Error)]
+#[error("the steps of the plan wait for each other:\n{0}")]
+pub struct Cycle(pub String);
+
+/// Adds the edges that the two states ask for.
+pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
+    let mut edges: BTreeSet<(usize, usize)> = BTreeSet::new();
+    let first = |draft: &Draft, id: &Id| draft.making.get(id).or_else(|| draft.first.get(id)).copied();
+    // Building up: what an object needs is ready before it begins.
+    let touched: Vec<Id> = draft.ready.keys().cloned().collect();
+    for id in &touched {
+        let (Some(object), Some(begins)) = (cx.desired.get(id), first(draft, id)) else { continue };
+        let ends = draft.ready[id];
+        for need in cx.desired.all_needs(object) {
+            let column_key = id.kind == "primary-key" && need.kind == "column";
+            let ready = if column_key { draft.not_null.get(&need).or_else(|| draft.ready.get(&need)) } else { draft.ready.get(&need) };
+            if let Some(ready) = ready {
+                // A key's index can be built as soon as the column is filled; the key itself waits.
+                edges.insert((*ready, if column_key { ends } else { begins }));
+                if column_key && let Some(filled) = draft.ready.get(&need) {
+                    edges.insert((*filled, begins));
+                }
+            }
+        }
+        // What it no longer needs goes afterwards.
+        if let Some(old) = cx.live.get(id) {
+            for need in cx.live.all_needs(old) {
+                if let Some(gone) = draft.gone.get(&need).filter(|gone| !draft.making.contains_key(&need) && **gone != ends) {
+                    if !draft.gone.contains_key(id) {
+                        edges.insert((ends, *gone));
+                    }
+                }
+            }
+        }
+    }
+    // Tearing down: dependants first.
+    let dependants = dependants(cx.live);
+    for (id, gone) in &draft.gone {
+        let Some(old) = cx.live.get(id) else { continue };
+        for need in cx.live.all_needs(old) {
+            if let Some(later) = draft.gone.get(&need) {
+                edges.insert((*gone, *later));
+            }
+            // A dependant that is taken down for an alteration beneath it goes before that.
+            let displaced = draft.making.contains_key(id) || id.kind == "default" || old.rebuild(Why::Retyped) != Rebuild::Keep;
+            if displaced && need.kind == "column" && !draft.gone.contains_key(&need) && let Some(alters) = draft.first.get(&need).filter(|_| cx.live.contains(&need)) {
+                if is_conversion(draft, &need) || id.kind == "default" {
+                    edges.insert((*gone, *alters));
+                }
+            }
+        }
+    }
+    for (id, buried) in &draft.buried {
+        for dependant in dependants.get(id).into_iter().flatten() {
+            for at in [draft.gone.get(dependant), draft.ready.get(dependant).filter(|_| !draft.making.contains_key(dependant))].into_iter().flatten() {
+                edges.insert((*at, *buried));
+            }
+        }
+        if let Some(made) = draft.making.get(id) {
+            edges.insert((*made, *buried));
+        }
+    }
+    // What is made again under something that goes away with its parent comes after that.
+    for (child, parent) in &draft.removed_with {
+        let away = draft.gone.get(parent).copied();
+        if let (Some(away), Some(made)) = (away, draft.making.get(child)) {
+            edges.insert((away, *made));
+        }
+    }
+    edges.extend(name_collisions(cx, draft));
+    edges.extend(partitions(cx, draft));
+    draft.edges.extend(edges.into_iter().filter(|(a, b)| a != b));
+}
+
+/// Whether a column's own operation changes its type.
+fn is_conversion(draft: &Draft, id: &Id) -> bool {
+    draft.first.get(id).is_some_and(|at| {
+        let op = &draft.ops[*at];
+        op.recipe == "convert" || op.action.sql.iter().any(|sql| sql.contains(" TYPE ")) || op.recipe == "alter"
+    })
+}
+
+/// A name must be free before it is given again.
+fn name_collisions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
+    let mut freed: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (id, at) in &draft.gone {
+        if let Some(name) = cx.live.get(id).and_then(Object::relation_name) {
+            freed.entry(name).or_default().push(*at);
+        }
+        // What goes away with it frees its name as well.
+        for (follower, _) in draft.followers.iter().filter(|(_, leader)| leader == id) {
+            if let Some(name) = cx.live.get(follower).and_then(Object::relation_name) {
+                freed.entry(name).or_default().push(*at);
+            }
+        }
+    }
+    let mut edges = Vec::new();
+    for (at, op) in draft.ops.iter().enumerate() {
+        for effect in &op.effects {
+            let Effect::Put(object) = effect else { continue };
+            let Some(name) = object.relation_name() else { continue };
+            // An object that had the name all along does not take it.
+            if cx.live.get(&object.id()).and_then(Object::relation_name).as_ref() == Some(&name) && !draft.making.contains_key(&object.id()) {
+                continue;
+            }
+            edges.extend(freed.get(&name).into_iter().flatten().filter(|gone| **gone != at && !op.teardown).map(|gone| (*gone, at)));
+        }
+    }
+    edges
+}
+
+/// A partition is attached when its indexes are there; an index of a partitioned table is made when
+/// those of its partitions are (PostgreSQL then takes them over instead of building its own).
+fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
+    let mut edges = Vec::new();
+    let mut parts: BTreeMap<&Id, Vec<&Partition>> = BTreeMap::new();
+    for place in cx.desired.of::<Partition>() {
+        parts.entry(&place.parent).or_default().push(place);
+    }
+    let indexes = |table: &Id| -> Vec<usize> {
+        draft.ready.iter().filter(|(id, _)| matches!(id.kind.as_str(), "index" | "primary-key" | "unique" | "column" | "default" | "check") && id.path.len() == 3 && id.path[..2] == table.path[..]).map(|(_, at)| *at).collect()
+    };
+    for (parent, places) in parts {
+        for place in places {
+            let Some(attach) = draft.ready.get(&place.id()) else { continue };
+            for at in indexes(&place.table).into_iter().chain(indexes(parent)) {
+                edges.push((at, *attach));
+            }
+        }
+    }
+    for (id, at) in &draft.ready {
+        let (Some(object), Some(_)) = (cx.desired.get(id), Some(at)) else { continue };
+        let part_of = match object {
+            Object::Index(index) => index.part_of.as_ref().map(|name| (index.on.clone(), name)),
+            Object::PrimaryKey(key) => key.key.part_of.as_ref().map(|name| (key.key.table.clone(), name)),
+            Object::Unique(key) => key.key.part_of.as_ref().map(|name| (key.key.table.clone(), name)),
+            _ => None,
+        };
+        let Some((table, name)) = part_of else { continue };
+        let Some(place) = cx.desired.get_as::<Partition>(&Partition::id_of(&table)) else { continue };
+        // Where the partition is attached already, the one above takes over what is there.
+        if cx.live.get(&place.id()).is_some() && let Some(above) = draft.ready.get(&place.parent.child(&id.kind, name)) {
+            edges.push((*at, *above));
+        }
+    }
+    edges
+}
+
+/// The order of the operations, as indexes. Raises each operation's stage to that of the latest one
+/// that comes before it.
+pub fn order(draft: &mut Draft) -> Result<Vec<usize>, Cycle> {
+    let count = draft.ops.len();
+    let mut next: Vec<Vec<usize>> = vec![Vec::new(); count];
+    let mut waits = vec![0_usize; count];
+    for (earlier, later) in &draft.edges {
+        next[*earlier].push(*later);
+        waits[*later] += 1;
+    }
+    raise_stages(&mut draft.ops, &next, &waits)?;
+    let mut heap: BinaryHeap<std::cmp::Reverse<(Key, usize)>> = BinaryHeap::new();
+    let mut left: BTreeMap<usize, usize> = BTreeMap::new();
+    for group in draft.ops.iter().filter_map(|op| op.group) {
+        *left.entry(group).or_default() += 1;
+    }
+    let mut deferred: Vec<usize> = Vec::new();
+    let mut open: Option<usize> = None;
+    let mut order = Vec::with_capacity(count);
+    let push = |heap: &mut BinaryHeap<_>, ops: &[Op], at: usize| heap.push(std::cmp::Reverse((key(&ops[at], at), at)));
+    for at in (0..count).filter(|at| waits[*at] == 0) {
+        push(&mut heap, &draft.ops, at);
+    }
+    while order.len() < count {
+        let at = next_operation(&mut heap, &mut deferred, &draft.ops, open);
+        let Some(at) = at else { break };
+        if let Some(group) = draft.ops[at].group {
+            let rest = left.get_mut(&group).expect("counted above");
+            *rest -= 1;
+            open = (*rest > 0).then_some(group);
+        }
+        if open.is_none() {
+            for waiting in deferred.drain(..) {
+                push(&mut heap, &draft.ops, waiting);
+            }
+        }
+        order.push(at);
+        for later in &next[at] {
+            waits[*later] -= 1;
+            if waits[*later] == 0 {
+                push(&mut heap, &draft.ops, *later);
+            }
+        }
+    }
+    if order.len() < count {
+        return Err(ring(draft, &next, &waits));
+    }
+    Ok(order)
+}
+
+/// While a group is open its own operations come first, and what cannot run in a transaction waits
+/// until it is closed, if it can.
+fn next_operation(heap: &mut BinaryHeap<std::cmp::Reverse<(Key, usize)>>, deferred: &mut Vec<usize>, ops: &[Op], open: Option<usize>) -> Option<usize> {
+    let Some(group) = open else { return heap.pop().map(|entry| entry.0.1) };
+    let mut passed = Vec::new();
+    let mut found = None;
+    while let Some(entry) = heap.pop() {
+        let at = entry.0.1;
+        if ops[at].group == Some(group) {
+            found = Some(at);
+            break;
+        }
+        passed.push(entry);
+    }
+    if found.is_none() {
+        // Something else must come first for the group to go on.
+        let mut rest = Vec::new();
+        for entry in passed {
+            let at = entry.0.1;
+            if found.is_none() && ops[at].action.transaction == Transaction::Inside && ops[at].backfill.is_none() {
+                found = Some(at);
+            } else {
+                rest.push(entry);
+            }
+        }
+        passed = rest;
+    }
+    heap.extend(passed);
+    found.or_else(|| heap.pop().map(|entry| entry.0.1)).or_else(|| deferred.pop())
+}
+
+/// (stage, teardown after build-up, weight and id of the object at the top, own weight, id, index).
+type Key = (StageName, u8, usize, Vec<crate::catalog::Ident>, usize, Id, usize);
+
+fn key(op: &Op, at: usize) -> Key {
+    let own = weight(&op.id.kind);
+    let top: Vec<_> = op.id.path.iter().take(2).cloned().collect();
+    let top_weight = if op.id.path.len() > 2 && !matches!(op.id.kind.as_str(), "function" | "procedure" | "aggregate") { weight("table") } else { own };
+    if op.teardown {
+        (op.stage, 1, usize::MAX - top_weight, top, usize::MAX - own, op.id.clone(), at)
+    } else {
+        (op.stage, 0, top_weight, top, own, op.id.clone(), at)
+    }
+}
+
+fn raise_stages(ops: &mut [Op], next: &[Vec<usize>], waits: &[usize]) -> Result<(), Cycle> {
+    loop {
+        let mut waits = waits.to_vec();
+        let mut ready: Vec<usize> = (0..ops.len()).filter(|at| waits[*at] == 0).collect();
+        let mut changed = false;
+        while let Some(at) = ready.pop() {
+            for later in &next[at] {
+                if ops[*later].stage < ops[at].stage {
+                    ops[*later].stage = ops[at].stage;
+                    changed = true;
+                }
+                waits[*later] -= 1;
+                if waits[*later] == 0 {
+                    ready.push(*later);
+                }
+            }
+        }
+        // One transaction lies in one stage.
+        let mut stages: BTreeMap<usize, StageName> = BTreeMap::new();
+        for op in ops.iter() {
+            if let Some(group) = op.group {
+                let stage = stages.entry(group).or_insert(op.stage);
+                *stage = (*stage).max(op.stage);
+            }
+        }
+        for op in ops.iter_mut() {
+            if let Some(stage) = op.group.and_then(|group| stages.get(&group)).filter(|stage| **stage != op.stage) {
+                op.stage = *stage;
+                changed = true;
+            }
+        }
+        if !changed {
+            return Ok(());
+        }
+    }
+}
+
+/// A picture of one ring.
+fn ring(draft: &Draft, next: &[Vec<usize>], waits: &[usize]) -> Cycle {
+    let stuck: BTreeSet<usize> = (0..draft.ops.len()).filter(|at| waits[*at] > 0).collect();
+    // Walk backwards from any stuck operation: what it waits for is stuck as well.
+    let mut seen = Vec::new();
+    let mut at = stuck.iter().next().copied().unwrap_or(0);
+    while !seen.contains(&at) {
+        seen.push(at);
+        at = stuck.iter().copied().find(|earlier| next[*earlier].contains(&at)).unwrap_or(at);
+    }
+    let start = seen.iter().position(|other| *other == at).unwrap_or(0);
+    let mut picture = String::new();
+    for at in seen[start..].iter().rev() {
+        let _ = writeln!(picture, "  {} ({})", draft.ops[*at].action.title, draft.ops[*at].recipe);
+    }
+    Cycle(picture)
+}

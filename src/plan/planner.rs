@@ -1,0 +1,113 @@
+//! The pure planner: two states, hints, facts and a policy to a plan.
+
+use super::assemble;
+use super::change::changes;
+use super::draft::{Context, Op};
+use super::facts::{Facts, Policy};
+use super::graph::{self, Cycle};
+use super::plan::{Plan, Proof};
+use super::rename::renamed;
+use super::simulate::{Difference, simulate};
+use crate::catalog::{Catalog, Fingerprint, Id};
+use crate::kind::lowering::Hints;
+use crate::recipe;
+
+/// What a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The live state, with its dependencies.
+    pub live: &'a Catalog,
+    /// The desired state, elaborated, with its dependencies.
+    pub desired: &'a Catalog,
+    /// Renames, backfills.
+    pub hints: &'a Hints,
+    /// Sizes, versions.
+    pub facts: &'a Facts,
+    /// What the project wants.
+    pub policy: &'a Policy,
+}
+
+/// Why no plan can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A defect of a kind or recipe.
+    #[error(transparent)]
+    Cycle(#[from] Cycle),
+    /// A defect of a kind or recipe: the plan would not end in the desired state.
+    #[error("the plan would not end in the desired state; this is a defect of schema, nothing was touched.\nwrong: {}\nleft over: {}", list(&.0.wrong), list(&.0.left))]
+    Unsound(Difference),
+}
+
+fn list(ids: &[Id]) -> String {
+    if ids.is_empty() { "nothing".to_owned() } else { ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ") }
+}
+
+/// Computes the plan. Its name, the place of elaboration and the proof are filled in by the caller.
+/// An empty plan has no stages.
+///
+/// # Errors
+/// Only for defects of `schema` itself.
+pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
+    let Input { live: before, desired, hints, facts, policy } = *input;
+    let mut live = before.clone();
+    let mut renames: Vec<(Op, Option<Op>)> = Vec::new();
+    for (new, old) in ordered(hints) {
+        if !live.contains(old) || live.contains(new) || !desired.contains(new) {
+            continue;
+        }
+        let staged_column = new.kind == "column" && !policy.direct && !hints.in_place.contains(new) && recipe::rename::can_sync(&live, desired, old, new);
+        if staged_column {
+            continue;
+        }
+        let cx = Context { live: &live, desired, hints, facts, policy };
+        renames.push(recipe::rename::rename(&cx, &live, old, new));
+        live = renamed(&live, old, new);
+    }
+    let cx = Context { live: &live, desired, hints, facts, policy };
+    let mut pending = changes(&live, desired);
+    let mut draft = recipe::draft(&cx, &mut pending);
+    graph::connect(&cx, &mut draft);
+    // Renames in place come before everything that uses the new names, in their own order.
+    let count = draft.ops.len();
+    let mut previous = None;
+    for (op, end) in renames {
+        let at = draft.push(op);
+        for other in 0..count {
+            draft.order(at, other);
+        }
+        if let Some(previous) = previous {
+            draft.order(previous, at);
+        }
+        previous = Some(at);
+        if let Some(end) = end {
+            let end = draft.push(end);
+            draft.order(at, end);
+        }
+    }
+    let order = graph::order(&mut draft)?;
+    let difference = simulate(&live, desired, &draft, &order);
+    if !difference.is_empty() {
+        return Err(PlanError::Unsound(difference));
+    }
+    Ok(Plan {
+        name: String::new(),
+        made_by: format!("schema {}", env!("CARGO_PKG_VERSION")),
+        elaborated_on: String::new(),
+        from: Fingerprint::of_catalog(before),
+        to: Fingerprint::of_catalog(desired),
+        relies_on: assemble::relies_on(before, &draft),
+        assumes: assemble::assumptions(&cx, &draft),
+        hazards: assemble::hazards(&draft, &order),
+        allowances: Vec::new(),
+        summary: assemble::summary(&Context { live: before, ..cx }, before),
+        stages: assemble::stages(&cx, &draft, &order),
+        proof: Proof::Skipped,
+    })
+}
+
+/// Outer renames first: a table before its columns.
+fn ordered(hints: &Hints) -> Vec<(&Id, &Id)> {
+    let mut renames: Vec<_> = hints.renames.iter().collect();
+    renames.sort_by_key(|(new, _)| (new.path.len(), (*new).clone()));
+    renames
+}

@@ -1,0 +1,79 @@
+//! Foreign keys of tables that are in use: added NOT VALID, validated in a transaction of its own.
+
+use crate::catalog::Id;
+use crate::catalog::id::derived_name;
+use crate::kind::Kind as _;
+use crate::kind::foreign_key::ForeignKey;
+use crate::kind::table::Table;
+use crate::plan::change::{Change, Changes};
+use crate::plan::draft::{Context, Draft, Op, drop};
+use crate::plan::plan::StageName;
+
+const RECIPE: &str = "foreign-key";
+
+/// Takes every foreign key between tables of which one is large, made or made again.
+pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
+    let ids: Vec<Id> = changes
+        .iter()
+        .filter(|(id, change)| id.kind == ForeignKey::KEYWORD && matches!(change, Change::Create | Change::Replace))
+        .map(|(id, _)| id.clone())
+        .collect();
+    for id in ids {
+        let Some(key) = cx.desired.get_as::<ForeignKey>(&id) else { continue };
+        // The rows that are looked at are the referencing table's.
+        if !cx.persists(&key.table) || changes.get(&key.table) == Some(&Change::Replace) || cx.is_small(&key.table) {
+            continue;
+        }
+        // Before 18 a partitioned referencing table refuses NOT VALID (safe-changes.md).
+        let partitioned = cx.live.get_as::<Table>(&key.table).is_some_and(|table| table.partition_by.is_some());
+        if partitioned && cx.facts.server < 180_000 {
+            continue;
+        }
+        // A key that is made again because what it references is: the old one must go first.
+        let must_go = cx.live.get_as::<ForeignKey>(&id).is_some_and(|old| {
+            cx.live.needs.get(&id).into_iter().flatten().chain(&old.needs()).any(|need| need.kind != "column" && matches!(changes.get(need), Some(Change::Replace | Change::Drop)))
+        });
+        let replaced = changes.get(&id) == Some(&Change::Replace);
+        changes.shift_remove(&id);
+        let old = cx.live.get(&id).filter(|_| replaced);
+        let mut ops = Vec::new();
+        match old {
+            Some(old) if must_go => {
+                let mut away = drop(old, StageName::Expand);
+                away.teardown = false;
+                ops.push(away);
+                let mut add = Op::new(&id, key.add_not_valid(), StageName::Expand, RECIPE).undo(key.drop().sql).puts(ForeignKey { not_valid: true, ..key.clone() });
+                add.recipe = RECIPE;
+                ops.push(add);
+                if !key.not_valid {
+                    ops.push(Op::new(&id, key.validate(), StageName::Backfill, RECIPE).puts(key.clone()));
+                }
+                let indexes = draft.chain(&id, ops);
+                draft.gone.insert(id, indexes[0]);
+            }
+            Some(old) => {
+                let beside = ForeignKey { name: derived_name(&key.name, "_new"), ..key.clone() };
+                let beside_id = beside.id();
+                ops.push(Op::new(&id, beside.add_not_valid(), StageName::Expand, RECIPE).undo(beside.drop().sql).puts_temporary(&beside_id));
+                if !key.not_valid {
+                    ops.push(Op::new(&id, beside.validate(), StageName::Backfill, RECIPE));
+                }
+                let mut switch = drop(old, StageName::Switch).action;
+                switch.title = format!("Put the new {id} in the old one's place");
+                switch.sql.extend(ForeignKey::rename(&beside_id, &id).unwrap_or_default().sql);
+                let mut op = Op::new(&id, switch, StageName::Switch, RECIPE).removes(&beside_id).puts(key.clone());
+                op.undo = None;
+                ops.push(op);
+                let indexes = draft.chain(&id, ops);
+                draft.gone.insert(id, indexes[indexes.len() - 1]);
+            }
+            None => {
+                ops.push(Op::new(&id, key.add_not_valid(), StageName::Expand, RECIPE).undo(key.drop().sql).puts(ForeignKey { not_valid: true, ..key.clone() }));
+                if !key.not_valid {
+                    ops.push(Op::new(&id, key.validate(), StageName::Backfill, RECIPE).puts(key.clone()));
+                }
+                draft.chain(&id, ops);
+            }
+        }
+    }
+}

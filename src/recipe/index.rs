@@ -1,0 +1,160 @@
+//! Building, replacing and dropping indexes of tables that are in use (safe-changes.md, Constraints
+//! and indexes).
+
+use super::plain;
+use crate::catalog::Id;
+use crate::catalog::id::derived_name;
+use crate::kind::index::Index;
+use crate::kind::table::Table;
+use crate::kind::{Kind as _, Object};
+use crate::plan::change::{Change, Changes};
+use crate::plan::draft::{Context, Draft, Op, create, drop};
+use crate::plan::op::Transaction;
+use crate::plan::plan::StageName;
+
+/// Takes every index of a table that stays.
+pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
+    let ids: Vec<Id> = changes.keys().filter(|id| id.kind == Index::KEYWORD).cloned().collect();
+    for id in ids {
+        let on = cx.desired.get_as::<Index>(&id).or_else(|| cx.live.get_as::<Index>(&id)).map(|index| index.on.clone());
+        let Some(on) = on.filter(|on| cx.persists(on) && changes.get(on) != Some(&Change::Replace)) else { continue };
+        if plain::follows_parent_index(cx, changes, &id) {
+            continue;
+        }
+        let partitioned = cx.live.get_as::<Table>(&on).is_some_and(|table| table.partition_by.is_some());
+        match changes.get(&id) {
+            Some(Change::Create) => {
+                let Some(index) = cx.desired.get_as::<Index>(&id) else { continue };
+                changes.shift_remove(&id);
+                build(cx, index, partitioned, draft);
+            }
+            Some(Change::Drop) => {
+                let Some(index) = cx.live.get_as::<Index>(&id) else { continue };
+                changes.shift_remove(&id);
+                let op = take_away(cx, index, partitioned);
+                let at = draft.push(op);
+                draft.first.insert(id.clone(), at);
+                draft.gone.insert(id, at);
+            }
+            Some(Change::Replace) => {
+                let (Some(old), Some(new)) = (cx.live.get_as::<Index>(&id), cx.desired.get_as::<Index>(&id)) else { continue };
+                if partitioned || must_go_first(cx, changes, &id) {
+                    // The old one cannot stay until the new one is there: plainly, one after the other.
+                    changes.shift_remove(&id);
+                    let mut away = drop(&old.clone().into(), StageName::Expand);
+                    away.action.hazards.clear();
+                    let away = draft.push(away);
+                    draft.gone.insert(id.clone(), away);
+                    build(cx, new, partitioned, draft);
+                    let first = draft.ready[&id];
+                    draft.order(away, first);
+                    draft.first.insert(id, away);
+                    continue;
+                }
+                changes.shift_remove(&id);
+                replace(cx, old, new, draft);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether something that the old index stands on is made again beneath it, so that it must be
+/// dropped first.
+fn must_go_first(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
+    let needs = cx.live.needs.get(id).into_iter().flatten();
+    needs.filter(|need| need.kind != "column").any(|need| matches!(changes.get(need), Some(Change::Replace | Change::Drop)))
+        || cx.live.needs.get(id).into_iter().flatten().any(|need| need.kind == "column" && changes.get(need) == Some(&Change::Replace))
+}
+
+fn build(cx: &Context<'_>, index: &Index, partitioned: bool, draft: &mut Draft) {
+    let id = index.id();
+    let op = if cx.is_small(&index.on) || partitioned {
+        create(&Object::from(index.clone()), StageName::Expand)
+    } else {
+        let mut action = index.build_concurrently(&index.name);
+        action.sql.extend(index.after_creation(&index.name));
+        Op::new(&id, action, StageName::Backfill, "create-index")
+            .undo(vec![format!("DROP INDEX CONCURRENTLY {}", id.in_schema())])
+            .puts(index.clone())
+    };
+    let mut op = op;
+    op.action.hazards.extend(blocking(cx, index, partitioned));
+    // A partition of a table whose index is there already: its index takes its place in it.
+    if let Some(parent) = plain::live_parent(cx, &index.on)
+        && let Some(name) = &index.part_of
+    {
+        let above = parent.child(Index::KEYWORD, name);
+        if cx.live.contains(&above) && cx.desired.contains(&above) {
+            op.action.sql.extend(index.attach_sql());
+        }
+    }
+    draft.chain(&id, vec![op]);
+}
+
+/// A plain build on a partitioned table locks every partition that has no such index yet.
+fn blocking(cx: &Context<'_>, index: &Index, partitioned: bool) -> Option<(crate::plan::Hazard, String)> {
+    let waits = partitioned && !cx.is_small(&index.on) && !cx.desired.of::<Index>().any(|other| other.part_of.as_ref() == Some(&index.name) && other.on.schema() == index.on.schema());
+    waits.then(|| (crate::plan::Hazard::Blocking, format!("{} is locked against writes while its partitions are indexed", index.on)))
+}
+
+fn take_away(cx: &Context<'_>, index: &Index, partitioned: bool) -> Op {
+    let id = index.id();
+    // DROP INDEX CONCURRENTLY is refused for partitioned indexes and for parts of them.
+    if cx.is_small(&index.on) || partitioned || index.part_of.is_some() {
+        return drop(&Object::from(index.clone()), StageName::Contract);
+    }
+    let mut op = Op::new(&id, index.drop_concurrently(), StageName::Contract, "drop-index").removes(&id);
+    op.undo = Some(vec![index.create_sql(&index.name, true, false)]);
+    op.teardown = true;
+    op
+}
+
+/// Builds the new one under another name, drops the old one, renames: queries are never without one.
+fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Draft) {
+    let id = new.id();
+    let temporary = derived_name(&new.name, "_new");
+    let beside = Index { name: temporary.clone(), ..new.clone() };
+    let temporary_id = beside.id();
+    let rename = Index::rename(&temporary_id, &id).unwrap_or_default();
+    if cx.is_small(&new.on) {
+        // One short transaction, the new one first.
+        let group = draft.group();
+        let mut build = create(&Object::from(beside.clone()), StageName::Expand).puts_temporary(&temporary_id);
+        build.effects.remove(0);
+        let mut away = drop(&Object::from(old.clone()), StageName::Expand);
+        away.action.hazards.clear();
+        let mut name = Op::new(&id, rename, StageName::Expand, "replace-index").removes(&temporary_id).puts(new.clone());
+        for op in [&mut build, &mut away, &mut name] {
+            op.group = Some(group);
+            op.recipe = "replace-index";
+            op.teardown = false;
+        }
+        build.undo = None;
+        away.undo = None;
+        name.undo = None;
+        let indexes = draft.chain(&id, vec![build, away, name]);
+        draft.gone.insert(id, indexes[1]);
+        return;
+    }
+    let mut action = beside.build_concurrently(&temporary);
+    action.sql.extend(beside.after_creation(&temporary));
+    let build = Op::new(&id, action, StageName::Backfill, "replace-index")
+        .undo(vec![format!("DROP INDEX CONCURRENTLY {}", temporary_id.in_schema())])
+        .puts_temporary(&temporary_id);
+    // Columns that only the old one has are still asked for by old clients.
+    let leaves = cx.live.needs.get(&id).into_iter().flatten().any(|need| need.kind == "column" && !cx.desired.contains(need));
+    let stage = if leaves { StageName::Contract } else { StageName::Backfill };
+    let mut action = old.drop_concurrently();
+    action.hazards.clear();
+    let mut away = Op::new(&id, action, stage, "replace-index").removes(&id);
+    away.undo = Some(vec![old.create_sql(&old.name, true, false)]);
+    debug_assert_eq!(away.action.transaction, Transaction::Outside);
+    let name = Op::new(&id, rename, stage, "replace-index")
+        .undo(Index::rename(&id, &temporary_id).unwrap_or_default().sql)
+        .removes(&temporary_id)
+        .puts(new.clone());
+    let indexes = draft.chain(&id, vec![build, away, name]);
+    draft.ready.insert(id.clone(), indexes[0]);
+    draft.gone.insert(id, indexes[1]);
+}

@@ -1,0 +1,81 @@
+//! Primary keys and unique constraints of tables that are in use: the index is built beside the
+//! traffic, the constraint made out of it in an instant.
+
+use super::plain;
+use crate::catalog::Id;
+use crate::catalog::id::{derived_name, quote, quoted_list};
+use crate::kind::index::probe_built;
+use crate::kind::key::Key;
+use crate::kind::primary_key::PrimaryKey;
+use crate::kind::table::Table;
+use crate::kind::unique::Unique;
+use crate::kind::{Kind as _, Object};
+use crate::plan::change::{Change, Changes};
+use crate::plan::draft::{Context, Draft, Op, drop};
+use crate::plan::op::{Action, Cost, LockMode, Transaction};
+use crate::plan::plan::StageName;
+
+/// Takes every key of a large table that is made or made again.
+pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
+    let ids: Vec<Id> = changes
+        .iter()
+        .filter(|(id, change)| matches!(id.kind.as_str(), PrimaryKey::KEYWORD | Unique::KEYWORD) && matches!(change, Change::Create | Change::Replace))
+        .map(|(id, _)| id.clone())
+        .collect();
+    for id in ids {
+        let (key, word, nulls) = match cx.desired.get(&id) {
+            Some(Object::PrimaryKey(object)) => (&object.key, "PRIMARY KEY", false),
+            // USING INDEX takes NULLS NOT DISTINCT from the index.
+            Some(Object::Unique(object)) => (&object.key, "UNIQUE", object.nulls_not_distinct),
+            _ => continue,
+        };
+        let partitioned = cx.live.get_as::<Table>(&key.table).is_some_and(|table| table.partition_by.is_some());
+        if !cx.persists(&key.table) || changes.get(&key.table) == Some(&Change::Replace) || cx.is_small(&key.table) || partitioned || plain::follows_parent_index(cx, changes, &id) {
+            continue;
+        }
+        let replaced = changes.shift_remove(&id) == Some(Change::Replace);
+        let object = cx.desired.get(&id).expect("looked up above");
+        make(cx, key, object, word, nulls, replaced, draft);
+    }
+}
+
+fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, replaced: bool, draft: &mut Draft) {
+    let id = object.id();
+    let temporary = derived_name(&key.name, "_idx");
+    let temporary_id = key.table.child("index", &temporary);
+    let index = format!("{}.{}", quote(key.table.schema()), quote(&temporary));
+    let build = Action::new(format!("Build the unique index of {id} concurrently"))
+        .sql(key.index_sql(&temporary, nulls))
+        .lock(&key.table, LockMode::ShareUpdateExclusive, Cost::Build)
+        .transaction(Transaction::Outside)
+        .probe(probe_built(key.table.schema(), &temporary), vec![format!("DROP INDEX CONCURRENTLY {index}")]);
+    let columns = quoted_list(&key.columns);
+    let duplicates = format!(
+        "SELECT count(*) FROM (SELECT FROM {} WHERE {} GROUP BY {columns} HAVING count(*) > 1) duplicates",
+        key.table.sql(),
+        if nulls { "true".to_owned() } else { key.columns.iter().map(|name| format!("{} IS NOT NULL", quote(name))).collect::<Vec<_>>().join(" AND ") }
+    );
+    let mut build = Op::new(&id, build, StageName::Backfill, "unique-key").undo(vec![format!("DROP INDEX CONCURRENTLY {index}")]).puts_temporary(&temporary_id);
+    // A valid unique index proves it; the query is here for those who read the plan.
+    let _ = duplicates;
+    build.verify.clear();
+    let leaves = replaced && cx.live.needs.get(&id).into_iter().flatten().chain(cx.live.get(&id).map(Object::needs).iter().flatten()).any(|need| need.kind == "column" && !cx.desired.contains(need));
+    let stage = if leaves { StageName::Contract } else { StageName::Switch };
+    let mut adopt = Op::new(&id, key.adopt(&id, word, &temporary), stage, "unique-key").removes(&temporary_id).puts(object.clone());
+    adopt.undo = Some(vec![format!("ALTER TABLE {} DROP CONSTRAINT {}", key.table.sql(), quote(&key.name))]);
+    if !replaced {
+        draft.chain(&id, vec![build, adopt]);
+        return;
+    }
+    let Some(old) = cx.live.get(&id) else { return };
+    let group = draft.group();
+    let mut away = drop(old, stage);
+    away.action.hazards.clear();
+    away.undo = None;
+    adopt.undo = None;
+    away.group = Some(group);
+    adopt.group = Some(group);
+    away.teardown = false;
+    let indexes = draft.chain(&id, vec![build, away, adopt]);
+    draft.gone.insert(id, indexes[1]);
+}

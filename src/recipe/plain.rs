@@ -1,0 +1,397 @@
+//! What no other recipe took: each kind's own statements, and the closure of what is made again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::catalog::Id;
+use crate::catalog::id::derived_name;
+use crate::kind::Kind as _;
+use crate::kind::partition::Partition;
+use crate::kind::{Inline, Object, registration, weight};
+use crate::plan::change::{Change, Changes, dependants};
+use crate::plan::draft::{Context, Draft, Effect, Op, create, drop, name_blocking};
+use crate::plan::op::{Action, Hazard};
+use crate::plan::plan::StageName;
+use crate::plan::rename::renamed_object;
+
+/// The partitioned table of which `table` is a partition before and after.
+#[must_use]
+pub fn live_parent(cx: &Context<'_>, table: &Id) -> Option<Id> {
+    let place = Partition::id_of(table);
+    let (old, new) = (cx.live.get_as::<Partition>(&place)?, cx.desired.get_as::<Partition>(&place)?);
+    (old.parent == new.parent && cx.persists(&old.parent)).then(|| old.parent.clone())
+}
+
+/// Whether a change of a partition's column, default or check comes by itself, with the same change
+/// of the table above it.
+#[must_use]
+pub fn follows_parent(cx: &Context<'_>, _changes: &Changes, id: &Id) -> bool {
+    counterpart(cx, id).is_some_and(|above| cx.live.get(&above) != cx.desired.get(&above))
+}
+
+fn counterpart(cx: &Context<'_>, id: &Id) -> Option<Id> {
+    if !matches!(id.kind.as_str(), "column" | "default" | "check") {
+        return None;
+    }
+    let parent = live_parent(cx, &id.up("table"))?;
+    Some(parent.child(&id.kind, id.name()))
+}
+
+/// Whether an index or key of a partition goes away with the one above it.
+#[must_use]
+pub fn follows_parent_index(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
+    index_above(cx, id).is_some_and(|above| !cx.desired.contains(&above) || matches!(changes.get(&above), Some(Change::Replace)) || cx.live.get(&above).is_some_and(|old| Some(old) != cx.desired.get(&above) && changes.get(id) == Some(&Change::Replace)))
+}
+
+fn index_above(cx: &Context<'_>, id: &Id) -> Option<Id> {
+    let part_of = match cx.live.get(id)? {
+        Object::Index(index) => index.part_of.clone(),
+        Object::PrimaryKey(key) => key.key.part_of.clone(),
+        Object::Unique(key) => key.key.part_of.clone(),
+        _ => None,
+    }?;
+    let parent = live_parent(cx, &Id::new("table", id.path[..2].to_vec()))?;
+    let above = parent.child(&id.kind, &part_of);
+    cx.live.contains(&above).then_some(above)
+}
+
+/// The stage in which something may be taken away: what loosens can go at once, what clients of the
+/// old release may still use goes when they are gone.
+fn drop_stage(kind: &str) -> StageName {
+    match kind {
+        "check" | "foreign-key" | "default" | "comment" | "cluster-on" | "replica-identity" | "owned-by" | "domain-check" => StageName::Expand,
+        _ => StageName::Contract,
+    }
+}
+
+/// Takes everything that is left.
+pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
+    let all = std::mem::take(changes);
+    let state = State { dependants: dependants(cx.live), groups: groups(cx, &all), all: &all };
+    let mut group_of = BTreeMap::new();
+    for (id, change) in &all {
+        if draft.ready.contains_key(id) {
+            // Made by its parent's statement just before.
+            continue;
+        }
+        match change {
+            Change::Create => state.create(cx, id, draft),
+            Change::Drop => state.drop(cx, id, draft),
+            Change::Alter(actions) => {
+                if follows_parent(cx, &all, id) {
+                    draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
+                    continue;
+                }
+                let Some(new) = cx.desired.get(id) else { continue };
+                let ops = alterations(cx, id, actions.clone(), new);
+                if ops.is_empty() {
+                    draft.silent.push(id.clone());
+                    continue;
+                }
+                draft.chain(id, ops);
+            }
+            Change::Replace => state.replace(cx, id, draft, &mut group_of),
+            Change::Convert(action) => {
+                if follows_parent(cx, &all, id) {
+                    draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
+                    continue;
+                }
+                let Some(new) = cx.desired.get(id) else { continue };
+                let action = name_blocking(action.clone(), &new.parent().unwrap_or_else(|| id.clone()), None);
+                let mut op = Op::new(id, action, StageName::Expand, "convert").puts(new.clone());
+                op.undo = None;
+                op.group = state.group(id, draft, &mut group_of);
+                draft.chain(id, vec![op]);
+            }
+        }
+    }
+}
+
+/// The operations of an alteration in place; the last one gives the object its final form.
+#[must_use]
+pub fn alterations(cx: &Context<'_>, id: &Id, actions: Vec<Action>, new: &Object) -> Vec<Op> {
+    let table = if id.path.len() >= 2 { Id::new("table", id.path[..2].to_vec()) } else { id.clone() };
+    let reverse = match (cx.desired.get(id), cx.live.get(id)) {
+        (Some(new), Some(old)) => match Object::alter(new, old) {
+            crate::plan::Alteration::Act(actions) | crate::plan::Alteration::Retype(actions) => Some(actions),
+            crate::plan::Alteration::Replace => None,
+        },
+        _ => None,
+    };
+    let count = actions.len();
+    let actions: Vec<Action> = actions.into_iter().filter(|action| !action.sql.is_empty()).collect();
+    let last = actions.len().saturating_sub(1);
+    let mut ops: Vec<Op> = actions
+        .into_iter()
+        .enumerate()
+        .map(|(at, action)| {
+            let revokes = action.hazards.iter().any(|(hazard, _)| *hazard == Hazard::Revoke);
+            let action = if cx.is_small(&table) { unblock(action) } else { name_blocking(action, &table, cx.facts.rows(&table)) };
+            let mut op = Op::new(id, action, if revokes { StageName::Contract } else { StageName::Expand }, "alter");
+            // Undone as a whole by the last one, in reverse.
+            op.undo = if at == last { reverse.as_ref().map(|actions| actions.iter().flat_map(|action| action.sql.clone()).collect()) } else { Some(Vec::new()) };
+            op
+        })
+        .collect();
+    if let Some(op) = ops.last_mut() {
+        op.effects.push(Effect::Put(new.clone()));
+    } else if count > 0 {
+        ops.push(Op::new(id, Action::default(), StageName::Expand, "alter").puts(new.clone()));
+    }
+    ops
+}
+
+/// On a small table nobody waits long enough for it to be a hazard.
+fn unblock(mut action: Action) -> Action {
+    action.hazards.retain(|(hazard, _)| *hazard != Hazard::Blocking);
+    action
+}
+
+struct State<'a> {
+    dependants: indexmap::IndexMap<Id, Vec<Id>>,
+    groups: BTreeMap<Id, Id>,
+    all: &'a Changes,
+}
+
+impl State<'_> {
+    fn is_replaced(&self, id: &Id) -> bool {
+        self.all.get(id) == Some(&Change::Replace)
+    }
+
+    /// Whether what `object` is part of goes away and takes it along.
+    fn absorbed(&self, cx: &Context<'_>, object: &Object) -> Option<Id> {
+        let mut at = object.clone();
+        loop {
+            let parent = at.parent()?;
+            // A schema must be empty; everything else takes its children along.
+            if parent.kind == "schema" {
+                return None;
+            }
+            if cx.live.contains(&parent) && (!cx.desired.contains(&parent) || self.is_replaced(&parent)) {
+                return Some(parent);
+            }
+            at = cx.live.get(&parent)?.clone();
+        }
+    }
+
+    fn create(&self, cx: &Context<'_>, id: &Id, draft: &mut Draft) {
+        let Some(object) = cx.desired.get(id) else { return };
+        if follows_parent(cx, self.all, id) {
+            draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
+            return;
+        }
+        let op = self.creation(cx, object, StageName::Expand);
+        let made: Vec<Id> = op.effects.iter().filter_map(|effect| if let Effect::Put(object) = effect { Some(object.id()) } else { None }).collect();
+        let at = draft.chain(id, vec![op])[0];
+        for child in made {
+            draft.ready.insert(child.clone(), at);
+            draft.first.insert(child, at);
+        }
+    }
+
+    /// Its CREATE statement, with those of its children that can be part of it.
+    fn creation(&self, cx: &Context<'_>, object: &Object, stage: StageName) -> Op {
+        let id = object.id();
+        let ready = |child: &Object| {
+            cx.desired.all_needs(child).iter().all(|need| {
+                let own = need.path.len() >= id.path.len() && need.path[..id.path.len()] == id.path[..];
+                let made = matches!(self.all.get(need), Some(Change::Create | Change::Replace));
+                own || !made || weight(&need.kind) < weight(&id.kind)
+            })
+        };
+        let inner: Vec<&Object> = cx
+            .desired
+            .objects
+            .values()
+            .filter(|child| match child.inlines() {
+                Inline::Never => false,
+                Inline::Always => child.parent().as_ref() == Some(&id),
+                Inline::IfReady => {
+                    let parent = child.parent();
+                    (parent.as_ref() == Some(&id) || parent.as_ref().is_some_and(|parent| parent.kind == "column" && parent.up("table") == id)) && ready(child)
+                }
+            })
+            .collect();
+        if inner.is_empty() {
+            let mut op = create(object, stage);
+            let persists = object.parent().is_some_and(|parent| cx.persists(&parent));
+            let table = object.parent().filter(|parent| parent.kind == "table").unwrap_or_else(|| id.clone());
+            if persists && !cx.is_small(&table) {
+                op.action = name_blocking(op.action, &table, cx.facts.rows(&table));
+            }
+            return op;
+        }
+        let mut op = Op::new(&id, object.create_with(&inner), stage, "create").undo(object.drop().sql).puts(object.clone());
+        for child in inner {
+            op = op.puts(child.clone());
+        }
+        op
+    }
+
+    fn drop(&self, cx: &Context<'_>, id: &Id, draft: &mut Draft) {
+        let Some(object) = cx.live.get(id) else { return };
+        if follows_parent(cx, self.all, id) {
+            draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
+            return;
+        }
+        if let Some(above) = index_above(cx, id).filter(|above| !cx.desired.contains(above)) {
+            draft.followers.push((id.clone(), above));
+            return;
+        }
+        let absorbed = self.absorbed(cx, object);
+        // Foreign keys go one by one: dropping one locks both tables, and two tables may point at each
+        // other (safe-changes.md).
+        let own_statement = id.kind == "foreign-key";
+        if let Some(parent) = absorbed.filter(|_| !own_statement) {
+            draft.followers.push((id.clone(), parent));
+            return;
+        }
+        if let Some(column) = self.owning_column(cx, id) {
+            draft.followers.push((id.clone(), column));
+            return;
+        }
+        let stage = if own_statement && self.absorbed(cx, object).is_some() { StageName::Contract } else { drop_stage(&id.kind) };
+        let at = draft.push(drop(object, stage));
+        draft.first.insert(id.clone(), at);
+        draft.gone.insert(id.clone(), at);
+    }
+
+    /// The column (or its table) that goes away and takes an owned sequence along.
+    fn owning_column(&self, cx: &Context<'_>, id: &Id) -> Option<Id> {
+        let sequence = match cx.live.get(id)? {
+            Object::Sequence(_) => id.clone(),
+            object if object.parent().is_some_and(|parent| parent.kind == "sequence") => object.parent()?,
+            _ => return None,
+        };
+        if cx.desired.contains(&sequence) {
+            return None;
+        }
+        let owned = cx.live.get(&sequence.satellite("owned-by", None))?;
+        let Object::OwnedBy(owned) = owned else { return None };
+        let table = owned.column.up("table");
+        if !cx.desired.contains(&table) {
+            return Some(table);
+        }
+        (!cx.desired.contains(&owned.column)).then(|| owned.column.clone())
+    }
+
+    fn replace(&self, cx: &Context<'_>, id: &Id, draft: &mut Draft, group_of: &mut BTreeMap<Id, usize>) {
+        let (Some(old), Some(new)) = (cx.live.get(id), cx.desired.get(id)) else { return };
+        if follows_parent(cx, self.all, id) {
+            draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
+            return;
+        }
+        let group = self.group(id, draft, group_of);
+        let changed = old != new;
+        let stage = if changed && breaks_clients(&id.kind) && !cx.policy.direct { StageName::Switch } else { StageName::Expand };
+        let converts = self.dependants.get(id).into_iter().flatten().any(|dependant| matches!(self.all.get(dependant), Some(Change::Convert(_))));
+        let absorbed = self.absorbed(cx, old).filter(|_| id.kind != "foreign-key");
+        let index_above = index_above(cx, id).filter(|above| cx.live.get(above) != cx.desired.get(above));
+        let mut last_drop = None;
+        let away = if absorbed.is_some() || index_above.is_some() {
+            draft.removed_with.extend(absorbed.or(index_above).map(|parent| (id.clone(), parent)));
+            None
+        } else if let Some((rename, temporary)) = converts.then(|| rename_away(id)).flatten() {
+            // Columns still use it: it makes room under another name until they are converted.
+            let mut away = Op::new(id, rename, stage, "replace").removes(id).puts_temporary(&temporary);
+            away.teardown = true;
+            let moved = renamed_object(old, id, id, &temporary);
+            let mut action = moved.drop();
+            action.title = format!("Drop the old {id}");
+            let buried = Op::new(id, action, stage, "replace").removes(&temporary);
+            last_drop = Some(buried);
+            Some(away)
+        } else {
+            let mut away = drop(old, stage);
+            if !loses_rows(&id.kind) {
+                away.action.hazards.retain(|(hazard, _)| *hazard == Hazard::DropColumn);
+                away.action.loses = None;
+            }
+            Some(away)
+        };
+        let mut made = self.creation(cx, new, stage);
+        if changed && breaks_clients(&id.kind) && !cx.policy.direct {
+            made.action = made.action.hazard(Hazard::Breaking, format!("{id} is made anew: statements that rely on its old form fail"));
+        }
+        let index_of_table = matches!(id.kind.as_str(), "index") && new.parent().is_some_and(|parent| cx.persists(&parent) && !self.is_replaced(&parent));
+        let put: Vec<Id> = made.effects.iter().filter_map(|effect| if let Effect::Put(object) = effect { Some(object.id()) } else { None }).collect();
+        let mut away_at = None;
+        if let Some(mut away) = away {
+            away.group = group;
+            away.undo = None;
+            let at = draft.push(away);
+            draft.gone.insert(id.clone(), at);
+            draft.first.insert(id.clone(), at);
+            away_at = Some(at);
+        }
+        made.undo = None;
+        made.group = if index_of_table { None } else { group };
+        let at = draft.push(made);
+        if let Some(away) = away_at {
+            draft.order(away, at);
+        }
+        draft.ready.insert(id.clone(), at);
+        draft.making.insert(id.clone(), at);
+        for child in put {
+            draft.ready.insert(child.clone(), at);
+            draft.making.insert(child, at);
+        }
+        if let Some(mut buried) = last_drop {
+            buried.group = group;
+            buried.undo = None;
+            buried.teardown = true;
+            let buried_at = draft.push(buried);
+            draft.order(at, buried_at);
+            draft.buried.insert(id.clone(), buried_at);
+        }
+    }
+
+    fn group(&self, id: &Id, draft: &mut Draft, group_of: &mut BTreeMap<Id, usize>) -> Option<usize> {
+        let root = self.groups.get(id)?;
+        Some(*group_of.entry(root.clone()).or_insert_with(|| draft.group()))
+    }
+}
+
+fn loses_rows(kind: &str) -> bool {
+    matches!(kind, "table" | "sequence")
+}
+
+/// Whether clients name it in their statements, so that a new form may not suit the old ones.
+fn breaks_clients(kind: &str) -> bool {
+    matches!(kind, "view" | "materialized-view" | "function" | "procedure" | "aggregate" | "table" | "enum" | "domain" | "type" | "range-type" | "column")
+}
+
+/// Renames a type so that its name is free: the action and the temporary id.
+fn rename_away(id: &Id) -> Option<(Action, Id)> {
+    let temporary = id.renamed(&derived_name(id.name(), "_old"));
+    let mut action = (registration(&id.kind)?.rename)(id, &temporary)?;
+    action.title = format!("Set the old {id} aside");
+    action.hazards.clear();
+    Some((action, temporary))
+}
+
+/// What is made again together: connected by needs. Each set gives its least id as the root.
+fn groups(cx: &Context<'_>, changes: &Changes) -> BTreeMap<Id, Id> {
+    let mut members: BTreeSet<&Id> = changes.iter().filter(|(_, change)| matches!(change, Change::Replace | Change::Convert(_))).map(|(id, _)| id).collect();
+    // A column that changes its type belongs to what is made again around it.
+    members.extend(changes.iter().filter(|(_, change)| matches!(change, Change::Alter(_))).map(|(id, _)| id).filter(|id| id.kind == "column"));
+    let mut root: BTreeMap<Id, Id> = members.iter().map(|id| ((*id).clone(), (*id).clone())).collect();
+    fn find(root: &BTreeMap<Id, Id>, id: &Id) -> Id {
+        let mut at = id.clone();
+        while root[&at] != at {
+            at = root[&at].clone();
+        }
+        at
+    }
+    for id in &members {
+        let Some(object) = cx.live.get(id) else { continue };
+        for need in cx.live.all_needs(object) {
+            if members.contains(&need) {
+                let (a, b) = (find(&root, id), find(&root, &need));
+                let (low, high) = if a < b { (a, b) } else { (b, a) };
+                root.insert(high, low);
+            }
+        }
+    }
+    let roots: Vec<(Id, Id)> = members.iter().filter(|id| !matches!(changes.get(**id), Some(Change::Alter(_)))).map(|id| ((*id).clone(), find(&root, id))).collect();
+    roots.into_iter().collect()
+}

@@ -1,0 +1,149 @@
+//! A renamed column: old and new stand side by side, kept in step by triggers, until the old clients
+//! are gone (safe-changes.md, The sync triggers of a rename).
+
+use super::backfill;
+use crate::catalog::Id;
+use crate::catalog::id::{derived_name, quote};
+use crate::kind::Kind as _;
+use crate::kind::column::Column;
+use crate::kind::default::Default;
+use crate::kind::trigger::Trigger;
+use crate::plan::change::Changes;
+use crate::plan::draft::{Context, Draft, Op};
+use crate::plan::op::{Action, Cost, Hazard, LockMode};
+use crate::plan::plan::StageName;
+
+const RECIPE: &str = "rename-column";
+
+/// The setting that tells the sync triggers that the backfill writes, where the pair is not the same
+/// value.
+const MARKER: &str = "schema.backfill";
+
+/// Takes every renamed column that can be kept in step; the others were renamed in place before.
+pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
+    for (new_id, old_id) in &cx.hints.renames {
+        let (Some(old), Some(new)) = (cx.live.get_as::<Column>(old_id), cx.desired.get_as::<Column>(new_id)) else { continue };
+        if cx.live.contains(new_id) || cx.desired.contains(old_id) || !super::rename::can_sync(cx.live, cx.desired, old_id, new_id) {
+            continue;
+        }
+        changes.shift_remove(new_id);
+        changes.shift_remove(old_id);
+        // The new column gets its default at the end: with one on both, an old client's explicit value
+        // would be overwritten (measured).
+        let default_id = Default::id_of(new_id);
+        let default = cx.desired.get_as::<Default>(&default_id);
+        changes.shift_remove(&default_id);
+        rename(cx, old, new, default, draft);
+    }
+}
+
+struct Sync {
+    make: Vec<String>,
+    take: Vec<String>,
+    helpers: Vec<Id>,
+    forward: String,
+    same: bool,
+}
+
+/// The triggers that keep the pair in step.
+fn sync(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
+    let table = &new.table;
+    let (o, n) = (quote(&old.name), quote(&new.name));
+    let id = new.id();
+    let (backfill, revert) = (cx.hints.backfills.get(&id), cx.hints.reverts.get(&id));
+    let cast = |value: &str, from: &Column, to: &Column| if from.data_type == to.data_type { value.to_owned() } else { format!("{value}::{}", to.data_type) };
+    let same = old.data_type == new.data_type && (backfill.is_none() || revert.is_none());
+    // Rows that are there keep their value; a backfill fills what has none. With a `revert`, both
+    // ways are the author's.
+    let forward = match (backfill, revert) {
+        (Some(backfill), Some(_)) => format!("({backfill})"),
+        (Some(backfill), None) => format!("COALESCE({}, ({backfill}))", cast(&o, old, new)),
+        (None, _) => cast(&o, old, new),
+    };
+    let reverse = revert.map_or_else(|| cast(&n, new, old), |revert| format!("({revert})"));
+    // The expressions speak of columns by name, so the new row stands in for the table.
+    let of_row = |expression: &str, target: &str| {
+        if expression == o || expression == n {
+            format!("NEW.{target} := NEW.{expression}")
+        } else {
+            format!("SELECT {expression} INTO NEW.{target} FROM (SELECT NEW.*) AS {}", quote(table.name()))
+        }
+    };
+    let (to_new, to_old) = (of_row(&forward, &n), of_row(&reverse, &o));
+    let changed = |column: &str| format!("ROW(NEW.{column})::record OPERATOR(pg_catalog.*<>) ROW(OLD.{column})::record");
+    let base = format!("{}_{}", table.name(), new.name);
+    let schema = quote(table.schema());
+    let first = derived_name(&base, "_sync_first");
+    let last = derived_name(&base, "_sync_last");
+    let marker = if same { String::new() } else { format!("    IF current_setting('{MARKER}', true) = 'on' THEN\n        RETURN NEW;\n    END IF;\n") };
+    let first_body = format!(
+        "BEGIN\n{marker}    IF TG_OP = 'INSERT' THEN\n        IF NEW.{n} IS NOT NULL THEN\n            {to_old};\n        ELSE\n            {to_new};\n        END IF;\n    ELSIF {} THEN\n        {to_old};\n    ELSIF {} OR NEW.{n} IS NULL THEN\n        {to_new};\n    END IF;\n    RETURN NEW;\nEND",
+        changed(&n),
+        changed(&o)
+    );
+    let mut make = Vec::new();
+    let mut take = Vec::new();
+    let mut helpers = Vec::new();
+    let mut trigger = |sign: &str, name: &str, body: &str| {
+        let trigger = format!("{sign}{name}");
+        make.push(format!("CREATE FUNCTION {schema}.{}() RETURNS trigger LANGUAGE plpgsql SET search_path = {schema}, public, pg_temp AS $sync$\n{body}\n$sync$", quote(name)));
+        make.push(format!("CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {schema}.{}()", quote(&trigger), table.sql(), quote(name)));
+        make.push(format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", table.sql(), quote(&trigger)));
+        take.push(format!("DROP TRIGGER {} ON {}", quote(&trigger), table.sql()));
+        take.push(format!("DROP FUNCTION {schema}.{}()", quote(name)));
+        helpers.push(table.child("trigger", &trigger));
+    };
+    trigger("!", &first, &first_body);
+    // The table's own triggers between the two know the old column.
+    let own = cx.live.of::<Trigger>().any(|trigger| trigger.relation == *table && trigger.timing == "before" && trigger.for_each_row);
+    if own {
+        let differs = if same { format!("ROW(NEW.{n})::record OPERATOR(pg_catalog.*<>) ROW(NEW.{o})::record") } else { "false".to_owned() };
+        let last_body = format!("BEGIN\n{marker}    IF {differs} THEN\n        {to_new};\n    END IF;\n    RETURN NEW;\nEND");
+        trigger("~", &last, &last_body);
+    }
+    Sync { make, take, helpers, forward, same }
+}
+
+fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default>, draft: &mut Draft) {
+    let (id, old_id) = (new.id(), old.id());
+    let table = &new.table;
+    let Sync { make, take, helpers, forward, same } = sync(cx, old, new);
+    let nullable = Column { not_null: false, ..new.clone() };
+    let mut expand = nullable.add(None).hazard(Hazard::RowShape, format!("{table} gets a column"));
+    expand.title = format!("Add {id} and keep it in step with {}", old.name);
+    expand.sql.extend(make.clone());
+    let drop_new = format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&new.name));
+    let mut first = Op::new(&id, expand, StageName::Expand, RECIPE).undo([take.clone(), vec![drop_new]].concat()).puts(nullable);
+    for helper in &helpers {
+        first = first.puts_temporary(helper);
+    }
+    let has_value = if new.not_null { String::new() } else { format!(" AND {} IS NOT NULL", quote(&old.name)) };
+    let filter = format!("{} IS NULL{has_value}", quote(&new.name));
+    let settings = if same { Vec::new() } else { vec![(MARKER.to_owned(), "on".to_owned())] };
+    let mut ops = vec![first, backfill::fill(cx, new, &forward, &filter, RECIPE, settings)];
+    if new.not_null {
+        ops.extend(backfill::set_not_null(cx, new, StageName::Switch, RECIPE));
+    }
+    let last = ops.len() - 1;
+    let mut contract = Action::new(format!("Drop {old_id}, which {} replaces", new.name))
+        .lock(table, LockMode::AccessExclusive, Cost::Instant)
+        .hazard(Hazard::DropColumn, format!("{old_id}, whose values {} holds", new.name))
+        .loses(&old_id);
+    contract.sql.extend(take);
+    contract.sql.extend(default.map(|default| default.create().sql).unwrap_or_default());
+    contract.sql.extend(old.drop().sql);
+    let mut end = Op::new(&old_id, contract, StageName::Contract, RECIPE).removes(&old_id).removes(&Default::id_of(&old_id));
+    for helper in &helpers {
+        end = end.removes(helper);
+    }
+    if let Some(default) = default {
+        end = end.puts(default.clone());
+    }
+    end.undo = None;
+    end.teardown = true;
+    ops.push(end);
+    let indexes = draft.chain(&id, ops);
+    draft.ready.insert(id.clone(), indexes[1]);
+    draft.not_null.insert(id, indexes[last]);
+    draft.gone.insert(old_id, indexes[indexes.len() - 1]);
+}
