@@ -56,9 +56,12 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     match &args.out {
         None => out.result(&crate::source::document(&catalog))?,
         Some(folder) => {
-            let written = crate::source::write_folder(&catalog, folder).map_err(|error| CliError::file("write below", folder, &error))?;
-            let files = if written.len() == 1 { "file".to_owned() } else { "files".to_owned() };
-            out.notice(&format!("Wrote {} to {} {files} below {}.", planning::counted(&catalog), written.len(), project.shown(folder)));
+            // What was not asked for stays as the files have it.
+            let outside = |id: &crate::catalog::Id| !args.schemas.is_empty() && !belongs(id, &args.schemas);
+            let changes = crate::source::folder::write_folder_beside(&catalog, folder, outside)?;
+            let files = |count: usize| format!("{count} {}", if count == 1 { "file" } else { "files" });
+            let deleted = if changes.deleted.is_empty() { String::new() } else { format!(", deleted {}", files(changes.deleted.len())) };
+            out.notice(&format!("Read {}; wrote {}{deleted} below {}.", planning::counted(&catalog), files(changes.written.len()), project.shown(folder)));
         }
     }
     if !unmodelled.is_empty() {

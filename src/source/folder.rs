@@ -63,8 +63,19 @@ pub enum WriteError {
 /// # Errors
 /// When what is there cannot be read, or a file cannot be written; see [`WriteError`].
 pub fn write_folder(catalog: &Catalog, folder: &Path) -> Result<FolderChanges, WriteError> {
+    write_folder_beside(catalog, folder, |_| false)
+}
+
+/// Like [`write_folder`]; what `outside` holds of stays as the files have it, whatever the catalog
+/// says.
+///
+/// # Errors
+/// As [`write_folder`].
+pub fn write_folder_beside(catalog: &Catalog, folder: &Path, outside: impl Fn(&Id) -> bool) -> Result<FolderChanges, WriteError> {
     let desired = if folder.exists() { read_folder(folder)? } else { super::Desired::default() };
     let mut wanted = catalog.clone();
+    wanted.objects.retain(|id, _| !outside(id));
+    wanted.objects.extend(desired.catalog.objects.iter().filter(|(id, _)| outside(id)).map(|(id, object)| (id.clone(), object.clone())));
     for kind in ["owner", "grant"] {
         if !catalog.objects.keys().any(|id| id.kind == kind) {
             let kept = desired.catalog.objects.iter().filter(|(id, object)| id.kind == kind && object.parent().is_none_or(|on| catalog.contains(&on)));

@@ -7,6 +7,7 @@ use crate::kdl::{Finding, Findings, suggest};
 use crate::kind::check::Check;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
+use crate::kind::extension::Extension;
 use crate::kind::owned_by::OwnedBy;
 use crate::kind::owner::Owner;
 use crate::kind::partition::Partition;
@@ -181,6 +182,12 @@ fn imply_not_null(catalog: &mut Catalog) {
 /// What an object's own fields name must be there.
 fn check_references(out: &mut Lowering) {
     let mut findings = Findings::new();
+    let extensions = out.catalog.of::<Extension>().next().is_some();
+    // The server's own objects are there; those of an extension no file defines, so the scratch server tells.
+    let stands_elsewhere = |need: &Id| {
+        let schema = need.schema();
+        schema.starts_with("pg_") || schema == "information_schema" || (extensions && matches!(need.kind.as_str(), "function" | "type"))
+    };
     for (id, object) in &out.catalog.objects {
         let Some(origin) = out.origins.get(id) else { continue };
         let alternatives = matches!(id.kind.as_str(), "cluster-on" | "replica-identity");
@@ -189,7 +196,7 @@ fn check_references(out: &mut Lowering) {
             continue;
         }
         for need in needs.iter().take(if alternatives { 1 } else { usize::MAX }) {
-            if out.catalog.contains(need) {
+            if out.catalog.contains(need) || stands_elsewhere(need) {
                 continue;
             }
             // The missing parent of a missing column is reported once, as itself.
