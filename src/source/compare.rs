@@ -101,17 +101,17 @@ impl Parts {
 pub fn same_but_for_name(a: &[NodeOut], b: &[NodeOut]) -> bool {
     let bare = |nodes: &[NodeOut]| {
         let mut nodes = nodes.to_vec();
-        nodes.iter_mut().for_each(|node| {
+        for node in &mut nodes {
             node.props.shift_remove("name");
-        });
+        }
         nodes
     };
     bare(a) == bare(b)
 }
 
 /// The node whose name stands at `span`, somewhere below `nodes`.
-pub fn find<'d>(nodes: Vec<Node<'d>>, span: Span) -> Option<Node<'d>> {
+pub fn find(nodes: Vec<Node<'_>>, span: Span) -> Option<Node<'_>> {
     // The last one that begins at or before it holds it, if any does.
-    let mut node = nodes.into_iter().filter(|node| node.span().start <= span.start).next_back()?;
+    let mut node = nodes.into_iter().rfind(|node| node.span().start <= span.start)?;
     if node.span().start == span.start { Some(node) } else { find(node.rest(), span) }
 }

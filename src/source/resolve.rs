@@ -162,9 +162,9 @@ fn inherit_into_partitions(out: &mut Lowering) {
 
 /// An owned sequence has the owner of its table, always: what is said of it besides means nothing.
 fn owners_of_sequences(catalog: &mut Catalog) {
-    let owned: HashSet<Id> = catalog.of::<OwnedBy>().map(|owned| owned.sequence.clone()).collect();
-    if catalog.of::<Owner>().any(|owner| owned.contains(&owner.on)) {
-        catalog.objects.retain(|_, object| !matches!(object, Object::Owner(owner) if owned.contains(&owner.on)));
+    let sequences: HashSet<Id> = catalog.of::<OwnedBy>().map(|owned| owned.sequence.clone()).collect();
+    if catalog.of::<Owner>().any(|owner| sequences.contains(&owner.on)) {
+        catalog.objects.retain(|_, object| !matches!(object, Object::Owner(owner) if sequences.contains(&owner.on)));
     }
 }
 
@@ -200,10 +200,9 @@ fn check_references(out: &mut Lowering) {
                 continue;
             }
             // The missing parent of a missing column is reported once, as itself.
-            if need.kind == "column" && !out.catalog.contains(&need.up("table")) && !["view", "materialized-view"].iter().any(|kind| out.catalog.contains(&need.up(kind))) {
-                if needs.contains(&need.up("table")) {
-                    continue;
-                }
+            let relation = need.up("table");
+            if need.kind == "column" && needs.contains(&relation) && !["table", "view", "materialized-view"].iter().any(|kind| out.catalog.contains(&relation.as_kind(kind))) {
+                continue;
             }
             // Every lookup walks over all ids; what is beyond the first pages of errors nobody reads.
             let looked_up = findings.len() < 50;
