@@ -1,5 +1,5 @@
 //! What is written reads back equal; a folder that people edited keeps what does not differ.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::struct_excessive_bools, clippy::format_push_string, clippy::type_complexity, missing_docs, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,11 @@
 //! `schema inspect`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Global, Out, planning};
+use crate::catalog::Id;
+use crate::engine::elaborate::elaborate;
+use crate::engine::{EngineError, Scope, Workbench};
 use crate::error::{CliError, Code};
 
 /// Arguments of `schema inspect`.
@@ -39,7 +42,6 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
             crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
         }
     };
-    bench.stop().await;
     let (mut catalog, ..) = state.into_start();
     // What has no kind is told by name; the files hold the rest.
     let unmodelled: Vec<String> = std::mem::take(&mut catalog.unmodelled).into_iter().filter(|name| !scope.ignore.iter().any(|rule| rule.matches_name(name))).collect();
@@ -57,6 +59,9 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         None => out.result(&crate::source::document(&catalog))?,
         Some(folder) => {
             // What was not asked for stays as the files have it.
+            if folder.exists() {
+                keep_spelling(&mut catalog, folder, &scope, &mut bench).await?;
+            }
             let outside = |id: &crate::catalog::Id| !args.schemas.is_empty() && !belongs(id, &args.schemas);
             let changes = crate::source::folder::write_folder_beside(&catalog, folder, outside)?;
             let files = |count: usize| format!("{count} {}", if count == 1 { "file" } else { "files" });
@@ -64,10 +69,30 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
             out.notice(&format!("Read {}; wrote {}{deleted} below {}.", planning::counted(&catalog), files(changes.written.len()), project.shown(folder)));
         }
     }
+    bench.stop().await;
     if !unmodelled.is_empty() {
         out.notice(&format!("Not written, because schema does not model it yet:\n{}", unmodelled.iter().map(|name| format!("  {name}")).collect::<Vec<_>>().join("\n")));
     }
     Ok(Code::Done)
+}
+
+/// Takes the text that the files have where it means what the database has.
+async fn keep_spelling(live: &mut crate::catalog::Catalog, folder: &Path, scope: &Scope, bench: &mut Workbench) -> Result<(), CliError> {
+    let files = crate::source::read_folder(folder).map_err(EngineError::from)?;
+    let spelled: Vec<Id> = files.catalog.objects.iter().filter(|(id, raw)| !raw.texts().is_empty() && live.get(id).is_some_and(|live| live != *raw)).map(|(id, _)| id.clone()).collect();
+    if spelled.is_empty() {
+        return Ok(());
+    }
+    // A state that no server accepts any more has nothing worth keeping: then the database's texts are written.
+    let Ok(made) = elaborate(bench, live, &files.catalog, &files.origins, &files.sources, scope).await else { return Ok(()) };
+    for id in spelled {
+        if made.desired.get(&id) == live.get(&id)
+            && let Some(raw) = files.catalog.get(&id)
+        {
+            live.objects.insert(id, raw.clone());
+        }
+    }
+    Ok(())
 }
 
 /// Whether an object stands in one of these schemas.

@@ -77,6 +77,12 @@ pub async fn canonical(bench: &mut Workbench, label: &str, raw: Catalog, origins
     if !rejected.is_empty() {
         return Err(if origins.is_empty() { EngineError::Rebuild(list(&rejected)) } else { explain(&rejected, origins, sources) });
     }
+    if !origins.is_empty() {
+        let rejected = super::fill::validate_bodies(&session, &raw).await?;
+        if !rejected.is_empty() {
+            return Err(explain(&rejected, origins, sources));
+        }
+    }
     let mut made = introspect(&session, Managed::default()).await?;
     made.read_dependencies(&session).await?;
     let mut catalog = made.catalog;

@@ -107,6 +107,23 @@ fn rejected(item: Item, error: tokio_postgres::Error) -> Rejected {
     Rejected { id: item.id, sql: item.sql, error, position }
 }
 
+/// Lets PostgreSQL check the bodies of routines, now that everything they mention is there.
+pub async fn validate_bodies(session: &Session, catalog: &Catalog) -> Result<Vec<Rejected>, EngineError> {
+    let routines = items(catalog, |object| matches!(object, Object::Function(_) | Object::Procedure(_)));
+    session.client().batch_execute("SET check_function_bodies = on").await.map_err(crate::pg::SessionError::from)?;
+    // In a transaction that is taken back: only the check is wanted.
+    let texts: Vec<String> = routines.iter().map(|item| format!("BEGIN; {}{}; ROLLBACK", item.prefix, item.sql.replacen("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1).replacen("CREATE PROCEDURE", "CREATE OR REPLACE PROCEDURE", 1))).collect();
+    let mut rejected = Vec::new();
+    for (item, text) in routines.into_iter().zip(texts) {
+        if let Err(error) = session.client().batch_execute(&text).await {
+            session.client().batch_execute("ROLLBACK").await.map_err(crate::pg::SessionError::from)?;
+            rejected.push(Rejected { position: None, ..self::rejected(item, error) });
+        }
+    }
+    session.client().batch_execute("SET check_function_bodies = off").await.map_err(crate::pg::SessionError::from)?;
+    Ok(rejected)
+}
+
 /// Makes a role or tablespace that is missing: they belong to the cluster, and this one is ours.
 async fn provide(session: &Session, error: &tokio_postgres::Error) -> bool {
     let Some(db) = error.as_db_error() else { return false };

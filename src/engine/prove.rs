@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::fill::{fill, provide_for};
 use super::{EngineError, Scope, Workbench};
 use crate::catalog::Catalog;
+use crate::catalog::id::literal;
 use crate::kind::Object;
 use crate::pg::Session;
 use crate::pg::introspect::introspect;
@@ -23,7 +24,7 @@ pub async fn prove(bench: &mut Workbench, live: &Catalog, desired: &Catalog, rel
         let list = rejected.iter().map(|one| format!("  {}: {}", one.id, crate::pg::explain(&one.error))).collect::<Vec<_>>().join("\n");
         return Err(EngineError::Rebuild(list));
     }
-    session.client().batch_execute("RESET ALL").await.map_err(crate::pg::SessionError::from)?;
+    session.client().batch_execute("RESET ALL; SET search_path = ''; SET check_function_bodies = off").await.map_err(crate::pg::SessionError::from)?;
     for (_, step) in plan.steps() {
         run(&session, step).await?;
     }
@@ -65,7 +66,11 @@ pub async fn prove(bench: &mut Workbench, live: &Catalog, desired: &Catalog, rel
 async fn run(session: &Session, step: &Step) -> Result<(), EngineError> {
     let statements: Vec<String> = match &step.work {
         Work::Sql(statements) => statements.clone(),
-        Work::Backfill(backfill) => vec![format!("UPDATE {} SET {} WHERE {}", backfill.table.sql(), backfill.set, if backfill.filter.is_empty() { "true" } else { &backfill.filter })],
+        Work::Backfill(backfill) => {
+            let settings = backfill.settings.iter().map(|(name, value)| format!("SELECT set_config({}, {}, true)", literal(name), literal(value)));
+            let update = format!("UPDATE {} SET {} WHERE {}", backfill.table.sql(), backfill.set, if backfill.filter.is_empty() { "true" } else { &backfill.filter });
+            settings.chain([update]).collect()
+        }
     };
     let inside = step.transaction != crate::plan::Transaction::Outside;
     for _ in 0..64 {

@@ -29,6 +29,9 @@ pub fn walk_key(cx: &Context<'_>, table: &Id) -> Vec<Ident> {
 pub fn fill(cx: &Context<'_>, column: &Column, expression: &str, filter: &str, recipe: &'static str, settings: Vec<(String, String)>) -> Op {
     let table = &column.table;
     let id = column.id();
+    // The author's expression means the names of the table's schema first.
+    let mut settings = settings;
+    settings.push(("search_path".to_owned(), format!("{}, public", quote(table.schema()))));
     let set = format!("{} = {expression}", quote(&column.name));
     let count = format!("SELECT count(*) FROM {} WHERE {filter}", table.sql());
     let title = format!("Backfill {id}");

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
-use crate::kind::Kind as _;
 use crate::kind::partition::Partition;
 use crate::kind::{Inline, Object, registration, weight};
 use crate::plan::change::{Change, Changes, dependants};

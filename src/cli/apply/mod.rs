@@ -354,8 +354,7 @@ impl Run<'_> {
         // The executor adds `--through contract` itself.
         let through = self.args.through.filter(|stage| *stage != StageName::Contract).map(|stage| format!(" --through {}", stage.name()));
         let through = through.unwrap_or_default();
-        let confirm = if self.args.confirm.is_some() { " --confirm old-clients-gone" } else { "" };
-        format!("schema apply{env}{through}{confirm}")
+        format!("schema apply{env}{through}")
     }
 }
 
