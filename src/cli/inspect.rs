@@ -42,7 +42,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
             crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
         }
     };
-    let (mut catalog, ..) = state.into_start();
+    let (mut catalog, _, _session, version) = state.into_start();
     // What has no kind is told by name; the files hold the rest.
     let unmodelled: Vec<String> = std::mem::take(&mut catalog.unmodelled).into_iter().filter(|name| !scope.ignore.iter().any(|rule| rule.matches_name(name))).collect();
     let raw = crate::catalog::Catalog::default();
@@ -60,7 +60,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         Some(folder) => {
             // What was not asked for stays as the files have it.
             if folder.exists() {
-                keep_spelling(&mut catalog, folder, &scope, &mut bench).await?;
+                keep_spelling(&mut catalog, folder, version, &scope, &mut bench, out).await?;
             }
             let outside = |id: &crate::catalog::Id| !args.schemas.is_empty() && !belongs(id, &args.schemas);
             let changes = crate::source::folder::write_folder_beside(&catalog, folder, outside)?;
@@ -77,14 +77,24 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
 }
 
 /// Takes the text that the files have where it means what the database has.
-async fn keep_spelling(live: &mut crate::catalog::Catalog, folder: &Path, scope: &Scope, bench: &mut Workbench) -> Result<(), CliError> {
+async fn keep_spelling(live: &mut crate::catalog::Catalog, folder: &Path, version: Option<u32>, scope: &Scope, bench: &mut Workbench, out: &mut Out) -> Result<(), CliError> {
     let files = crate::source::read_folder(folder).map_err(EngineError::from)?;
     let spelled: Vec<Id> = files.catalog.objects.iter().filter(|(id, raw)| !raw.texts().is_empty() && live.get(id).is_some_and(|live| live != *raw)).map(|(id, _)| id.clone()).collect();
     if spelled.is_empty() {
         return Ok(());
     }
-    // A state that no server accepts any more has nothing worth keeping: then the database's texts are written.
-    let Ok(made) = elaborate(bench, live, &files.catalog, &files.origins, &files.sources, scope).await else { return Ok(()) };
+    // What no server accepts cannot be compared: then the database's texts are written.
+    let made = async {
+        bench.start(version).await?;
+        elaborate(bench, live, &files.catalog, &files.origins, &files.sources, scope).await
+    };
+    let made = match made.await {
+        Ok(made) => made,
+        Err(error) => {
+            out.notice(&format!("The texts in the files cannot be compared, so the database's are written: {error}"));
+            return Ok(());
+        }
+    };
     for id in spelled {
         if made.desired.get(&id) == live.get(&id)
             && let Some(raw) = files.catalog.get(&id)
