@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, ErrorKind, IsTerminal, Write};
 
-use miette::{GraphicalReportHandler, GraphicalTheme};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use super::global::Global;
 use crate::error::{CliError, Code};
@@ -103,12 +103,7 @@ impl Out {
     pub fn error(&self, error: &CliError) -> Code {
         if let Some(report) = error.report() {
             let theme = if self.color_err { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-            let mut text = String::new();
-            let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_links(false).with_word_splitter(textwrap::WordSplitter::NoHyphenation);
-            match handler.render_report(&mut text, report.as_ref()) {
-                Ok(()) => stderr(&text),
-                Err(_) => stderr(&format!("{report}\n")),
-            }
+            stderr(&rendered(report.as_ref(), theme));
         }
         error.code()
     }
@@ -122,6 +117,21 @@ impl Out {
             Ok(0) | Err(_) => None,
             Ok(_) => Some(answer.trim().to_owned()),
         }
+    }
+}
+
+/// A diagnostic as people see it, without colours.
+#[must_use]
+pub fn plain(diagnostic: &dyn Diagnostic) -> String {
+    rendered(diagnostic, GraphicalTheme::unicode_nocolor())
+}
+
+fn rendered(diagnostic: &dyn Diagnostic, theme: GraphicalTheme) -> String {
+    let mut text = String::new();
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_links(false).with_word_splitter(textwrap::WordSplitter::NoHyphenation);
+    match handler.render_report(&mut text, diagnostic) {
+        Ok(()) => text,
+        Err(_) => format!("{diagnostic}\n"),
     }
 }
 

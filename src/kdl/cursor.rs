@@ -8,6 +8,9 @@ use ::kdl::{KdlEntry, KdlNode};
 use super::document::{Document, Spelling, Text};
 use super::source::{Finding, Findings, Span};
 
+/// A list of all that is possible helps up to this many.
+const MOST_CANDIDATES: usize = 24;
+
 /// A cursor over one node of a [`Document`].
 #[derive(Debug)]
 #[must_use = "call `finish`, else what the reader did not ask for is passed over silently"]
@@ -87,6 +90,25 @@ impl<'d> Node<'d> {
         self.name_span
     }
 
+    /// The place of the node's name and its first argument: what a person calls the object.
+    #[must_use]
+    pub fn title(&self) -> Span {
+        let first = self.entries.iter().find(|entry| self.is_arg(entry)).map(|entry| span_of(self.document, entry.span()));
+        match (self.place, first) {
+            (Place::Property(span), _) => span,
+            (Place::Node { .. }, Some(first)) if !self.document.text[self.name_span.range().end..first.range().end].contains('\n') => {
+                Span::new(first.file, self.name_span.range().start, first.range().end)
+            }
+            _ => self.name_span,
+        }
+    }
+
+    /// The names that the reader asked for so far.
+    #[must_use]
+    pub fn asked(&self) -> &[&'static str] {
+        &self.asked
+    }
+
     /// The place of the whole node with its children, without what ends it (`;`, newline). It is found by scanning the node's text: ask only when needed.
     #[must_use]
     pub fn whole_span(&self) -> Span {
@@ -117,7 +139,7 @@ impl<'d> Node<'d> {
     pub fn arg(&mut self, what: &str, f: &mut Findings) -> Option<Text> {
         let arg = self.opt_arg();
         if arg.is_none() {
-            f.push(Finding::at(self.name_span, format!("`{}` needs {what}", self.name)).label(format!("{what} is missing after this")));
+            f.push(Finding::at(self.title(), format!("`{}` needs {what}", self.name)).label(format!("{what} is missing after this")));
         }
         arg
     }
@@ -300,6 +322,18 @@ impl<'d> Node<'d> {
         f.push(unknown(self.name_span, "", self.name, parent, candidates));
     }
 
+    /// Reports what looks like a slip of something that the reader asked for. Instead of [`Node::finish`] where the reader gave up.
+    pub fn slips(self, f: &mut Findings) {
+        let properties = self.entries.iter().zip(&self.used_entries).filter(|(entry, used)| !**used && !self.is_arg(entry));
+        let properties = properties.filter_map(|(entry, _)| entry.name()).map(|name| ("property ", name));
+        let children = self.children.iter().zip(&self.used_children).filter(|(_, used)| !**used).map(|(child, _)| ("", child.name()));
+        for (sort, name) in properties.chain(children) {
+            if suggest(name.value(), &self.asked).is_some_and(|near| near != name.value()) {
+                f.push(unknown(span_of(self.document, name.span()), sort, name.value(), self.name, &self.asked));
+            }
+        }
+    }
+
     /// Reports what the reader did not ask for.
     pub fn finish(self, f: &mut Findings) {
         let node = self.name;
@@ -417,7 +451,8 @@ pub fn one_of(value: &Text, name: &str, allowed: &[&str], f: &mut Findings) -> b
         Some(near) => format!("did you mean `{near}`? Possible are {list}"),
         None => format!("possible are {list}"),
     };
-    f.push(Finding::at(value.span, format!("`{}` is no {name}", value.value)).label("not one of the known words").help(help));
+    let message = if name.contains(' ') { format!("`{}` is no {name}", value.value) } else { format!("`{name}` cannot be `{}`", value.value) };
+    f.push(Finding::at(value.span, message).label("not one of the known words").help(help));
     false
 }
 
@@ -441,7 +476,13 @@ fn span_of(document: &Document, span: miette::SourceSpan) -> Span {
 
 fn unknown(span: Span, sort: &str, name: &str, parent: &str, candidates: &[&str]) -> Finding {
     let near = suggest(name, candidates).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-    Finding::at(span, format!("unknown {sort}`{name}` on {parent}{near}")).label("not known here")
+    let place = if parent.starts_with("the ") { "at" } else { "on" };
+    let finding = Finding::at(span, format!("unknown {sort}`{name}` {place} {parent}{near}")).label("not known here");
+    if !near.is_empty() || candidates.is_empty() {
+        return finding;
+    }
+    let list: Vec<String> = candidates.iter().take(MOST_CANDIDATES).map(|one| format!("`{one}`")).collect();
+    finding.help(format!("possible are {}{}", list.join(", "), if list.len() < candidates.len() { ", …" } else { "" }))
 }
 
 fn twice(name: &str, node: &str, first: Span, second: Span) -> Finding {

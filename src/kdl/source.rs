@@ -227,6 +227,8 @@ pub struct Diagnostic {
     labels: Vec<LabeledSpan>,
     related: Vec<Diagnostic>,
     place: Option<String>,
+    /// Whether it only shows another place of the one above it.
+    aside: bool,
 }
 
 impl Diagnostic {
@@ -243,14 +245,14 @@ impl Diagnostic {
                 labels.push(LabeledSpan::new_with_span(Some(label), other.range()));
             } else {
                 // A miette diagnostic has one source text: a place in another file needs a diagnostic of its own.
-                related.push(Self::new(sources, Finding::at(other, label)));
+                related.push(Self { aside: true, ..Self::new(sources, Finding::at(other, label)) });
             }
         }
         let source = span.and_then(|span| sources.get(span.file)).map(named);
         if source.is_none() {
             labels.clear();
         }
-        Self { message, help, code, source, labels, related, place: span.map(|span| sources.place(span)) }
+        Self { message, help, code, source, labels, related, place: span.map(|span| sources.place(span)), aside: false }
     }
 
     /// What is wrong.
@@ -287,6 +289,10 @@ impl std::error::Error for Diagnostic {}
 impl miette::Diagnostic for Diagnostic {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         self.code.map(|code| Box::new(code) as Box<dyn fmt::Display>)
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        self.aside.then_some(miette::Severity::Advice)
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {

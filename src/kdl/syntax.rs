@@ -65,15 +65,18 @@ fn error(text: &str, (start, end): (usize, usize), message: &str, help: &str) ->
     KdlError { input, diagnostics: vec![diagnostic] }
 }
 
-/// The parser's own diagnostics, one finding each. Where it stumbled over the same place several times, the first says most.
+/// The parser's own diagnostics in words for people who do not know its grammar, one finding each. Where it stumbled over the same place several times, or
+/// over what an unclosed text or block left behind, the first says most.
 pub(super) fn findings(file: FileId, text: &str, error: &::kdl::KdlError) -> Findings {
     let mut findings = Findings::new();
     let mut last = None;
+    let mut unclosed = false;
     for diagnostic in &error.diagnostics {
-        let offset = diagnostic.span.offset().min(text.len());
-        let end = (offset + diagnostic.span.len()).min(text.len());
+        let message = diagnostic.message.as_deref().unwrap_or("this is no valid KDL");
+        let (offset, end) = narrowed(text, diagnostic.span.offset(), diagnostic.span.len(), message);
         let span = Span::new(file, offset, end);
-        if last == Some(span) {
+        let follows = unclosed && (message.starts_with("Expected end of document") || message.starts_with("Closing '}'"));
+        if last == Some(span) || follows {
             continue;
         }
         last = Some(span);
@@ -82,16 +85,85 @@ pub(super) fn findings(file: FileId, text: &str, error: &::kdl::KdlError) -> Fin
             break;
         }
         let bad = text.get(offset..end).unwrap_or("").trim();
-        let mut finding = Finding::at(span, diagnostic.message.clone().unwrap_or_else(|| "this is no valid KDL".to_owned()))
-            .label(diagnostic.label.clone().unwrap_or_default())
-            .code("kdl::syntax");
-        finding.help = spelling_help(bad).or_else(|| diagnostic.help.clone());
+        let (message, label, help) = words(bad, message);
+        unclosed |= message.ends_with("closed");
+        let mut finding = Finding::at(span, message).label(label).code("kdl::syntax");
+        finding.help = spelling_help(bad).or(help).or_else(|| diagnostic.help.clone());
+        if bad == "{" && let Some(suspect) = misfit(text).filter(|suspect| *suspect != offset) {
+            finding = finding.other(Span::new(file, suspect, suspect + 1), "perhaps it is this one: the next `}` stands further left");
+        }
         findings.push(finding);
     }
     if findings.is_empty() {
         findings.push(Finding::at(Span::new(file, 0, 0), "this file is no valid KDL").code("kdl::syntax"));
     }
     findings
+}
+
+/// The place that a person has to look at: the parser marks from the node's beginning, or to the file's end.
+fn narrowed(text: &str, offset: usize, len: usize, message: &str) -> (usize, usize) {
+    let (offset, end) = (offset.min(text.len()), offset.saturating_add(len).min(text.len()));
+    let marked = text.get(offset..end).unwrap_or("");
+    if message.contains("multi-line comment") {
+        return (offset, (offset + 2).min(end));
+    }
+    if message.starts_with("Expected property value") {
+        let tail = marked.trim_end();
+        let start = offset + tail.rfind(char::is_whitespace).map_or(0, |at| at + tail[at..].chars().next().map_or(1, char::len_utf8));
+        let stop = offset + tail.len();
+        let word = text[stop..].find(|c: char| c.is_whitespace() || matches!(c, ';' | '{' | '}')).unwrap_or(text.len() - stop);
+        return (start, stop + word);
+    }
+    (offset, end)
+}
+
+/// Message, label and help for what the parser says.
+fn words(bad: &str, message: &str) -> (String, &'static str, Option<String>) {
+    let help = |text: &str| Some(text.to_owned());
+    if message.starts_with("No closing '}'") {
+        return ("this block is never closed".to_owned(), "no `}` for this", help("every `{` needs its `}`"));
+    }
+    if message.starts_with("Expected end of document") && bad.starts_with('}') {
+        return ("this `}` closes nothing".to_owned(), "one too many", help("take it out, or look above for a block that ended too early"));
+    }
+    if message.starts_with("Unexpected newline in single-line") {
+        let advice = "add the closing `\"`; a text of several lines stands between `\"\"\"` and `\"\"\"`, each on a line of its own";
+        return ("this text is never closed".to_owned(), "no closing quote on this line", help(advice));
+    }
+    if message.contains("multi-line comment") {
+        return ("this comment is never closed".to_owned(), "no `*/` for this", help("close it with `*/`"));
+    }
+    if message.starts_with("Expected property value") && bad.ends_with('=') {
+        let name = bad.trim_end_matches('=');
+        return (format!("`{name}` has no value"), "a value is missing after this", Some(format!("write the value directly behind `=`: `{name}=…`")));
+    }
+    if message.starts_with("Expected property value") || message.starts_with("Expected identifier") {
+        return (format!("`{}` is no value of KDL", bad.rsplit('=').next().unwrap_or(bad)), "not a value", None);
+    }
+    (message.to_owned(), "", None)
+}
+
+/// The first `{` whose `}` stands first on its line, but not below the beginning of the line of the `{`.
+fn misfit(text: &str) -> Option<usize> {
+    let indent = |at: usize| {
+        let line = &text[text[..at].rfind('\n').map_or(0, |newline| newline + 1)..];
+        line.len() - line.trim_start().len()
+    };
+    let mut open = Vec::new();
+    for token in tokens(text, 0) {
+        match token.kind {
+            TokenKind::Open => open.push(token.start),
+            TokenKind::Close => {
+                let start = open.pop()?;
+                let first = text[..token.start].rfind('\n').map_or(&text[..token.start], |newline| &text[newline + 1..token.start]).trim().is_empty();
+                if first && indent(token.start) < indent(start) {
+                    return Some(start);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// What to type instead, for the mistakes that people who know KDL 1 or YAML make.

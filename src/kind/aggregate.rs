@@ -145,7 +145,7 @@ impl Kind for Aggregate {
         let mut arguments = Argument::read_all(node, out);
         for argument in &mut arguments {
             if argument.mode.is_output() || argument.default.take().is_some() {
-                let finding = Finding::at(node.span(), "an argument of an aggregate goes in and has no default");
+                let finding = Finding::at(node.title(), "an argument of an aggregate goes in and has no default");
                 out.findings.push(finding.help("write `arg` or `variadic`, without `default`"));
             }
         }
@@ -164,7 +164,7 @@ impl Kind for Aggregate {
         let sort_operator = function("sortop");
         let parallel = node.word("parallel", &PARALLEL, &mut out.findings).map_or_else(|| PARALLEL[0].to_owned(), |word| word.value);
         let Some(state) = state else {
-            let finding = Finding::at(node.span(), format!("aggregate `{name}` needs `sfunc` and `stype`"));
+            let finding = Finding::at(node.title(), format!("aggregate `{name}` needs `sfunc` and `stype`"));
             out.findings.push(finding.help("`sfunc` takes a state and a value and gives the next state of type `stype`"));
             return None;
         };

@@ -80,14 +80,14 @@ impl Kind for Check {
     }
 
     fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
-        let expression = node.arg("condition", &mut out.findings)?;
+        let expression = node.arg("a condition", &mut out.findings)?;
         let name = node.value("name", &mut out.findings);
         let no_inherit = node.property_flag("no-inherit", &mut out.findings);
         let not_valid = node.property_flag("not-valid", &mut out.findings);
         let Some(name) = name else {
             out.findings.push(
-                Finding::at(node.span(), "a check needs a name")
-                    .help("PostgreSQL would derive one from the parsed SQL; write for example: check \"total >= 0\" name=total_not_negative"),
+                Finding::at(node.title(), "a check needs a name")
+                    .help("PostgreSQL would derive one from the parsed SQL; write for example: `check \"total >= 0\" name=total_not_negative`"),
             );
             return None;
         };

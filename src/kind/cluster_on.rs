@@ -51,7 +51,7 @@ impl Kind for ClusterOn {
     }
 
     fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
-        let index = node.arg("index", &mut out.findings)?;
+        let index = node.arg("the name of an index", &mut out.findings)?;
         Some(out.put(node, Self { on: at.parent().clone(), index: Ident::new(&index.value) }))
     }
 

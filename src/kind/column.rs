@@ -272,14 +272,14 @@ impl Kind for Column {
     }
 
     fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
-        let name = node.arg("name", &mut out.findings)?;
-        let written = node.arg("type", &mut out.findings)?;
+        let name = node.arg("a name", &mut out.findings)?;
+        let written = node.arg("a type", &mut out.findings)?;
         let table = at.parent().as_kind("table");
         let serial = SERIALS.iter().find(|(serial, _)| *serial == written.value.to_ascii_lowercase()).map(|(_, real)| *real);
         let data_type = serial.map_or_else(|| sql_type::canonical(&written.value), str::to_owned);
         let collation = node.value("collation", &mut out.findings).map(|text| collation_name::from_kdl(&text.value));
         let identity = node.child("identity", &mut out.findings).and_then(|mut identity| {
-            let when = identity.arg("always or by-default", &mut out.findings)?;
+            let when = identity.arg("`always` or `by-default`", &mut out.findings)?;
             crate::kdl::one_of(&when, "identity", &["always", "by-default"], &mut out.findings);
             let sequence = identity.value("name", &mut out.findings).map(|text| Ident::new(&text.value));
             let usual = default_name(table.name(), &name.value, "seq");
@@ -288,7 +288,7 @@ impl Kind for Column {
             Some(Identity { always: when.value == "always", name: sequence.filter(|name| *name != usual), options })
         });
         let generated = node.child("generated", &mut out.findings).and_then(|mut generated| {
-            let expression = generated.arg("expression", &mut out.findings)?;
+            let expression = generated.arg("an expression", &mut out.findings)?;
             let is_virtual = generated.flag("virtual", &mut out.findings);
             generated.finish(&mut out.findings);
             Some(Generated { expression: expression.value, is_virtual })
@@ -302,6 +302,22 @@ impl Kind for Column {
         let backfill = node.value("backfill", &mut out.findings);
         let revert = node.value("revert", &mut out.findings);
         let was_in_place = node.word("rename", &["in-place", "staged"], &mut out.findings);
+        super::column_slips::check(node, &written, out);
+        if let Some(default) = &default {
+            let other = if generated.is_some() { Some("is generated") } else if identity.is_some() { Some("is an identity") } else { None };
+            if let Some(other) = other {
+                out.complain(default, format!("column `{}` {other}, so it can have no default", name.value), "keep one of the two");
+            }
+        }
+        if let (Some(backfill), true) = (&backfill, generated.is_some()) {
+            out.complain(backfill, format!("column `{}` is generated: its values need no backfill", name.value), "take `backfill` out");
+        }
+        if identity.is_some() && generated.is_some() {
+            out.findings.push(crate::kdl::Finding::at(node.title(), format!("column `{}` is both an identity and generated", name.value)).help("keep one of the two"));
+        }
+        if identity.is_some() && !matches!(data_type.as_str(), "smallint" | "integer" | "bigint") {
+            out.complain(&written, format!("an identity column cannot be of type {}", written.value), "identity columns are smallint, integer or bigint");
+        }
         let name = Ident::new(&name.value);
         let column = Self { table: table.clone(), name, data_type, collation, not_null, identity, generated, storage, compression, statistics, options };
         let id = out.put(node, column);
@@ -316,7 +332,11 @@ impl Kind for Column {
         }
         if let Some(default) = default {
             let expression = default.value.clone();
-            out.put(node, super::default::Default { column: id.clone(), expression });
+            let of = out.put(node, super::default::Default { column: id.clone(), expression });
+            // PostgreSQL gives no position for most of what is wrong with a default.
+            if let Some(origin) = out.origins.get_mut(&of) {
+                origin.name = default.span;
+            }
             if serial.is_some() {
                 out.complain(&default, "a serial column has its default already", "remove the default, or write the type itself");
             }

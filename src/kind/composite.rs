@@ -100,7 +100,7 @@ impl Kind for Composite {
                 out.put(&child, Comment { on: column, text });
             }
             if composite.attributes.iter().any(|other| other.name == attribute.name) {
-                out.complain(&name, format!("{id} has two attributes `{}`", attribute.name), "keep one of them");
+                out.findings.push(crate::kdl::Finding::at(child.title(), format!("{id} has two attributes `{}`", attribute.name)).label("a second time here").help("keep one of them"));
             } else {
                 composite.attributes.push(attribute);
             }

@@ -55,11 +55,11 @@ impl Kind for DomainCheck {
     }
 
     fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
-        let expression = node.arg("condition", &mut out.findings)?;
+        let expression = node.arg("a condition", &mut out.findings)?;
         let name = node.value("name", &mut out.findings);
         let not_valid = node.property_flag("not-valid", &mut out.findings);
         let Some(name) = name else {
-            out.findings.push(Finding::at(node.span(), "a check needs a name").help("write for example: check \"VALUE > 0\" name=positive"));
+            out.findings.push(Finding::at(node.title(), "a check needs a name").help("write for example: `check \"VALUE > 0\" name=positive`"));
             return None;
         };
         Some(out.put(node, Self { domain: at.parent().clone(), name: Ident::new(&name.value), expression: expression.value, not_valid }))

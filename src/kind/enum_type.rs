@@ -56,7 +56,7 @@ impl Kind for EnumType {
         for label in labels {
             let value = Ident::new(&label.value);
             if values.contains(&value) {
-                out.complain(&label, format!("the value `{value}` stands twice in this enum"), "keep one of them");
+                out.findings.push(crate::kdl::Finding::at(label.span, format!("enum {} has the value `{value}` twice", name.value)).label("a second time here").help("keep one of them"));
             } else {
                 values.push(value);
             }

@@ -69,7 +69,7 @@ impl Kind for Exclusion {
 
     fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
         let table = at.parent().as_kind("table");
-        let first = node.arg("column or expression", &mut out.findings)?;
+        let first = node.arg("a column or expression", &mut out.findings)?;
         let using = node.value("using", &mut out.findings).map_or_else(|| "gist".to_owned(), |text| text.value);
         let operator = node.value("with", &mut out.findings);
         let mut elements = Vec::new();
@@ -80,7 +80,7 @@ impl Kind for Exclusion {
         let opclass = node.value("opclass", &mut out.findings).map(|text| text.value);
         element(&first.value, opclass, operator.map_or_else(|| "=".to_owned(), |text| text.value));
         for mut entry in node.children("element") {
-            let text = entry.arg("column or expression", &mut out.findings)?;
+            let text = entry.arg("a column or expression", &mut out.findings)?;
             let opclass = entry.value("opclass", &mut out.findings).map(|text| text.value);
             let operator = entry.value("with", &mut out.findings).map_or_else(|| "=".to_owned(), |text| text.value);
             entry.finish(&mut out.findings);

@@ -160,14 +160,14 @@ impl Kind for ForeignKey {
         let table = at.parent().as_kind("table");
         let columns: Vec<Ident> = node.args().iter().map(|text| Ident::new(&text.value)).collect();
         if columns.is_empty() {
-            out.findings.push(Finding::at(node.span(), "a foreign key needs at least one column").help("write: foreign-key model_id { references models id; }"));
+            out.findings.push(Finding::at(node.title(), "a foreign key needs at least one column").help("write for example: `foreign-key model_id { references models id; }`"));
             return None;
         }
         let Some(mut target) = node.child("references", &mut out.findings) else {
-            out.findings.push(Finding::at(node.span(), "a foreign key needs what it references").help("add a child: references models id"));
+            out.findings.push(Finding::at(node.title(), "a foreign key needs what it references").help("add it in a block: `{ references models id; }`"));
             return None;
         };
-        let references = Id::new("table", at.path(&target.arg("table", &mut out.findings)?.value));
+        let references = Id::new("table", at.path(&target.arg("a table", &mut out.findings)?.value));
         let referenced_columns = target.args().iter().map(|text| Ident::new(&text.value)).collect();
         target.finish(&mut out.findings);
         let name = node.value("name", &mut out.findings).map(|text| Ident::new(&text.value));

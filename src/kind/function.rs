@@ -133,7 +133,7 @@ impl Kind for Function {
         let (immutable, stable) = (node.flag("immutable", &mut out.findings), node.flag("stable", &mut out.findings));
         let volatile = node.flag("volatile", &mut out.findings);
         if [immutable, stable, volatile].into_iter().filter(|set| *set).count() > 1 {
-            out.findings.push(Finding::at(node.span(), "`immutable`, `stable` and `volatile` exclude each other").help("keep one of them"));
+            out.findings.push(Finding::at(node.title(), "`immutable`, `stable` and `volatile` exclude each other").help("keep one of them"));
         }
         let strict = node.flag("strict", &mut out.findings);
         let leakproof = node.flag("leakproof", &mut out.findings);
@@ -145,7 +145,7 @@ impl Kind for Function {
         let routine = routine?;
         let derived = derived_result(&routine.arguments);
         if written.is_none() && derived.is_none() {
-            let finding = Finding::at(node.span(), format!("function `{}` does not say what it returns", routine.name));
+            let finding = Finding::at(node.title(), format!("function `{}` does not say what it returns", routine.name));
             out.findings.push(finding.help("add `returns=…` (`returns=void` for nothing), or `out` arguments"));
             return None;
         }

@@ -67,7 +67,7 @@ impl Grant {
     /// Reads a `grant` or `revoke` node; several for one role add up.
     fn read_node(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering, is_grant: bool) -> Option<Id> {
         let on = at.parent().clone();
-        let role = node.arg("role", &mut out.findings)?;
+        let role = node.arg("a role", &mut out.findings)?;
         let words = node.args();
         let all = privileges_of(&on.kind);
         let mut privileges = BTreeSet::new();
@@ -82,13 +82,14 @@ impl Grant {
                     privileges.insert(upper);
                 }
                 _ => {
-                    let names: Vec<String> = all.iter().map(|privilege| privilege.to_lowercase()).collect();
-                    out.complain(word, format!("{} has no privilege `{}`", on.kind, word.value), format!("one of: {}, all", names.join(", ")));
+                    let names: Vec<String> = all.iter().map(|privilege| privilege.to_lowercase().replace(' ', "-")).collect();
+                    let near = crate::kdl::suggest(&word.value, &names.iter().map(String::as_str).collect::<Vec<_>>()).map(|near| format!("did you mean `{near}`? There is ")).unwrap_or_default();
+                    out.complain(word, format!("a {} has no privilege `{}`", on.kind, word.value), format!("{near}{}, all", names.join(", ")));
                 }
             }
         }
         if privileges.is_empty() && words.is_empty() {
-            out.findings.push(Finding::at(node.span(), "which privileges?").help("for example: grant reader select"));
+            out.findings.push(Finding::at(node.title(), format!("`{}` needs privileges", node.name())).help(format!("for example: `{} {} {}`", node.name(), role.value, all.first().copied().unwrap_or("all").to_lowercase())));
             return None;
         }
         let id = on.satellite(Self::KEYWORD, Some(&role.value));

@@ -212,7 +212,7 @@ impl Kind for Index {
         let on = at.parent().clone();
         let args = node.args();
         if args.is_empty() {
-            out.findings.push(Finding::at(node.span(), "an index needs at least one column or expression"));
+            out.findings.push(Finding::at(node.title(), "`index` needs at least one column or expression").help("write what it orders by behind it: `index name \"created_at DESC\"`"));
             return None;
         }
         let elements: Vec<String> = args.iter().map(|text| element_from_kdl(&text.value)).collect();
@@ -220,8 +220,8 @@ impl Kind for Index {
         let name = node.value("name", &mut out.findings);
         if name.is_none() && !plain && args.iter().any(|text| text.value.contains('(')) {
             out.findings.push(
-                Finding::at(node.span(), "an index on an expression needs a name")
-                    .help("PostgreSQL would derive one from the parsed SQL; add for example: name=orders_lower_note"),
+                Finding::at(node.title(), "an index on an expression needs a name")
+                    .help("PostgreSQL would derive one from the parsed SQL; add for example: `name=orders_lower_note`"),
             );
             return None;
         }
@@ -236,8 +236,8 @@ impl Kind for Index {
         let options = read_options(node, out);
         let mut statistics = Vec::new();
         for mut entry in node.children("statistics") {
-            let position = entry.arg("position", &mut out.findings).and_then(|text| text.integer());
-            let target = entry.arg("target", &mut out.findings).and_then(|text| text.integer());
+            let position = entry.arg("a position", &mut out.findings).and_then(|text| text.integer());
+            let target = entry.arg("a target", &mut out.findings).and_then(|text| text.integer());
             entry.finish(&mut out.findings);
             statistics.extend(position.zip(target));
         }

@@ -115,7 +115,7 @@ impl Key {
         let table = at.parent().as_kind("table");
         let columns: Vec<_> = node.args();
         if columns.is_empty() {
-            out.findings.push(crate::kdl::Finding::at(node.span(), format!("{} needs at least one column", node.name())));
+            out.findings.push(crate::kdl::Finding::at(node.span(), format!("`{}` needs at least one column", node.name())).help(format!("write their names behind it: `{} id`", node.name())));
             return None;
         }
         let columns: Vec<Ident> = columns.iter().map(|text| Ident::new(&text.value)).collect();

@@ -60,7 +60,7 @@ pub struct Hints {
 /// Where an object was defined, and the texts in it that PostgreSQL may complain about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The name of the node.
+    /// What a person calls it: the node's name and its first argument.
     pub name: Span,
     /// The whole node, children included.
     pub node: Span,
@@ -69,6 +69,17 @@ pub struct Origin {
     /// The names of further nodes that say the same object: a schema that is opened again, a second
     /// grant to one role.
     pub others: Vec<Span>,
+}
+
+/// The finding that shows both definitions of an object.
+#[must_use]
+pub fn defined_twice(id: &Id, first: Span, second: Span) -> Finding {
+    let help = match id.kind.as_str() {
+        "comment" | "owner" | "default" => "keep one of them",
+        "function" | "procedure" | "aggregate" => "remove one of the two; an overload needs other argument types",
+        _ => "remove one of the two, or give it another name",
+    };
+    Finding::at(second, format!("{id} is defined twice")).label("here again").other(first, "first defined here").help(help)
 }
 
 /// The catalog as written, with hints, origins and findings.
@@ -82,6 +93,10 @@ pub struct Lowering {
     pub origins: IndexMap<Id, Origin>,
     /// What is wrong.
     pub findings: Findings,
+    /// What was defined a second time: what stands in it needs no finding of its own.
+    pub repeated: BTreeSet<Id>,
+    /// The names of nodes that could not be read: that they are not defined needs no finding.
+    pub unread: BTreeSet<String>,
 }
 
 impl Lowering {
@@ -91,18 +106,16 @@ impl Lowering {
         let object = object.into();
         let id = object.id();
         if let Some(first) = self.origins.get_mut(&id) {
+            // A schema may be opened as often as one likes.
             if id.kind == "schema" {
-                first.others.push(node.span());
-                return id;
+                first.others.push(node.title());
+            } else {
+                self.findings.push(defined_twice(&id, first.name, node.title()));
+                self.repeated.insert(id.clone());
             }
-            let finding = Finding::at(node.span(), format!("{id} is defined twice"))
-                .label("here again")
-                .other(first.name, "first defined here")
-                .help("remove one of the two, or give it another name");
-            self.findings.push(finding);
             return id;
         }
-        self.origins.insert(id.clone(), Origin { name: node.span(), node: node.whole_span(), texts: node.texts(), others: Vec::new() });
+        self.origins.insert(id.clone(), Origin { name: node.title(), node: node.whole_span(), texts: node.texts(), others: Vec::new() });
         self.catalog.objects.insert(id.clone(), object);
         id
     }

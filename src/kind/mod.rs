@@ -13,6 +13,7 @@ use crate::kdl::{Node, NodeOut};
 use crate::plan::op::{Action, Alteration};
 
 pub mod collation_name;
+mod column_slips;
 pub mod key;
 pub mod observed;
 pub mod view_query;

@@ -22,10 +22,12 @@ pub struct OwnedBy {
 impl OwnedBy {
     /// Reads the `owned-by` property of a sequence.
     pub fn read_property(sequence: &Id, column: &Text, at: &Scope<'_>, node: &Node<'_>, out: &mut Lowering) {
-        let path = at.path(&column.value);
-        let path = if path.len() == 2 { [vec![Ident::new(at.schema)], path].concat() } else { path };
+        let mut path = crate::catalog::id::undotted(&column.value);
+        if path.len() == 2 {
+            path.insert(0, Ident::new(at.schema));
+        }
         if path.len() < 3 {
-            out.complain(column, "`owned-by` names a column", "write it as table.column");
+            out.complain(column, "`owned-by` names a column", "write the table too: `owned-by=table.column`");
             return;
         }
         out.put(node, Self { sequence: sequence.clone(), column: Id::new("column", path) });

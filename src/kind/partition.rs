@@ -37,6 +37,7 @@ impl Partition {
     }
 
     fn read_bound(table: &Id, parent: Id, node: &mut Node<'_>, out: &mut Lowering) {
+        let before = out.findings.len();
         let from = node.values("from", &mut out.findings);
         let to = node.values("to", &mut out.findings);
         let list = node.values("in", &mut out.findings);
@@ -49,9 +50,11 @@ impl Partition {
             (None, None, Some(list), None, None, false) => format!("FOR VALUES IN ({})", join(list)),
             (None, None, None, Some(modulus), Some(remainder), false) => format!("FOR VALUES WITH (modulus {modulus}, remainder {remainder})"),
             (None, None, None, None, None, true) => "DEFAULT".to_owned(),
+            // A part of it was read badly, and that is said already.
+            _ if out.findings.len() > before => return,
             _ => {
                 out.findings.push(
-                    Finding::at(node.span(), format!("partition {} needs its bound", table.name()))
+                    Finding::at(node.title(), format!("partition {} needs its bound", table.name()))
                         .help("write `from=… to=…`, `in=…`, `modulus=… remainder=…`, or `default`"),
                 );
                 return;

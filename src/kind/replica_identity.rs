@@ -69,7 +69,7 @@ impl Kind for ReplicaIdentity {
         let mode = match node.value("index", &mut out.findings) {
             Some(index) => IdentityMode::Index(Ident::new(&index.value)),
             None => {
-                let word = node.arg("full, nothing or index=…", &mut out.findings)?;
+                let word = node.arg("`full`, `nothing` or `index=…`", &mut out.findings)?;
                 crate::kdl::one_of(&word, Self::KEYWORD, &["full", "nothing"], &mut out.findings);
                 if word.value == "full" { IdentityMode::Full } else { IdentityMode::Nothing }
             }

@@ -106,7 +106,7 @@ impl Routine {
             (None, Some(Body::Atomic(_))) => Ident::new("sql"),
             (None, Some(Body::Library { .. })) => Ident::new("c"),
             (None, _) => {
-                let finding = Finding::at(node.span(), format!("`{}` needs a language", node.name()));
+                let finding = Finding::at(node.title(), format!("{} `{name}` needs a language", node.name()));
                 out.findings.push(finding.help("write `language=sql` or `language=plpgsql`"));
                 return None;
             }
@@ -125,9 +125,13 @@ impl Routine {
         });
         let mut bodies = text.into_iter().chain(atomic).chain(library);
         let body = bodies.next();
-        if body.is_none() || bodies.next().is_some() {
-            let finding = Finding::at(node.span(), format!("`{}` needs exactly one of `body`, `atomic` and `library`", node.name()));
-            out.findings.push(finding.help("`body` holds a text, `atomic` what PostgreSQL parses at once, `library` a symbol of a shared library"));
+        let again = bodies.next().is_some();
+        if body.is_none() {
+            let finding = Finding::at(node.title(), format!("{} `{name}` has no body", node.name()));
+            out.findings.push(finding.help("add `body \"…\"`; or `atomic \"…\"` for SQL that PostgreSQL parses at once, or `library \"file\" symbol=name` for C"));
+        } else if again {
+            let finding = Finding::at(node.title(), format!("{} `{name}` has more than one of `body`, `atomic` and `library`", node.name()));
+            out.findings.push(finding.help("keep one of them"));
         }
         body
     }

@@ -41,7 +41,7 @@ impl Kind for Schema {
     }
 
     fn read(node: &mut Node<'_>, _at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
-        let name = node.arg("name", &mut out.findings)?;
+        let name = node.arg("a name", &mut out.findings)?;
         Some(out.put(node, Self { name: Ident::new(&name.value) }))
     }
 

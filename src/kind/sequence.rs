@@ -67,6 +67,20 @@ impl SequenceOptions {
         options.start = number("start").unwrap_or(if options.increment < 0 { options.max } else { options.min });
         options.cache = number("cache").unwrap_or(1);
         options.cycle = node.flag("cycle", &mut out.findings);
+        let wrong = if options.increment == 0 {
+            Some(("`increment` must not be 0".to_owned(), "1 counts up, -1 counts down"))
+        } else if options.min >= options.max {
+            Some((format!("`min` {} is not below `max` {}", options.min, options.max), "the first value is `min`, the last one `max`"))
+        } else if options.start < options.min || options.start > options.max {
+            Some((format!("`start` {} is outside of {} … {}", options.start, options.min, options.max), "change `start`, `min` or `max`"))
+        } else if options.cache < 1 {
+            Some(("`cache` must be at least 1".to_owned(), "1 is the default: leave it out"))
+        } else {
+            None
+        };
+        if let Some((message, help)) = wrong {
+            out.findings.push(crate::kdl::Finding::at(node.title(), message).help(help));
+        }
         options
     }
 
@@ -182,7 +196,7 @@ impl Kind for Sequence {
     }
 
     fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
-        let name = node.arg("name", &mut out.findings)?;
+        let name = node.arg("a name", &mut out.findings)?;
         let data_type = node.value("as", &mut out.findings).map_or_else(|| "bigint".to_owned(), |text| sql_type::canonical(&text.value));
         let options = SequenceOptions::read(node, &data_type, out);
         let unlogged = node.flag("unlogged", &mut out.findings);

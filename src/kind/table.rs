@@ -177,14 +177,15 @@ impl Kind for Table {
     }
 
     fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
-        let name = node.arg("name", &mut out.findings)?;
+        let name = node.arg("a name", &mut out.findings)?;
         let unlogged = node.flag("unlogged", &mut out.findings);
         let tablespace = node.value("tablespace", &mut out.findings).map(|text| Ident::new(&text.value));
         let using = node.value("using", &mut out.findings).map(|text| Ident::new(&text.value)).filter(|method| method != "heap");
         let options = read_options(node, out);
         let partition_by = node.child("partition-by", &mut out.findings).and_then(|mut by| {
-            let strategy = by.arg("strategy", &mut out.findings)?;
+            let strategy = by.arg("a strategy: range, list or hash", &mut out.findings)?;
             if !crate::kdl::one_of(&strategy, "partition-by", &["range", "list", "hash"], &mut out.findings) {
+                out.unread.insert(name.value.clone());
                 return None;
             }
             let elements = by.args();

@@ -111,7 +111,7 @@ impl Trigger {
         let from = node.value("from", &mut out.findings).map(|table| Id::new("table", at.path(&table.value)));
         if !is_constraint {
             if deferrable.is_some() || from.is_some() {
-                let finding = Finding::at(node.span(), "only a constraint trigger is deferrable or has a second table");
+                let finding = Finding::at(node.title(), "only a constraint trigger is deferrable or has a second table");
                 out.findings.push(finding.help("add `constraint`"));
             }
             return None;
@@ -181,6 +181,7 @@ impl Kind for Trigger {
         let constraint = Self::read_constraint(node, at, out);
         let (mut timing, mut events) = (None, Vec::new());
         let words: Vec<&str> = TIMINGS.iter().map(|(word, _)| *word).chain(EVENTS).collect();
+        let before = out.findings.len();
         for word in node.args() {
             if !one_of(&word, "word of a trigger", &words, &mut out.findings) {
             } else if EVENTS.contains(&word.value.as_str()) {
@@ -205,9 +206,17 @@ impl Kind for Trigger {
         if events.is_empty() && !update_of.is_empty() {
             events.push("update".to_owned());
         }
-        let (Some(timing), false, Some(execute)) = (timing, events.is_empty(), execute) else {
-            let finding = Finding::at(node.span(), format!("trigger `{}` needs a time, events and a function", name.value));
-            out.findings.push(finding.help("for example: `trigger touch before insert update execute=\"touch()\"`"));
+        let (Some(timing), false) = (timing, events.is_empty()) else {
+            let finding = Finding::at(node.title(), format!("trigger `{}` needs to say when it fires", name.value));
+            if out.findings.len() > before {
+                return None;
+            }
+            out.findings.push(finding.help("a time (before, after, instead-of) and events (insert, update, delete, truncate): `trigger touch before insert update …`"));
+            return None;
+        };
+        let Some(execute) = execute else {
+            let finding = Finding::at(node.title(), format!("trigger `{}` needs the function that it calls", name.value));
+            out.findings.push(finding.help(format!("add it, for example: `trigger {} {timing} {} execute=\"touch()\"`", name.value, events.join(" "))));
             return None;
         };
         let Some(execute) = Call::parse(&execute.value, at) else {

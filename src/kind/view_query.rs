@@ -25,7 +25,7 @@ pub fn read(node: &mut Node<'_>, out: &mut Lowering) -> Option<String> {
     if let Some(text) = node.value("sql", &mut out.findings) {
         return Some(trimmed(&text.value));
     }
-    let finding = Finding::at(node.span(), format!("`{}` needs its query", node.name()))
+    let finding = Finding::at(node.title(), format!("`{}` needs its query", node.name()))
         .label("`sql` is missing in this")
         .help("write `sql \"SELECT …\"`");
     out.findings.push(finding);

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, Id};
-use crate::kdl::{FileId, Findings, Span};
+use crate::kdl::{FileId, Span};
 use crate::kind::Lowering;
 use crate::kind::lowering::{Hints, Origin};
 
@@ -118,12 +118,12 @@ impl Entry {
             move_to(origin, file);
         }
         self.note_use();
-        Some(Lowering { catalog, hints, origins: origins.into_iter().collect(), findings: Findings::new() })
+        Some(Lowering { catalog, hints, origins: origins.into_iter().collect(), ..Lowering::default() })
     }
 
     /// Keeps what the text says.
     pub fn put(&self, said: &Lowering) {
-        let Lowering { catalog, hints, origins, findings: _ } = said;
+        let Lowering { catalog, hints, origins, findings: _, repeated: _, unread: _ } = said;
         let Ok(mut bytes) = postcard::to_stdvec(&Borrowed { catalog, hints, origins: origins.iter().collect() }) else { return };
         bytes.extend(*blake3::hash(&bytes).as_bytes());
         // A full disk or a read-only home only costs time.

@@ -34,7 +34,7 @@ impl Layout {
         let mut partitions = HashSet::new();
         for place in catalog.of::<Partition>() {
             partitions.insert(&place.table);
-            if origins.get(&place.table).is_some_and(|origin| sources.slice(origin.name) != Partition::KEYWORD) {
+            if origins.get(&place.table).is_some_and(|origin| !sources.slice(origin.name).starts_with(Partition::KEYWORD)) {
                 layout.flat_partitions.insert(place.table.clone());
             }
         }

@@ -36,7 +36,7 @@ pub fn merge(desired: &Desired, new: &Catalog, folder: &Path) -> Result<Merged, 
     let layout = Layout::of(desired);
     let old_pieces = Written::with_layout(&desired.catalog, &layout).pieces();
     let new_pieces = Written::with_layout(new, &layout).pieces();
-    let objects = desired.origins.values().flat_map(|origin| [origin.name].into_iter().chain(origin.others.iter().copied())).collect();
+    let objects = desired.origins.values().flat_map(|origin| [origin.name].into_iter().chain(origin.others.iter().copied())).map(|span| (span.file, span.start)).collect();
     let mut merge = Merge { desired, new, folder, objects, edits: HashMap::new(), documents: HashMap::new(), added: BTreeMap::new() };
     merge.siblings(None, &old_pieces, &new_pieces);
     merge.finish()
@@ -47,7 +47,7 @@ struct Merge<'a> {
     new: &'a Catalog,
     folder: &'a Path,
     /// Where the nodes of objects stand: other nodes are parts of theirs.
-    objects: HashSet<Span>,
+    objects: HashSet<(FileId, u32)>,
     edits: HashMap<FileId, Edits<'a>>,
     documents: HashMap<FileId, Option<Document>>,
     added: BTreeMap<PathBuf, Additions>,
@@ -182,7 +182,7 @@ impl<'a> Merge<'a> {
         // They were parsed when the folder was read; only those that change are parsed again.
         let document = self.documents.entry(span.file).or_insert_with(|| Document::parse_in(sources, span.file).ok());
         let node: Option<Node<'_>> = document.as_ref().and_then(|document| find(document.nodes(), span));
-        node.map(|mut node| Parts::of(&mut node, |child| self.objects.contains(&child))).unwrap_or_default()
+        node.map(|mut node| Parts::of(&mut node, |child| self.objects.contains(&(child.file, child.start)))).unwrap_or_default()
     }
 
     /// Puts a new node at its natural place.

@@ -6,7 +6,9 @@ pub mod folder;
 pub mod layout;
 mod merge;
 pub mod read;
+mod references;
 mod resolve;
+mod rules;
 pub mod write;
 
 pub use folder::{FolderChanges, WriteError, write_folder};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::catalog::{Catalog, Id, Ident};
-use crate::kdl::{Diagnostics, Document, FileId, Finding, Node, Sources, suggest};
-use crate::kind::lowering::{Hints, Origin};
+use crate::kdl::{Diagnostics, Document, FileId, Finding, Node, Sources};
+use crate::kind::lowering::{Hints, Origin, defined_twice};
 use crate::kind::{KINDS, Lowering, Registration, Scope, comment::Comment, grant::Grant, owner::Owner, sql_type, weight};
 
 use super::cache::Cache;
@@ -42,6 +42,9 @@ pub enum ReadError {
     #[diagnostic(transparent)]
     Findings(#[from] Diagnostics),
 }
+
+/// How findings call the place outside of every node.
+const TOP: &str = "the top of a file";
 
 /// Reads every `.kdl` file below a folder (or one file); their order does not matter.
 pub fn read_folder(folder: &Path) -> Result<Desired, ReadError> {
@@ -92,7 +95,7 @@ pub fn read_with(sources: Sources, cache: Option<&Cache>) -> Result<Desired, Dia
         merge(&mut out, part);
     }
     super::resolve::finish(&mut out);
-    let Lowering { catalog, hints, origins, findings } = out;
+    let Lowering { catalog, hints, origins, findings, .. } = out;
     findings.or_report(&sources, ())?;
     Ok(Desired { catalog, hints, origins, sources })
 }
@@ -130,7 +133,7 @@ fn lower_file(sources: &Sources, id: FileId, cache: Option<&Cache>) -> Lowering 
     }
     let mut out = Lowering::default();
     match Document::parse_in(sources, id) {
-        Ok(document) => read_nodes(document.nodes(), &Scope { parent: None, schema: "" }, "the document", &mut out),
+        Ok(document) => read_nodes(document.nodes(), &Scope { parent: None, schema: "" }, TOP, &[], &mut out),
         Err(findings) => out.findings = findings,
     }
     if let Some(entry) = entry
@@ -143,7 +146,8 @@ fn lower_file(sources: &Sources, id: FileId, cache: Option<&Cache>) -> Lowering 
 
 /// Adds what one file says to the whole. Only a schema may be opened in many files.
 fn merge(out: &mut Lowering, part: Lowering) {
-    let Lowering { catalog, hints, origins, findings } = part;
+    let Lowering { catalog, hints, origins, findings, repeated, unread } = part;
+    let mut twice = std::collections::BTreeSet::new();
     for (id, object) in catalog.objects {
         if let Some(first) = out.origins.get(&id) {
             if id.kind == "schema" {
@@ -153,14 +157,11 @@ fn merge(out: &mut Lowering, part: Lowering) {
                 }
                 continue;
             }
-            if let Some(again) = origins.get(&id) {
-                out.findings.push(
-                    Finding::at(again.name, format!("{id} is defined twice"))
-                        .label("here again")
-                        .other(first.name, "first defined here")
-                        .help("remove one of the two, or give it another name"),
-                );
+            // What stands in something that is defined twice is no news.
+            if let Some(again) = origins.get(&id).filter(|_| object.parent().is_none_or(|parent| !twice.contains(&parent))) {
+                out.findings.push(defined_twice(&id, first.name, again.name));
             }
+            twice.insert(id);
             continue;
         }
         if let Some(origin) = origins.get(&id) {
@@ -169,6 +170,8 @@ fn merge(out: &mut Lowering, part: Lowering) {
         out.catalog.objects.insert(id, object);
     }
     out.findings.append(findings);
+    out.repeated.extend(repeated);
+    out.unread.extend(unread);
     out.hints.renames.extend(hints.renames);
     out.hints.part_renames.extend(hints.part_renames);
     out.hints.backfills.extend(hints.backfills);
@@ -178,10 +181,10 @@ fn merge(out: &mut Lowering, part: Lowering) {
 }
 
 /// Reads the children of one node, by kind: what others may refer to (columns) first.
-fn read_nodes(mut nodes: Vec<Node<'_>>, at: &Scope<'_>, parent_name: &str, out: &mut Lowering) {
+fn read_nodes(mut nodes: Vec<Node<'_>>, at: &Scope<'_>, parent_name: &str, asked: &[&str], out: &mut Lowering) {
     nodes.sort_by_key(|node| find(node.name(), at).map_or(usize::MAX, |kind| weight(kind.keyword)));
     for node in nodes {
-        read_node(node, at, parent_name, out);
+        read_node(node, at, parent_name, asked, out);
     }
 }
 
@@ -194,36 +197,58 @@ fn find(node: &str, at: &Scope<'_>) -> Option<&'static Registration> {
     KINDS.iter().find(|kind| kind.node == node && kind.parents.contains(&parent))
 }
 
-fn read_node(mut node: Node<'_>, at: &Scope<'_>, parent_name: &str, out: &mut Lowering) {
+fn read_node(mut node: Node<'_>, at: &Scope<'_>, parent_name: &str, asked: &[&str], out: &mut Lowering) {
     if node.name() == "revoke" && at.parent.is_some() {
         Grant::read_revoke(&mut node, at, out);
         node.finish(&mut out.findings);
         return;
     }
     let Some(kind) = find(node.name(), at) else {
-        let parent = parent_keyword(at);
-        let mut candidates: Vec<&str> = KINDS.iter().filter(|kind| kind.parents.contains(&parent)).map(|kind| kind.node).collect();
-        candidates.sort_unstable();
-        candidates.dedup();
-        if KINDS.iter().any(|kind| kind.node == node.name()) && suggest(node.name(), &candidates).is_none_or(|near| near != node.name()) {
-            let homes: Vec<&str> = KINDS.iter().filter(|kind| kind.node == node.name()).flat_map(|kind| kind.parents).map(|home| if home.is_empty() { "the top of a file" } else { home }).collect();
-            out.findings.push(Finding::at(node.span(), format!("`{}` cannot stand in {parent_name}", node.name())).help(format!("it stands in: {}", homes.join(", "))));
-            return;
-        }
-        node.unknown(parent_name, &candidates, &mut out.findings);
+        unknown_node(node, at, parent_name, asked, out);
         return;
     };
     let name = node.name();
     let Some(id) = (kind.read)(&mut node, at, out) else {
         // A finding was reported; what else is wrong with this node may follow from it.
+        out.unread.extend(node.texts().into_iter().next().map(|first| first.value));
+        node.slips(&mut out.findings);
         return;
     };
+    if out.repeated.contains(&id) {
+        return;
+    }
     satellites(&mut node, &id, at, out);
     let schema = if id.kind == "schema" { id.name().to_owned() } else { at.schema.to_owned() };
     let label = format!("{name} {}", id.name());
     let rest = node.rest();
-    read_nodes(rest, &Scope { parent: Some(&id), schema: &schema }, &label, out);
+    let asked = node.asked().to_vec();
+    read_nodes(rest, &Scope { parent: Some(&id), schema: &schema }, &label, &asked, out);
     node.finish(&mut out.findings);
+}
+
+/// A node that no kind reads here: it belongs elsewhere, or its name is a slip.
+fn unknown_node(node: Node<'_>, at: &Scope<'_>, parent_name: &str, asked: &[&str], out: &mut Lowering) {
+    let parent = parent_keyword(at);
+    let mut candidates: Vec<&str> = KINDS.iter().filter(|kind| kind.parents.contains(&parent)).map(|kind| kind.node).chain(asked.iter().copied()).collect();
+    candidates.sort_unstable();
+    candidates.dedup();
+    if candidates.contains(&node.name()) {
+        // It was read as a part already, so this is the second one.
+        node.unknown(parent_name, &[], &mut out.findings);
+        return;
+    }
+    let mut homes: Vec<&str> = KINDS.iter().filter(|kind| kind.node == node.name()).flat_map(|kind| kind.parents).copied().collect();
+    homes.dedup();
+    if homes.is_empty() {
+        node.unknown(parent_name, &candidates, &mut out.findings);
+        return;
+    }
+    let help = match homes[..] {
+        ["schema"] if parent.is_empty() => format!("put it into a schema: `schema public {{ {} … }}`", node.name()),
+        _ => format!("it stands in: {}", homes.iter().map(|home| if home.is_empty() { TOP } else { home }).collect::<Vec<_>>().join(", ")),
+    };
+    let place = if parent.is_empty() { format!("at {TOP}") } else { format!("in {parent_name}") };
+    out.findings.push(Finding::at(node.title(), format!("`{}` cannot stand {place}", node.name())).help(help));
 }
 
 /// What may hang on anything: `comment`, `owner`, `was`.
@@ -240,7 +265,7 @@ fn satellites(node: &mut Node<'_>, id: &Id, at: &Scope<'_>, out: &mut Lowering) 
     if let Some(was) = node.value("was", &mut out.findings) {
         let old = former_id(id, &was.value, at);
         if old == *id {
-            out.complain(&was, format!("{id} cannot have been itself"), "name what it was called before, or take `was` out");
+            out.complain(&was, format!("{id} cannot have been itself: `was` is its former name"), "name what it was called before, or take `was` out");
         } else {
             out.hints.renames.insert(id.clone(), old);
         }

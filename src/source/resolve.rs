@@ -3,11 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::catalog::{Catalog, Id, Ident, closure};
-use crate::kdl::{Finding, Findings, suggest};
 use crate::kind::check::Check;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
-use crate::kind::extension::Extension;
 use crate::kind::owned_by::OwnedBy;
 use crate::kind::owner::Owner;
 use crate::kind::partition::Partition;
@@ -22,7 +20,11 @@ pub fn finish(out: &mut Lowering) {
     inherit_into_partitions(out);
     imply_not_null(&mut out.catalog);
     owners_of_sequences(&mut out.catalog);
-    check_references(out);
+    // In a file that does not parse anything may be defined.
+    if !out.findings.0.iter().any(|finding| finding.code == Some("kdl::syntax")) {
+        super::references::check(out);
+        super::rules::check(out);
+    }
     closure::guess_needs(&mut out.catalog);
 }
 
@@ -177,45 +179,4 @@ fn imply_not_null(catalog: &mut Catalog) {
             column.not_null = true;
         }
     }
-}
-
-/// What an object's own fields name must be there.
-fn check_references(out: &mut Lowering) {
-    let mut findings = Findings::new();
-    let extensions = out.catalog.of::<Extension>().next().is_some();
-    // The server's own objects are there; those of an extension no file defines, so the scratch server tells.
-    let stands_elsewhere = |need: &Id| {
-        let schema = need.schema();
-        schema.starts_with("pg_") || schema == "information_schema" || (extensions && matches!(need.kind.as_str(), "function" | "type"))
-    };
-    for (id, object) in &out.catalog.objects {
-        let Some(origin) = out.origins.get(id) else { continue };
-        let alternatives = matches!(id.kind.as_str(), "cluster-on" | "replica-identity");
-        let needs = object.needs();
-        if alternatives && needs.iter().any(|need| out.catalog.contains(need)) {
-            continue;
-        }
-        for need in needs.iter().take(if alternatives { 1 } else { usize::MAX }) {
-            if out.catalog.contains(need) || stands_elsewhere(need) {
-                continue;
-            }
-            // The missing parent of a missing column is reported once, as itself.
-            let relation = need.up("table");
-            if need.kind == "column" && needs.contains(&relation) && !["table", "view", "materialized-view"].iter().any(|kind| out.catalog.contains(&relation.as_kind(kind))) {
-                continue;
-            }
-            // Every lookup walks over all ids; what is beyond the first pages of errors nobody reads.
-            let looked_up = findings.len() < 50;
-            let candidates: Vec<&str> = out.catalog.objects.keys().filter(|other| looked_up && other.kind == need.kind && other.path.len() == need.path.len() && (need.path.len() < 3 || other.path[..2] == need.path[..2])).map(Id::name).collect();
-            let span = origin.texts.iter().find(|text| text.value == need.name() || text.value.ends_with(&format!(".{}", need.name()))).map_or(origin.name, |text| text.span);
-            let mut finding = Finding::at(span, format!("{id} needs {need}, which is not defined")).label("not defined");
-            if let Some(near) = suggest(need.name(), &candidates) {
-                finding = finding.help(format!("did you mean `{near}`?"));
-            } else {
-                finding = finding.help(format!("define {need}, or take the reference out"));
-            }
-            findings.push(finding);
-        }
-    }
-    out.findings.append(findings);
 }

@@ -63,9 +63,9 @@ fn what_is_left_over_is_reported_at_its_place() {
     assert_eq!(column("column a int not_null"), ["not_null: unexpected argument `not_null` on column | did you mean `not-null`?"]);
     assert_eq!(column("column a int default"), ["default: unexpected argument `default` on column | `default` needs a value: write `default=…`"]);
     assert_eq!(column("column a int { grnt b; }"), ["grnt: unknown `grnt` on column; did you mean `grant`?"]);
-    assert_eq!(column("column a int { frobnicate b; }"), ["frobnicate: unknown `frobnicate` on column"]);
-    assert_eq!(column("column a"), ["column: `column` needs a type"]);
-    assert_eq!(column("column a not-null"), ["column: `column` needs a type"]);
+    assert_eq!(column("column a int { frobnicate b; }"), ["frobnicate: unknown `frobnicate` on column | possible are `not-null`, `default`, `statistics`, `storage`, `grant`"]);
+    assert_eq!(column("column a"), ["column a: `column` needs a type"]);
+    assert_eq!(column("column a not-null"), ["column a: `column` needs a type"]);
     assert_eq!(column("column a \"not-null\""), Vec::<String>::new());
     assert_eq!(column("column not-null int"), Vec::<String>::new());
     assert_eq!(column("column a int default=1 default=2"), ["default=2: `default` stands twice on column | keep one of them"]);
@@ -78,7 +78,7 @@ fn what_is_left_over_is_reported_at_its_place() {
     assert_eq!(column("column a int statistics=\"10\""), ["\"10\": `statistics` must be an integer | write it without quotes: `statistics=10`"]);
     assert_eq!(
         column("column a int storage=externl"),
-        ["externl: `externl` is no storage | did you mean `external`? Possible are `plain`, `external`, `extended`"]
+        ["externl: `storage` cannot be `externl` | did you mean `external`? Possible are `plain`, `external`, `extended`"]
     );
     assert_eq!(column("column (x)a int"), ["x: unexpected type annotation `(x)` | leave it out"]);
     assert_eq!(column("(x)column a int"), ["x: unexpected type annotation `(x)` | leave it out"]);
@@ -135,7 +135,7 @@ fn options_annotations_and_dispatch() {
         }
     }
     url.finish(&mut f);
-    assert_eq!(shown(&sources, &f), ["fillfactor: `fillfactor` stands twice on with | keep one of them", "other: unknown `other` on url"]);
+    assert_eq!(shown(&sources, &f), ["fillfactor: `fillfactor` stands twice on with | keep one of them", "other: unknown `other` on url | possible are `direct`"]);
 }
 
 #[test]
