@@ -105,7 +105,7 @@ fn put_table(catalog: &mut Catalog, name: &'static str, shape: &Shape) {
         catalog.put(primary_key::PrimaryKey { key: key(&id, &format!("{name}_pkey"), &[first]) }.into());
     }
     if shape.unique {
-        catalog.put(unique::Unique { key: key(&id, "by hand", &[first]), nulls_not_distinct: false }.into());
+        catalog.put(unique::Unique { key: key(&id, &format!("{name} by hand"), &[first]), nulls_not_distinct: false }.into());
     }
     if let Some(expression) = &shape.check {
         catalog.put(check::Check { table: id.clone(), name: "true".into(), expression: expression.clone(), no_inherit: false, not_valid: shape.unique }.into());
