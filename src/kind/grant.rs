@@ -94,7 +94,12 @@ impl Grant {
         }
         let id = on.satellite(Self::KEYWORD, Some(&role.value));
         let mut grant = match out.catalog.get(&id) {
-            Some(Object::Grant(grant)) => grant.clone(),
+            Some(Object::Grant(grant)) => {
+                if let Some(origin) = out.origins.get_mut(&id) {
+                    origin.others.push(node.span());
+                }
+                grant.clone()
+            }
             _ => {
                 let empty = BTreeSet::new();
                 let grant = Self { on, role: Ident::new(&role.value), granted: empty.clone(), grantable: empty.clone(), revoked: empty };
@@ -132,7 +137,7 @@ impl Kind for Grant {
         let sources = [
             ("pg_namespace", "oid", "0", "nspacl", "acldefault('n', nspowner)", "pg_namespace"),
             ("pg_class", "oid", "0", "relacl", "acldefault(CASE WHEN relkind = 'S' THEN 's'::\"char\" ELSE 'r'::\"char\" END, relowner)", "pg_class"),
-            ("pg_class", "attrelid", "attnum", "attacl", "acldefault('c', 10)", "pg_attribute"),
+            ("pg_class", "attrelid", "attnum", "attacl", "NULL::aclitem[]", "pg_attribute"),
             ("pg_proc", "oid", "0", "proacl", "acldefault('f', proowner)", "pg_proc"),
             ("pg_type", "oid", "0", "typacl", "acldefault('T', typowner)", "pg_type"),
         ]
