@@ -165,7 +165,9 @@ impl State<'_> {
             if parent.kind == "schema" {
                 return None;
             }
-            if cx.live.contains(&parent) && (!cx.desired.contains(&parent) || self.is_replaced(&parent)) {
+            // What only carries others has no statement that could take them along.
+            let carrier = cx.live.get(&parent).is_some_and(|parent| parent.drop().sql.is_empty());
+            if !carrier && cx.live.contains(&parent) && (!cx.desired.contains(&parent) || self.is_replaced(&parent)) {
                 return Some(parent);
             }
             at = cx.live.get(&parent)?.clone();
