@@ -35,12 +35,9 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let project = global.project()?;
     let scope = planning::scope(&project);
     let mut bench = planning::bench(out);
-    let state = match &args.from {
-        Some(path) => crate::engine::state::path(path, &mut bench, &scope).await?,
-        None => {
-            let place = project.place()?;
-            crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
-        }
+    let state = if let Some(path) = &args.from { crate::engine::state::path(path, &mut bench, &scope).await? } else {
+        let place = project.place()?;
+        crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
     };
     let (mut catalog, _, _session, version) = state.into_start();
     // What has no kind is told by name; the files hold the rest.

@@ -93,19 +93,16 @@ impl Grant {
             return None;
         }
         let id = on.satellite(Self::KEYWORD, Some(&role.value));
-        let mut grant = match out.catalog.get(&id) {
-            Some(Object::Grant(grant)) => {
-                if let Some(origin) = out.origins.get_mut(&id) {
-                    origin.others.push(node.span());
-                }
-                grant.clone()
+        let mut grant = if let Some(Object::Grant(grant)) = out.catalog.get(&id) {
+            if let Some(origin) = out.origins.get_mut(&id) {
+                origin.others.push(node.span());
             }
-            _ => {
-                let empty = BTreeSet::new();
-                let grant = Self { on, role: Ident::new(&role.value), granted: empty.clone(), grantable: empty.clone(), revoked: empty };
-                out.put(node, grant.clone());
-                grant
-            }
+            grant.clone()
+        } else {
+            let empty = BTreeSet::new();
+            let grant = Self { on, role: Ident::new(&role.value), granted: empty.clone(), grantable: empty.clone(), revoked: empty };
+            out.put(node, grant.clone());
+            grant
         };
         if is_grant {
             if with_option {

@@ -127,7 +127,7 @@ impl Lowering {
 
     /// A default name that nothing else in this state has: PostgreSQL appends 1, 2, … when its
     /// first choice is taken. Marks the id as unnamed.
-    pub fn default_id(&mut self, id: Id) -> Id {
+    pub fn default_id(&mut self, id: &Id) -> Id {
         let mut chosen = id.clone();
         let mut count = 0;
         while self.origins.contains_key(&chosen) {

@@ -41,11 +41,10 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         // What it no longer needs goes afterwards.
         if let Some(old) = cx.live.get(id) {
             for need in cx.live.all_needs(old) {
-                if let Some(gone) = draft.gone.get(&need).filter(|gone| !draft.making.contains_key(&need) && **gone != ends) {
-                    if !draft.gone.contains_key(id) {
+                if let Some(gone) = draft.gone.get(&need).filter(|gone| !draft.making.contains_key(&need) && **gone != ends)
+                    && !draft.gone.contains_key(id) {
                         edges.insert((ends, *gone));
                     }
-                }
             }
         }
     }
@@ -72,11 +71,10 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
             }
             // A dependant that is taken down for an alteration beneath it goes before that.
             let displaced = draft.making.contains_key(id) || id.kind == "default" || old.rebuild(Why::Retyped) != Rebuild::Keep;
-            if displaced && need.kind == "column" && !draft.gone.contains_key(&need) && let Some(alters) = draft.first.get(&need).filter(|_| cx.live.contains(&need)) {
-                if is_conversion(draft, &need) || id.kind == "default" {
+            if displaced && need.kind == "column" && !draft.gone.contains_key(&need) && let Some(alters) = draft.first.get(&need).filter(|_| cx.live.contains(&need))
+                && (is_conversion(draft, &need) || id.kind == "default") {
                     edges.insert((*gone, *alters));
                 }
-            }
         }
     }
     for (id, buried) in &draft.buried {
