@@ -43,29 +43,40 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         // What it no longer needs goes afterwards.
         if let Some(old) = cx.live.get(id) {
             for need in cx.live.all_needs(old) {
-                if let Some(gone) = draft.gone.get(&need).filter(|gone| !draft.making.contains_key(&need) && **gone != ends) {
-                    if !draft.gone.contains_key(id) {
+                if let Some(gone) = draft.gone.get(&need).filter(|gone| !draft.making.contains_key(&need) && **gone != ends)
+                    && !draft.gone.contains_key(id) {
                         edges.insert((ends, *gone));
                     }
-                }
             }
         }
     }
-    // Tearing down: dependants first.
+    // Tearing down: dependants first. What goes away with another object is gone when that is.
     let dependants = dependants(cx.live);
-    for (id, gone) in &draft.gone {
+    let mut gone_at: BTreeMap<Id, usize> = draft.gone.clone();
+    for (id, leader) in draft.followers.iter().filter(|(id, _)| !cx.desired.contains(id)) {
+        let mut leader = leader;
+        while let Some((_, above)) = draft.followers.iter().find(|(id, _)| id == leader) {
+            leader = above;
+        }
+        if let Some(at) = draft.gone.get(leader) {
+            gone_at.insert(id.clone(), *at);
+        }
+    }
+    for (id, gone) in &gone_at {
         let Some(old) = cx.live.get(id) else { continue };
         for need in cx.live.all_needs(old) {
             if let Some(later) = draft.gone.get(&need) {
                 edges.insert((*gone, *later));
             }
+            if !draft.gone.contains_key(id) {
+                continue;
+            }
             // A dependant that is taken down for an alteration beneath it goes before that.
             let displaced = draft.making.contains_key(id) || id.kind == "default" || old.rebuild(Why::Retyped) != Rebuild::Keep;
-            if displaced && need.kind == "column" && !draft.gone.contains_key(&need) && let Some(alters) = draft.first.get(&need).filter(|_| cx.live.contains(&need)) {
-                if is_conversion(draft, &need) || id.kind == "default" {
+            if displaced && need.kind == "column" && !draft.gone.contains_key(&need) && let Some(alters) = draft.first.get(&need).filter(|_| cx.live.contains(&need))
+                && (is_conversion(draft, &need) || id.kind == "default") {
                     edges.insert((*gone, *alters));
                 }
-            }
         }
     }
     for (id, buried) in &draft.buried {
@@ -85,9 +96,86 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
             edges.insert((away, *made));
         }
     }
+    for (id, at) in &draft.follow_ups {
+        edges.extend(draft.ready.get(id).map(|ready| (*ready, *at)));
+    }
     edges.extend(name_collisions(cx, draft));
+    edges.extend(overloads(cx, draft));
+    // Revoking a privilege of a table takes it from the role's columns too: those are granted after.
+    for (id, at) in draft.ready.iter().filter(|(id, _)| id.kind == "grant" && matches!(id.path[0].as_str(), "column" | "view-column")) {
+        for kind in ["table", "view", "materialized-view"] {
+            let whole = Id::new(kind, id.path[1..3].to_vec()).satellite("grant", Some(id.name()));
+            for earlier in [draft.gone.get(&whole), draft.ready.get(&whole)].into_iter().flatten() {
+                edges.insert((*earlier, *at));
+            }
+        }
+    }
     edges.extend(partitions(cx, draft));
     draft.edges.extend(edges.into_iter().filter(|(a, b)| a != b));
+    bodies(cx, draft);
+}
+
+/// Bodies leave no dependencies, yet may be run while the plan is (a materialized view that is
+/// filled, a domain that is checked): routines come after what their bodies mention, unless that
+/// makes a ring.
+fn bodies(cx: &Context<'_>, draft: &mut Draft) {
+    let made: Vec<&Id> = draft.ready.keys().filter(|id| matches!(id.kind.as_str(), "function" | "procedure")).collect();
+    if made.is_empty() {
+        return;
+    }
+    let mut wanted: Vec<(usize, usize)> = Vec::new();
+    for (routine, need) in crate::catalog::closure::mentions(cx.desired, &made) {
+        if let (Some(need), Some(routine)) = (draft.ready.get(&need), draft.first.get(&routine))
+            && need != routine
+        {
+            wanted.push((*need, *routine));
+        }
+    }
+    for (earlier, later) in wanted {
+        if !reaches(&draft.edges, later, earlier) {
+            draft.edges.insert((earlier, later));
+        }
+    }
+}
+
+/// Whether a path leads from one operation to another.
+fn reaches(edges: &BTreeSet<(usize, usize)>, from: usize, to: usize) -> bool {
+    let mut seen = BTreeSet::from([from]);
+    let mut open = vec![from];
+    while let Some(at) = open.pop() {
+        if at == to {
+            return true;
+        }
+        for (_, next) in edges.range((at, 0)..=(at, usize::MAX)) {
+            if seen.insert(*next) {
+                open.push(*next);
+            }
+        }
+    }
+    false
+}
+
+/// A routine that can be called with fewer arguments than it has makes the calls of an older one of
+/// its name ambiguous: the older one goes first, in one transaction with what comes after it.
+fn overloads(cx: &Context<'_>, draft: &mut Draft) -> Vec<(usize, usize)> {
+    let mut edges = Vec::new();
+    let has_defaults = |object: Option<&Object>| matches!(object, Some(Object::Function(function)) if function.routine.arguments.iter().any(|argument| argument.default.is_some()));
+    let new: Vec<(Id, usize)> = draft.first.iter().filter(|(id, _)| id.kind == "function" && !cx.live.contains(id)).map(|(id, at)| (id.clone(), *at)).collect();
+    for (id, made) in new {
+        let older: Vec<(Id, usize)> = draft.gone.iter().filter(|(other, _)| other.kind == "function" && other.path[..2] == id.path[..2] && **other != id && !cx.desired.contains(other)).map(|(id, at)| (id.clone(), *at)).collect();
+        for (other, gone) in older {
+            if !has_defaults(cx.desired.get(&id)) && !has_defaults(cx.live.get(&other)) {
+                continue;
+            }
+            edges.push((gone, made));
+            if !cx.policy.direct {
+                draft.ops[gone].stage = draft.ops[gone].stage.min(StageName::Switch);
+                let action = std::mem::take(&mut draft.ops[gone].action);
+                draft.ops[gone].action = action.hazard(super::op::Hazard::Breaking, format!("{} makes way for {id}", draft.ops[gone].id));
+            }
+        }
+    }
+    edges
 }
 
 /// Whether a column's own operation changes its type.
@@ -110,6 +198,13 @@ fn name_collisions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
             if let Some(name) = cx.live.get(follower).and_then(Object::relation_name) {
                 freed.entry(name).or_default().push(*at);
             }
+        }
+    }
+    // An alteration can free a name as well: a column that is no identity column any more.
+    for (id, at) in &draft.ready {
+        let (Some(old), Some(new)) = (cx.live.get(id), cx.desired.get(id)) else { continue };
+        if let Some(name) = old.relation_name().filter(|name| new.relation_name().as_ref() != Some(name)) {
+            freed.entry(name).or_default().push(*at);
         }
     }
     let mut edges = Vec::new();
@@ -249,9 +344,12 @@ fn next_operation(heap: &mut BinaryHeap<std::cmp::Reverse<(Key, usize)>>, deferr
 type Key = (StageName, u8, usize, Vec<crate::catalog::Ident>, usize, Id, usize);
 
 fn key(op: &Op, at: usize) -> Key {
-    let own = weight(&op.id.kind);
+    // Routines come before tables where nothing else decides: what evaluates them (a column that is
+    // added with a checked default) may run bodies that mention others.
+    let place = |kind: &str| if matches!(kind, "function" | "procedure") { 2 * weight("table") - 1 } else { 2 * weight(kind) };
+    let own = place(&op.id.kind);
     let top: Vec<_> = op.id.path.iter().take(2).cloned().collect();
-    let top_weight = if op.id.path.len() > 2 && !matches!(op.id.kind.as_str(), "function" | "procedure" | "aggregate") { weight("table") } else { own };
+    let top_weight = if op.id.path.len() > 2 && !matches!(op.id.kind.as_str(), "function" | "procedure" | "aggregate") { place("table") } else { own };
     if op.teardown {
         (op.stage, 1, usize::MAX - top_weight, top, usize::MAX - own, op.id.clone(), at)
     } else {

@@ -24,8 +24,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         changes.shift_remove(&id);
         let default_id = Default::id_of(&id);
         let default = cx.desired.get_as::<Default>(&default_id);
-        // A default that needs what is made by this plan (a sequence of its own) comes by itself.
-        let inline = default.filter(|_| cx.desired.needs.get(&default_id).is_none_or(|needs| needs.iter().all(|need| !changes.contains_key(need) || need.kind == "sequence")));
+        // A default that needs what needs the column itself comes by itself.
+        let circular = |need: &Id| cx.desired.needs.get(need).is_some_and(|needs| needs.contains(&id));
+        let inline = default.filter(|_| cx.desired.needs.get(&default_id).is_none_or(|needs| !needs.iter().any(circular)));
         if inline.is_some() {
             changes.shift_remove(&default_id);
         }
@@ -56,8 +57,9 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
 
     let rewriting = column.generated.as_ref().is_some_and(|generated| !generated.is_virtual) || constrained;
     let identity = column.identity.is_some();
-    let must_fill = (column.not_null && default.is_none() && !identity && column.generated.is_none()) || backfill_hint.is_some() || volatile || identity;
-    if !must_fill || rewriting || empty || (cx.is_small(table) && backfill_hint.is_none() && (volatile || identity)) {
+    let unfilled = column.not_null && default.is_none() && !identity && column.generated.is_none();
+    let must_fill = unfilled || backfill_hint.is_some() || volatile || identity;
+    if !must_fill || rewriting || (empty && backfill_hint.is_none()) || (cx.is_small(table) && backfill_hint.is_none() && (volatile || identity)) {
         let mut action = column.add(default.map(|default| default.expression.as_str()));
         if (rewriting || volatile || identity) && !empty {
             for lock in &mut action.locks {
@@ -66,6 +68,9 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
             if !cx.is_small(table) {
                 action = name_blocking(action, table, cx.facts.rows(table));
             }
+        }
+        if unfilled && !cx.policy.direct {
+            action = action.hazard(Hazard::Breaking, format!("statements that insert into {table} without {} fail", column.name));
         }
         let mut op = Op::new(&id, shape(action), StageName::Expand, RECIPE).undo(undo).puts(column.clone());
         if let Some(default) = default {
