@@ -19,6 +19,7 @@ pub mod not_null;
 pub mod plain;
 pub mod rename;
 pub mod rename_column;
+pub mod rename_part;
 
 /// Every change as operations. The order of the calls matters only where two recipes could take the
 /// same change.

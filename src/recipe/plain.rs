@@ -271,7 +271,8 @@ impl State<'_> {
             draft.followers.push((id.clone(), column));
             return;
         }
-        let stage = if own_statement && self.absorbed(cx, object).is_some() { StageName::Contract } else { drop_stage(&id.kind) };
+        let waits = own_statement && self.absorbed(cx, object).is_some() || guards_leaving_column(cx, object);
+        let stage = if waits { StageName::Contract } else { drop_stage(&id.kind) };
         let at = draft.push(drop(object, stage));
         draft.first.insert(id.clone(), at);
         draft.gone.insert(id.clone(), at);
@@ -371,6 +372,17 @@ impl State<'_> {
         let root = self.groups.get(id)?;
         Some(*group_of.entry(root.clone()).or_insert_with(|| draft.group()))
     }
+}
+
+/// Whether a constraint guards a column that old clients still write: a renamed one, or a foreign key
+/// of one that goes. (A check of a column that goes would stop new clients, who leave it NULL.)
+fn guards_leaving_column(cx: &Context<'_>, object: &Object) -> bool {
+    let kind = object.id().kind;
+    matches!(kind.as_str(), "check" | "foreign-key")
+        && cx.live.all_needs(object).iter().any(|need| {
+            let leaves = need.kind == "column" && !cx.desired.contains(need);
+            leaves && (kind == "foreign-key" || cx.hints.renames.values().any(|old| old == need))
+        })
 }
 
 fn loses_rows(kind: &str) -> bool {
