@@ -77,6 +77,11 @@ fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, r
     let group = draft.group();
     let mut away = drop(old, stage);
     away.action.hazards.clear();
+    let same_columns = matches!((old, object), (Object::PrimaryKey(old), Object::PrimaryKey(new)) if old.key.columns == new.key.columns)
+        || matches!((old, object), (Object::Unique(old), Object::Unique(new)) if old.key.columns == new.key.columns);
+    if !same_columns && stage == StageName::Switch && !cx.policy.direct {
+        away.action.hazards.push((Hazard::Breaking, format!("{id}: ON CONFLICT on its old columns fails")));
+    }
     away.undo = None;
     adopt.undo = None;
     away.group = Some(group);
