@@ -7,6 +7,7 @@ pub mod elaborate;
 pub mod error;
 pub mod facts;
 pub mod fill;
+pub mod in_flight;
 pub mod prove;
 pub mod scope;
 pub mod state;
