@@ -69,6 +69,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: false };
     let prove = !args.no_proof;
     let mut target = None;
+    let mut waiting: Vec<String> = Vec::new();
     let mut rules = project.config.policy.clone();
     let computed = if args.from.is_some() || args.to.is_some() {
         let source = project.config.source.to_string_lossy().into_owned();
@@ -87,6 +88,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         let reading = (!is_sql && folder.exists()).then(|| tokio::task::spawn_blocking(move || crate::source::read_folder(&folder)));
         let session = crate::project::session(&place).await?;
         target = Some(crate::project::described(&session));
+        waiting = planning::under_way(&session).await?.into_iter().map(|plan| plan.name).collect();
         let desired = match reading {
             Some(reading) => reading.await.expect("reading reports findings and does not panic").map_err(crate::engine::EngineError::from)?,
             None => planning::source(&project, &scope, &mut bench).await?,
@@ -95,6 +97,9 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     };
     bench.stop().await;
     let mut plan = computed.plan;
+    for name in &waiting {
+        out.notice(&format!("{name} is under way on this database: what it touches stays as it is, and can be planned for when it is done."));
+    }
     if plan.is_empty() {
         if args.out.as_ref().is_none_or(|out| out.as_os_str() != "-") {
             out.notice(&format!("Nothing to do: {} in the desired state.", planning::counted(&computed.desired)));
