@@ -131,6 +131,16 @@ fn bodies(cx: &Context<'_>, draft: &mut Draft) {
             wanted.push((*need, *routine));
         }
     }
+    // A body that speaks of a column which this plan adds would fail before.
+    for (column, at) in draft.ready.iter().filter(|(id, _)| id.kind == "column" && !cx.live.contains(id) && cx.live.contains(&id.up("table"))) {
+        for routine in &made {
+            if let (Some(object), Some(begins)) = (cx.desired.get(routine), draft.first.get(*routine))
+                && crate::catalog::closure::mentions_word(object, column.name())
+            {
+                wanted.push((*at, *begins));
+            }
+        }
+    }
     for (earlier, later) in wanted {
         if !reaches(&draft.edges, later, earlier) {
             draft.edges.insert((earlier, later));
