@@ -66,6 +66,12 @@ pub fn guess_needs(catalog: &mut Catalog) {
                 }
             }
         }
+        if matches!(id.kind.as_str(), "view" | "materialized-view") {
+            let tables: Vec<Id> = found.iter().filter(|need| need.kind == "table").cloned().collect();
+            for word in texts.iter().flat_map(|text| words(text)) {
+                found.extend(tables.iter().map(|table| table.child("column", &word)).filter(|column| catalog.contains(column)));
+            }
+        }
         needs.push((id.clone(), found));
     }
     catalog.needs.extend(needs);
