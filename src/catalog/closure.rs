@@ -71,6 +71,25 @@ pub fn guess_needs(catalog: &mut Catalog) {
     catalog.needs.extend(needs);
 }
 
+/// What the texts of some objects mention by name, beyond what the server recorded.
+#[must_use]
+pub fn mentions(catalog: &Catalog, of: &[&Id]) -> Vec<(Id, Id)> {
+    let mut by_name: HashMap<&str, Vec<&Id>> = HashMap::new();
+    for (id, object) in &catalog.objects {
+        if id.path.len() >= 2 && object.parent().is_some_and(|parent| parent.kind == "schema") {
+            by_name.entry(&id.path[1]).or_default().push(id);
+        }
+    }
+    let mut found = BTreeSet::new();
+    for id in of {
+        let Some(object) = catalog.get(id) else { continue };
+        for word in object.texts().iter().flat_map(|text| words(text)) {
+            found.extend(by_name.get(word.as_str()).into_iter().flatten().filter(|need| *need != id).map(|need| ((*id).clone(), (*need).clone())));
+        }
+    }
+    found.into_iter().collect()
+}
+
 fn is_inside(id: &Id, other: &Id) -> bool {
     id.path.len() > other.path.len() && id.path.starts_with(&other.path)
 }

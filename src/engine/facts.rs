@@ -14,6 +14,8 @@ pub async fn read(session: Option<&Session>, bench: &mut Workbench, live: &Catal
     let mut facts = Facts { server, ..Facts::default() };
     if let Some(session) = session {
         facts.server = session.server_version;
+        let role = session.client().query_one("SELECT current_user::text", &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
+        facts.role = Some(role.get(0));
         facts.tables = sizes(session, &touched(live, desired), small).await?;
     }
     facts.volatile_defaults = volatile_defaults(bench, live, desired).await?;

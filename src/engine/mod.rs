@@ -84,7 +84,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
     plan.elaborated_on = bench.describe();
     if prove && !plan.is_empty() {
-        prove::prove(bench, &live, &desired, &elaborated.reloaded, &plan, scope).await?;
+        prove::prove(bench, &live, &desired, &elaborated.reloaded, &plan, facts.role.as_deref(), scope).await?;
         plan.proof = Proof::Proven(bench.describe());
     }
     Ok(Computed { plan, live, desired })

@@ -14,7 +14,7 @@ use crate::plan::plan::{Step, Work};
 
 /// Proves that `plan` leads from `live` to `desired`. `reloaded` is what the scratch server makes of
 /// the live texts.
-pub async fn prove(bench: &mut Workbench, live: &Catalog, desired: &Catalog, reloaded: &Catalog, plan: &Plan, scope: &Scope) -> Result<(), EngineError> {
+pub async fn prove(bench: &mut Workbench, live: &Catalog, desired: &Catalog, reloaded: &Catalog, plan: &Plan, role: Option<&str>, scope: &Scope) -> Result<(), EngineError> {
     let (_, session) = bench.database("proof").await?;
     if !live.contains(&crate::kind::schema::Schema::id_of("public")) {
         session.client().batch_execute("DROP SCHEMA IF EXISTS public").await.map_err(crate::pg::SessionError::from)?;
@@ -25,6 +25,12 @@ pub async fn prove(bench: &mut Workbench, live: &Catalog, desired: &Catalog, rel
         return Err(EngineError::Rebuild(list));
     }
     session.client().batch_execute("RESET ALL; SET search_path = ''; SET check_function_bodies = off").await.map_err(crate::pg::SessionError::from)?;
+    if let Some(role) = role {
+        // What default privileges give depends on who makes an object.
+        let name = crate::catalog::id::quote(role);
+        let _ = session.client().batch_execute(&format!("CREATE ROLE {name} SUPERUSER")).await;
+        session.client().batch_execute(&format!("ALTER ROLE {name} SUPERUSER; SET ROLE {name}")).await.map_err(crate::pg::SessionError::from)?;
+    }
     for (_, step) in plan.steps() {
         run(&session, step).await?;
     }

@@ -165,7 +165,12 @@ impl Kind for DefaultPrivileges {
     }
 
     fn parent(&self) -> Option<Id> {
-        self.schema.as_ref().map(|schema| Schema::id_of(schema))
+        // It stands beside the schema that it is about: it belongs to a role.
+        None
+    }
+
+    fn needs(&self) -> Vec<Id> {
+        self.schema.iter().map(|schema| Schema::id_of(schema)).collect()
     }
 
     fn create(&self) -> Action {

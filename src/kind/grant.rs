@@ -132,7 +132,7 @@ impl Kind for Grant {
         let sources = [
             ("pg_namespace", "oid", "0", "nspacl", "acldefault('n', nspowner)", "pg_namespace"),
             ("pg_class", "oid", "0", "relacl", "acldefault(CASE WHEN relkind = 'S' THEN 's'::\"char\" ELSE 'r'::\"char\" END, relowner)", "pg_class"),
-            ("pg_class", "attrelid", "attnum", "attacl", "'{}'::aclitem[]", "pg_attribute"),
+            ("pg_class", "attrelid", "attnum", "attacl", "acldefault('c', 10)", "pg_attribute"),
             ("pg_proc", "oid", "0", "proacl", "acldefault('f', proowner)", "pg_proc"),
             ("pg_type", "oid", "0", "typacl", "acldefault('T', typowner)", "pg_type"),
         ]

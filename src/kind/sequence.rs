@@ -131,6 +131,20 @@ impl SequenceOptions {
         sql
     }
 
+    /// The statement that turns `old` into `self`, where the position may lie outside the new bounds:
+    /// then, and only then, it restarts. `alter` is everything before the clauses, `sequence` names it.
+    #[must_use]
+    pub fn change_statement(&self, old: &Self, alter: &str, sequence: &str, prefix: &str) -> String {
+        let changes = self.changes(old, prefix);
+        if self.min <= old.min && self.max >= old.max {
+            return format!("{alter}{changes}");
+        }
+        let Self { min, max, start, .. } = self;
+        format!(
+            "DO $do$ DECLARE reached bigint; BEGIN SELECT last_value INTO reached FROM {sequence}; IF reached < {min} OR reached > {max} THEN {alter}{changes} RESTART WITH {start}; ELSE {alter}{changes}; END IF; END $do$"
+        )
+    }
+
     /// The clauses that turn `old` into `self`, for ALTER SEQUENCE (`prefix` empty) or ALTER COLUMN
     /// (`prefix` is `SET `).
     #[must_use]
@@ -248,7 +262,7 @@ impl Kind for Sequence {
         let mut actions = Vec::new();
         let changes = options.changes(&old.options, "");
         if !changes.is_empty() {
-            actions.push(Action::new(format!("Change {}", new.id())).sql(format!("ALTER SEQUENCE {sql}{changes}")));
+            actions.push(Action::new(format!("Change {}", new.id())).sql(options.change_statement(&old.options, &format!("ALTER SEQUENCE {sql}"), &sql, "")));
         }
         if *unlogged != old.unlogged {
             let word = if *unlogged { "UNLOGGED" } else { "LOGGED" };

@@ -196,7 +196,8 @@ impl Live {
         for (from, to, kind) in &edges {
             let (Some(from), Some(to)) = (resolve(*from), resolve(*to)) else { continue };
             // What is automatic from a sequence to its column is an object of its own.
-            if from == to || (*kind == 'a' && from.kind == "sequence") || is_inside(to, from) {
+            // Between the indexes of a partitioned table and of its partitions the planner knows the order.
+            if from == to || matches!(*kind, 'P' | 'S') || (*kind == 'a' && from.kind == "sequence") || is_inside(to, from) {
                 continue;
             }
             needs.entry(from.clone()).or_default().insert(to.clone());

@@ -49,13 +49,26 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
             }
         }
     }
-    // Tearing down: dependants first.
+    // Tearing down: dependants first. What goes away with another object is gone when that is.
     let dependants = dependants(cx.live);
-    for (id, gone) in &draft.gone {
+    let mut gone_at: BTreeMap<Id, usize> = draft.gone.clone();
+    for (id, leader) in draft.followers.iter().filter(|(id, _)| !cx.desired.contains(id)) {
+        let mut leader = leader;
+        while let Some((_, above)) = draft.followers.iter().find(|(id, _)| id == leader) {
+            leader = above;
+        }
+        if let Some(at) = draft.gone.get(leader) {
+            gone_at.insert(id.clone(), *at);
+        }
+    }
+    for (id, gone) in &gone_at {
         let Some(old) = cx.live.get(id) else { continue };
         for need in cx.live.all_needs(old) {
             if let Some(later) = draft.gone.get(&need) {
                 edges.insert((*gone, *later));
+            }
+            if !draft.gone.contains_key(id) {
+                continue;
             }
             // A dependant that is taken down for an alteration beneath it goes before that.
             let displaced = draft.making.contains_key(id) || id.kind == "default" || old.rebuild(Why::Retyped) != Rebuild::Keep;
@@ -83,9 +96,79 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
             edges.insert((away, *made));
         }
     }
+    for (id, at) in &draft.follow_ups {
+        edges.extend(draft.ready.get(id).map(|ready| (*ready, *at)));
+    }
     edges.extend(name_collisions(cx, draft));
+    edges.extend(overloads(cx, draft));
     edges.extend(partitions(cx, draft));
     draft.edges.extend(edges.into_iter().filter(|(a, b)| a != b));
+    bodies(cx, draft);
+}
+
+/// Bodies leave no dependencies, yet may be run while the plan is (a materialized view that is
+/// filled, a domain that is checked): routines come after what their bodies mention, unless that
+/// makes a ring.
+fn bodies(cx: &Context<'_>, draft: &mut Draft) {
+    let made: Vec<&Id> = draft.ready.keys().filter(|id| matches!(id.kind.as_str(), "function" | "procedure")).collect();
+    if made.is_empty() {
+        return;
+    }
+    let mut wanted: Vec<(usize, usize)> = Vec::new();
+    for (routine, need) in crate::catalog::closure::mentions(cx.desired, &made) {
+        if let (Some(need), Some(routine)) = (draft.ready.get(&need), draft.first.get(&routine))
+            && need != routine
+        {
+            wanted.push((*need, *routine));
+        }
+    }
+    for (earlier, later) in wanted {
+        if !reaches(&draft.edges, later, earlier) {
+            draft.edges.insert((earlier, later));
+        }
+    }
+}
+
+/// Whether a path leads from one operation to another.
+fn reaches(edges: &BTreeSet<(usize, usize)>, from: usize, to: usize) -> bool {
+    let mut seen = BTreeSet::from([from]);
+    let mut open = vec![from];
+    while let Some(at) = open.pop() {
+        if at == to {
+            return true;
+        }
+        for (_, next) in edges.range((at, 0)..=(at, usize::MAX)) {
+            if seen.insert(*next) {
+                open.push(*next);
+            }
+        }
+    }
+    false
+}
+
+/// A routine that can be called with fewer arguments than it has makes the calls of an older one of
+/// its name ambiguous: the older one goes first, in one transaction with what comes after it.
+fn overloads(cx: &Context<'_>, draft: &mut Draft) -> Vec<(usize, usize)> {
+    let mut edges = Vec::new();
+    let new: Vec<(Id, usize)> = draft
+        .first
+        .iter()
+        .filter(|(id, _)| id.kind == "function" && !cx.live.contains(id))
+        .filter(|(id, _)| matches!(cx.desired.get(id), Some(Object::Function(function)) if function.routine.arguments.iter().any(|argument| argument.default.is_some())))
+        .map(|(id, at)| (id.clone(), *at))
+        .collect();
+    for (id, made) in new {
+        let older: Vec<usize> = draft.gone.iter().filter(|(other, _)| other.kind == "function" && other.path[..2] == id.path[..2] && **other != id && !cx.desired.contains(other)).map(|(_, at)| *at).collect();
+        for gone in older {
+            edges.push((gone, made));
+            if !cx.policy.direct {
+                draft.ops[gone].stage = draft.ops[gone].stage.min(StageName::Switch);
+                let action = std::mem::take(&mut draft.ops[gone].action);
+                draft.ops[gone].action = action.hazard(super::op::Hazard::Breaking, format!("{} makes way for {id}", draft.ops[gone].id));
+            }
+        }
+    }
+    edges
 }
 
 /// Whether a column's own operation changes its type.
@@ -108,6 +191,13 @@ fn name_collisions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
             if let Some(name) = cx.live.get(follower).and_then(Object::relation_name) {
                 freed.entry(name).or_default().push(*at);
             }
+        }
+    }
+    // An alteration can free a name as well: a column that is no identity column any more.
+    for (id, at) in &draft.ready {
+        let (Some(old), Some(new)) = (cx.live.get(id), cx.desired.get(id)) else { continue };
+        if let Some(name) = old.relation_name().filter(|name| new.relation_name().as_ref() != Some(name)) {
+            freed.entry(name).or_default().push(*at);
         }
     }
     let mut edges = Vec::new();

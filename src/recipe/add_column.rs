@@ -24,8 +24,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         changes.shift_remove(&id);
         let default_id = Default::id_of(&id);
         let default = cx.desired.get_as::<Default>(&default_id);
-        // A default that needs what is made by this plan (a sequence of its own) comes by itself.
-        let inline = default.filter(|_| cx.desired.needs.get(&default_id).is_none_or(|needs| needs.iter().all(|need| !changes.contains_key(need) || need.kind == "sequence")));
+        // A default that needs what needs the column itself comes by itself.
+        let circular = |need: &Id| cx.desired.needs.get(need).is_some_and(|needs| needs.contains(&id));
+        let inline = default.filter(|_| cx.desired.needs.get(&default_id).is_none_or(|needs| !needs.iter().any(circular)));
         if inline.is_some() {
             changes.shift_remove(&default_id);
         }

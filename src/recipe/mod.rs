@@ -10,6 +10,7 @@ use crate::plan::draft::{Context, Draft};
 pub mod add_column;
 pub mod backfill;
 pub mod check;
+pub mod default_grants;
 pub mod drop_column;
 pub mod foreign_key;
 pub mod index;
@@ -32,6 +33,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     key::apply(cx, changes, &mut draft);
     check::apply(cx, changes, &mut draft);
     foreign_key::apply(cx, changes, &mut draft);
+    default_grants::apply(cx, changes, &mut draft);
     plain::apply(cx, changes, &mut draft);
     draft
 }
