@@ -119,6 +119,12 @@ impl From<ConfigError> for CliError {
     }
 }
 
+impl From<crate::source::WriteError> for CliError {
+    fn from(error: crate::source::WriteError) -> Self {
+        Self::new(Code::Error, error)
+    }
+}
+
 impl From<Diagnostics> for CliError {
     fn from(error: Diagnostics) -> Self {
         Self::new(Code::Error, error)

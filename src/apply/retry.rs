@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn timeouts_grow_to_their_bound() {
-        let mut tries = Tries::new(Duration::from_millis(200), Duration::from_secs(900));
+        let mut tries = Tries::new(Duration::from_millis(200), Duration::from_mins(15));
         let mut jitter = Jitter(7);
         assert_eq!(tries.lock_timeout(), Duration::from_millis(200));
         for _ in 0..40 {

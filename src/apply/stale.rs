@@ -126,12 +126,12 @@ mod tests {
     }
 
     /// What a plan made on `names` relies on, as the parts of `a`; the fingerprint of `b` is replaced by `b_was`.
-    fn plan(names: &[&str], b_was: Option<Fingerprint>) -> Plan {
+    fn plan(names: &[&str], b_was: Option<&Fingerprint>) -> Plan {
         let catalog = schemas(names);
         let ids: Vec<Id> = names.iter().map(|name| Schema::id_of(name)).collect();
         let (mut fingerprint, mut parts) = Fingerprint::of_parts(&catalog, &ids);
         for part in parts.iter_mut().filter(|(id, _)| *id == Schema::id_of("b")) {
-            part.1 = b_was.clone().unwrap_or_else(|| part.1.clone());
+            part.1 = b_was.cloned().unwrap_or_else(|| part.1.clone());
         }
         if b_was.is_some() {
             fingerprint = Fingerprint::of(&parts);
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(found(&plan(&["a", "b"], None), &["a", "b"]), [""; 0]);
         assert_eq!(found(&plan(&["a", "b"], None), &["a"]), ["schema b is gone (the plan relies on schema a)"]);
         assert_eq!(found(&plan(&["a"], None), &["a", "b"]), ["schema b is new (the plan relies on schema a)"]);
-        assert_eq!(found(&plan(&["a", "b"], Some(Fingerprint::default())), &["a", "b"]), ["schema b changed (the plan relies on schema a)"]);
+        assert_eq!(found(&plan(&["a", "b"], Some(&Fingerprint::default())), &["a", "b"]), ["schema b changed (the plan relies on schema a)"]);
         assert_eq!(found(&plan(&["a", "b"], None), &["b"]), ["schema a is gone"]);
     }
 

@@ -72,5 +72,5 @@ fn sql(plan: &Plan) -> String {
         Work::Sql(statements) => statements.clone(),
         Work::Backfill(backfill) => vec![format!("UPDATE {} SET {} WHERE {}", backfill.table.sql(), backfill.set, backfill.filter)],
     });
-    statements.map(|statement| format!("{statement};\n")).collect()
+    statements.fold(String::new(), |script, statement| script + &statement + ";\n")
 }

@@ -76,7 +76,7 @@ async fn adopt(project: &Project, out: &Out) -> Result<Code, CliError> {
         }
     }
     let catalog = scope.live(live.catalog, &crate::catalog::Catalog::default())?;
-    let written = crate::source::write_folder(&catalog, &project.config.source).map_err(|error| CliError::file("write below", &project.config.source, &error))?;
+    let written = crate::source::write_folder(&catalog, &project.config.source)?.written;
     std::fs::create_dir_all(&project.config.plans).map_err(|error| CliError::file("make", &project.config.plans, &error))?;
     let mut config = if fresh { CONFIG.to_owned() } else { files::read(&path)? };
     let new: String = ignored.iter().filter(|line| !config.contains(line.trim_end())).cloned().collect();

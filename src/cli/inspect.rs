@@ -1,8 +1,11 @@
 //! `schema inspect`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Global, Out, planning};
+use crate::catalog::Id;
+use crate::engine::elaborate::elaborate;
+use crate::engine::{EngineError, Scope, Workbench};
 use crate::error::{CliError, Code};
 
 /// Arguments of `schema inspect`.
@@ -32,15 +35,11 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let project = global.project()?;
     let scope = planning::scope(&project);
     let mut bench = planning::bench(out);
-    let state = match &args.from {
-        Some(path) => crate::engine::state::path(path, &mut bench, &scope).await?,
-        None => {
-            let place = project.place()?;
-            crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
-        }
+    let state = if let Some(path) = &args.from { crate::engine::state::path(path, &mut bench, &scope).await? } else {
+        let place = project.place()?;
+        crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
     };
-    bench.stop().await;
-    let (mut catalog, ..) = state.into_start();
+    let (mut catalog, _, _session, version) = state.into_start();
     // What has no kind is told by name; the files hold the rest.
     let unmodelled: Vec<String> = std::mem::take(&mut catalog.unmodelled).into_iter().filter(|name| !scope.ignore.iter().any(|rule| rule.matches_name(name))).collect();
     let raw = crate::catalog::Catalog::default();
@@ -56,15 +55,51 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     match &args.out {
         None => out.result(&crate::source::document(&catalog))?,
         Some(folder) => {
-            let written = crate::source::write_folder(&catalog, folder).map_err(|error| CliError::file("write below", folder, &error))?;
-            let files = if written.len() == 1 { "file".to_owned() } else { "files".to_owned() };
-            out.notice(&format!("Wrote {} to {} {files} below {}.", planning::counted(&catalog), written.len(), project.shown(folder)));
+            // What was not asked for stays as the files have it.
+            if folder.exists() {
+                keep_spelling(&mut catalog, folder, version, &scope, &mut bench, out).await?;
+            }
+            let outside = |id: &crate::catalog::Id| !args.schemas.is_empty() && !belongs(id, &args.schemas);
+            let changes = crate::source::folder::write_folder_beside(&catalog, folder, outside)?;
+            let files = |count: usize| format!("{count} {}", if count == 1 { "file" } else { "files" });
+            let deleted = if changes.deleted.is_empty() { String::new() } else { format!(", deleted {}", files(changes.deleted.len())) };
+            out.notice(&format!("Read {}; wrote {}{deleted} below {}.", planning::counted(&catalog), files(changes.written.len()), project.shown(folder)));
         }
     }
+    bench.stop().await;
     if !unmodelled.is_empty() {
         out.notice(&format!("Not written, because schema does not model it yet:\n{}", unmodelled.iter().map(|name| format!("  {name}")).collect::<Vec<_>>().join("\n")));
     }
     Ok(Code::Done)
+}
+
+/// Takes the text that the files have where it means what the database has.
+async fn keep_spelling(live: &mut crate::catalog::Catalog, folder: &Path, version: Option<u32>, scope: &Scope, bench: &mut Workbench, out: &mut Out) -> Result<(), CliError> {
+    let files = crate::source::read_folder(folder).map_err(EngineError::from)?;
+    let spelled: Vec<Id> = files.catalog.objects.iter().filter(|(id, raw)| !raw.texts().is_empty() && live.get(id).is_some_and(|live| live != *raw)).map(|(id, _)| id.clone()).collect();
+    if spelled.is_empty() {
+        return Ok(());
+    }
+    // What no server accepts cannot be compared: then the database's texts are written.
+    let made = async {
+        bench.start(version).await?;
+        elaborate(bench, live, &files.catalog, &files.origins, &files.sources, scope).await
+    };
+    let made = match made.await {
+        Ok(made) => made,
+        Err(error) => {
+            out.notice(&format!("The texts in the files cannot be compared, so the database's are written: {error}"));
+            return Ok(());
+        }
+    };
+    for id in spelled {
+        if made.desired.get(&id) == live.get(&id)
+            && let Some(raw) = files.catalog.get(&id)
+        {
+            live.objects.insert(id, raw.clone());
+        }
+    }
+    Ok(())
 }
 
 /// Whether an object stands in one of these schemas.

@@ -72,12 +72,9 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let mut rules = project.config.policy.clone();
     let computed = if args.from.is_some() || args.to.is_some() {
         let source = project.config.source.to_string_lossy().into_owned();
-        let from = match &args.from {
-            Some(from) => planning::state(&project, from, &scope, &mut bench).await?,
-            None => {
-                let place = project.place()?;
-                crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
-            }
+        let from = if let Some(from) = &args.from { planning::state(&project, from, &scope, &mut bench).await? } else {
+            let place = project.place()?;
+            crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
         };
         let to = planning::state(&project, args.to.as_deref().unwrap_or(&source), &scope, &mut bench).await?;
         planning::between(from, to, &scope, policy, prove, &mut bench).await?
@@ -99,7 +96,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     bench.stop().await;
     let mut plan = computed.plan;
     if plan.is_empty() {
-        if !args.out.as_ref().is_some_and(|out| out.as_os_str() == "-") {
+        if args.out.as_ref().is_none_or(|out| out.as_os_str() != "-") {
             out.notice(&format!("Nothing to do: {} in the desired state.", planning::counted(&computed.desired)));
         }
         return Ok(Code::Done);

@@ -40,7 +40,8 @@ pub async fn elaborate(
         // time; that is no difference.)
         let unchanged = live.get(id).filter(|old| raw.get(id) == Some(*old));
         let (object, needs) = match unchanged {
-            Some(old) => (old, live.needs.get(id)),
+            // It may mean something else by now: what it refers to is what the server says.
+            Some(old) => (old, made.needs.get(id).or_else(|| live.needs.get(id))),
             None => (object, made.needs.get(id)),
         };
         desired.objects.insert(id.clone(), object.clone());

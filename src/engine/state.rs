@@ -10,6 +10,7 @@ use crate::source::{Desired, read_folder};
 
 /// Where a state comes from.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are two of them in a whole command")]
 pub enum State {
     /// No object at all.
     Empty,
@@ -96,7 +97,7 @@ pub fn git(revision: &str, source: &Path) -> Result<Desired, EngineError> {
         return Err(error(format!("git knows no revision {revision}: {}", String::from_utf8_lossy(&list.stderr).trim())));
     }
     let mut sources = crate::kdl::Sources::new();
-    for file in String::from_utf8_lossy(&list.stdout).split('\0').filter(|file| file.ends_with(".kdl")) {
+    for file in String::from_utf8_lossy(&list.stdout).split('\0').filter(|file| Path::new(file).extension().is_some_and(|extension| extension == "kdl")) {
         let text = git(&["show", &format!("{revision}:./{file}")]).map_err(|cause| error(format!("cannot run git: {cause}")))?;
         sources.add(format!("{revision}:{file}"), String::from_utf8_lossy(&text.stdout).into_owned());
     }

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use super::EngineError;
 use crate::pg::{DatabaseOptions, Installation, Scratch, ScratchOptions, ServerError, Session, find};
 
+/// What is told while a server is looked for.
+pub type Notice = Box<dyn Fn(&str) + Send>;
+
 /// A scratch server and the databases on it.
 #[derive(Default)]
 pub struct Workbench {
     scratch: Option<Scratch>,
     count: u32,
     /// Told once when a server has to be fetched.
-    pub notice: Option<Box<dyn Fn(&str) + Send>>,
+    pub notice: Option<Notice>,
 }
 
 impl std::fmt::Debug for Workbench {
@@ -50,19 +53,16 @@ impl Workbench {
     async fn installation(&self, major: Option<u32>) -> Result<Installation, ServerError> {
         match find(major) {
             Ok(installation) => Ok(installation),
-            Err(error) => match find(None) {
-                Ok(other) => {
-                    if let (Some(notice), Some(major)) = (&self.notice, major) {
-                        notice(&format!("PostgreSQL {major} is not installed here: texts are elaborated on {}.", other.version));
-                    }
-                    Ok(other)
+            Err(error) => if let Ok(other) = find(None) {
+                if let (Some(notice), Some(major)) = (&self.notice, major) {
+                    notice(&format!("PostgreSQL {major} is not installed here: texts are elaborated on {}.", other.version));
                 }
-                Err(_) => {
-                    if let Some(notice) = &self.notice {
-                        notice("No PostgreSQL is installed here: fetching one.");
-                    }
-                    crate::pg::download(major, &|_| {}).await.map_err(|_| error)
+                Ok(other)
+            } else {
+                if let Some(notice) = &self.notice {
+                    notice("No PostgreSQL is installed here: fetching one.");
                 }
+                crate::pg::download(major, &|_| {}).await.map_err(|_| error)
             },
         }
     }

@@ -42,6 +42,12 @@ struct Change {
     text: String,
 }
 
+/// Whether there is no comment in the text, nor anything that a slashdash takes out.
+#[must_use]
+pub fn is_free_of_comments(text: &str) -> bool {
+    !tokens(text, 0).any(|token| token.is_comment() || token.kind == TokenKind::Slashdash)
+}
+
 /// Edits of one text, collected and then made at once.
 #[derive(Debug, Clone)]
 pub struct Edits<'t> {
@@ -95,13 +101,49 @@ impl<'t> Edits<'t> {
         self.change(start, shape.header_end, self.native(&format!("{above}{text}")));
     }
 
-    /// Replaces a whole node with its block, with the comments inside it and with what a slashdash takes out of it.
+    /// Replaces a whole node with its block. Comments inside it go above it; what a slashdash takes out of it goes.
     pub fn replace_node(&mut self, node: Span, new: &NodeOut) {
         let start = node.range().start;
+        let end = shape(self.text, start).full_end;
         let indent = self.line_indent(start);
+        let mut above = String::new();
+        for token in tokens(self.text, start).take_while(|token| token.end <= end).filter(|token| token.is_comment()) {
+            above = format!("{above}{}\n{indent}", token.text(self.text));
+        }
         let rendered = render_at(std::slice::from_ref(new), indent);
         let text = rendered.strip_prefix(indent).unwrap_or(&rendered).trim_end_matches('\n');
-        self.change(start, shape(self.text, start).full_end, self.native(text));
+        self.change(start, end, format!("{above}{}", self.native(text)));
+    }
+
+    /// Inserts a node behind `sibling`, and behind the comment that follows it on its last line.
+    pub fn insert_after(&mut self, sibling: Span, node: &NodeOut) {
+        let start = sibling.range().start;
+        let indent = self.line_indent(start);
+        let rendered = render_at(std::slice::from_ref(node), indent);
+        let mut end = shape(self.text, start).full_end;
+        let terminator = self.terminator(end);
+        if let Some(semicolon) = terminator {
+            end = semicolon.end;
+        }
+        let mut line_end = end;
+        for token in tokens(self.text, end) {
+            match token.kind {
+                TokenKind::Space | TokenKind::LineComment => line_end = token.end,
+                TokenKind::Newline => {
+                    self.change(token.end, token.end, self.native(&rendered));
+                    return;
+                }
+                _ => break,
+            }
+        }
+        if line_end == self.text.len() {
+            self.change(line_end, line_end, self.native(&format!("\n{rendered}")));
+            return;
+        }
+        // Something else follows on the line: it goes between.
+        let text = rendered.strip_prefix(indent).unwrap_or(&rendered).trim_end_matches('\n');
+        let text = if terminator.is_some() { format!(" {text};") } else { format!("; {text}") };
+        self.change(end, end, self.native(&text));
     }
 
     /// Deletes a node; with its lines, if nothing else stands on them.
@@ -170,7 +212,14 @@ impl<'t> Edits<'t> {
         self.changes.sort_by_key(|change| (change.start, change.end));
         let mut out = String::with_capacity(self.text.len());
         let mut at = 0;
+        let mut deleting = false;
         for change in &self.changes {
+            // Deletions of neighbours both take the space between them.
+            if change.start < at && change.text.is_empty() && deleting {
+                at = at.max(change.end);
+                continue;
+            }
+            deleting = change.text.is_empty();
             let Some(kept) = self.text.get(at..change.start) else { return Err(EditError::Overlap { at: change.start }) };
             out.push_str(kept);
             out.push_str(&change.text);

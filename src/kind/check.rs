@@ -118,7 +118,7 @@ impl Kind for Check {
     }
 
     fn inlines(&self) -> Inline {
-        if !self.not_valid { Inline::IfReady } else { Inline::Never }
+        if self.not_valid { Inline::Never } else { Inline::IfReady }
     }
 
     fn create(&self) -> Action {

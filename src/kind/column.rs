@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Check;
 use super::sequence::SequenceOptions;
-use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, collation_name, row, sql_type, table};
+use super::{Inline, Kind, Lowering, Object, Rebuild, Row, Scope, Why, collation_name, row, sql_type, table};
 use crate::catalog::expr::unwrap_parens;
 use crate::catalog::id::{default_name, qualified, quote};
-use crate::catalog::{Id, Ident};
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kdl::{Node, NodeOut, ValueOut};
 use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode};
 
@@ -73,6 +73,55 @@ impl Column {
     #[must_use]
     pub fn id_of(table: &Id, name: &str) -> Id {
         table.child(Self::KEYWORD, name)
+    }
+
+    /// Whether a partition's column is as the one of its table: a partition takes its rows' identity
+    /// from the table above.
+    #[must_use]
+    pub fn is_inherited_from(&self, above: &Self) -> bool {
+        let Self { table: _, name, data_type, collation, not_null, identity, generated, storage, compression, statistics, options } = self;
+        identity.is_none()
+            && *name == above.name
+            && *data_type == above.data_type
+            && *collation == above.collation
+            && *not_null == above.not_null
+            && *generated == above.generated
+            && *storage == above.storage
+            && *compression == above.compression
+            && *statistics == above.statistics
+            && *options == above.options
+    }
+
+    /// The serial word that stands for this column, with what it stands for besides: the sequence,
+    /// the default, that the column owns it. Only where all of them are what the word makes.
+    #[must_use]
+    pub fn serial(&self, catalog: &Catalog) -> Option<(&'static str, Vec<Id>)> {
+        if !self.not_null || self.identity.is_some() || self.generated.is_some() {
+            return None;
+        }
+        let word = match self.data_type.as_str() {
+            "smallint" => "smallserial",
+            "integer" => "serial",
+            "bigint" => "bigserial",
+            _ => return None,
+        };
+        let parts = serial_parts(&self.id(), &self.data_type);
+        parts.iter().all(|part| catalog.get(&part.id()) == Some(part)).then(|| (word, parts.iter().map(Object::id).collect()))
+    }
+
+    /// Turns its node into the one of a serial column.
+    pub fn write_serial(node: &mut NodeOut, word: &str) {
+        Self::leave_out_not_null(node);
+        if let Some(data_type) = node.args.get_mut(1) {
+            *data_type = word.into();
+        }
+    }
+
+    /// Takes `not-null` from its node, behind name and type.
+    pub fn leave_out_not_null(node: &mut NodeOut) {
+        if node.args.get(2).is_some_and(|flag| *flag == ValueOut::from("not-null")) {
+            node.args.remove(2);
+        }
     }
 
     /// `name type …`, for CREATE TABLE and ADD COLUMN.
@@ -292,7 +341,9 @@ impl Kind for Column {
                 out.complain(&default, "a serial column has its default already", "remove the default, or write the type itself");
             }
         } else if let Some(real) = serial {
-            serial_objects(&id, real, node, out);
+            for part in serial_parts(&id, real) {
+                out.put(node, part);
+            }
         }
         Some(id)
     }
@@ -505,23 +556,22 @@ fn default_storage(data_type: &str) -> &'static str {
 }
 
 /// What `serial` stands for: a sequence, the default that draws from it, and that the column owns it.
-fn serial_objects(column: &Id, data_type: &str, node: &Node<'_>, out: &mut Lowering) {
-    let name = default_name(&column.path[1], column.name(), "seq");
+fn serial_parts(column: &Id, data_type: &str) -> [Object; 3] {
     let sequence = super::sequence::Sequence {
         schema: column.path[0].clone(),
-        name,
+        name: default_name(&column.path[1], column.name(), "seq"),
         options: SequenceOptions::defaults(data_type, 1),
         unlogged: false,
     };
-    let sequence = out.put(node, sequence);
+    let id = sequence.id();
     // regclass prints a name quoted as an identifier, inside a literal.
-    let expression = format!("nextval({}::regclass)", crate::catalog::id::literal(&sequence.sql()));
-    out.put(node, super::default::Default { column: column.clone(), expression });
-    out.put(node, super::owned_by::OwnedBy { sequence, column: column.clone() });
+    let expression = format!("nextval({}::regclass)", crate::catalog::id::literal(&id.sql()));
+    let default = super::default::Default { column: column.clone(), expression };
+    [sequence.into(), default.into(), super::owned_by::OwnedBy { sequence: id, column: column.clone() }.into()]
 }
 
 /// The columns of a table, in order.
-pub fn columns_of<'c>(catalog: &'c crate::catalog::Catalog, table: &'c Id) -> impl Iterator<Item = &'c Column> {
+pub fn columns_of<'c>(catalog: &'c Catalog, table: &'c Id) -> impl Iterator<Item = &'c Column> {
     catalog.of::<Column>().filter(move |column| column.table == *table)
 }
 

@@ -93,7 +93,7 @@ impl Kind for Exclusion {
         let options = read_options(node, out);
         let name = node.value("name", &mut out.findings).map(|text| Ident::new(&text.value)).unwrap_or_else(|| {
             let columns = elements.iter().map(|(element, _)| element.split(' ').next().unwrap_or_default().trim_matches('"')).collect::<Vec<_>>().join("_");
-            out.default_id(table.child(Self::KEYWORD, &default_name(table.name(), &columns, "excl"))).name().into()
+            out.default_id(&table.child(Self::KEYWORD, &default_name(table.name(), &columns, "excl"))).name().into()
         });
         Some(out.put(node, Self { table, name, using, elements, include, filter, options, tablespace, deferrable }))
     }

@@ -120,9 +120,7 @@ impl Kind for ForeignKey {
             format!("CASE {column} WHEN 'c' THEN 'CASCADE' WHEN 'r' THEN 'RESTRICT' WHEN 'n' THEN 'SET NULL' WHEN 'd' THEN 'SET DEFAULT' ELSE '' END")
         };
         let set_columns = if server >= 150_000 {
-            format!(
-                "COALESCE(' (' || (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY o) FROM unnest(k.confdelsetcols) WITH ORDINALITY u(attnum, o) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum) || ')', '')"
-            )
+            "COALESCE(' (' || (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY o) FROM unnest(k.confdelsetcols) WITH ORDINALITY u(attnum, o) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum) || ')', '')".to_string()
         } else {
             "''".to_owned()
         };
@@ -178,7 +176,7 @@ impl Kind for ForeignKey {
         let not_valid = node.property_flag("not-valid", &mut out.findings);
         let name = name.unwrap_or_else(|| {
             let usual = default_name(table.name(), &columns.join("_"), "fkey");
-            out.default_id(table.child(Self::KEYWORD, &usual)).name().into()
+            out.default_id(&table.child(Self::KEYWORD, &usual)).name().into()
         });
         Some(out.put(node, Self { table, name, columns, references, referenced_columns, on_delete, on_update, match_full, deferrable, not_valid }))
     }

@@ -93,14 +93,16 @@ impl Grant {
             return None;
         }
         let id = on.satellite(Self::KEYWORD, Some(&role.value));
-        let mut grant = match out.catalog.get(&id) {
-            Some(Object::Grant(grant)) => grant.clone(),
-            _ => {
-                let empty = BTreeSet::new();
-                let grant = Self { on, role: Ident::new(&role.value), granted: empty.clone(), grantable: empty.clone(), revoked: empty };
-                out.put(node, grant.clone());
-                grant
+        let mut grant = if let Some(Object::Grant(grant)) = out.catalog.get(&id) {
+            if let Some(origin) = out.origins.get_mut(&id) {
+                origin.others.push(node.span());
             }
+            grant.clone()
+        } else {
+            let empty = BTreeSet::new();
+            let grant = Self { on, role: Ident::new(&role.value), granted: empty.clone(), grantable: empty.clone(), revoked: empty };
+            out.put(node, grant.clone());
+            grant
         };
         if is_grant {
             if with_option {
@@ -132,7 +134,7 @@ impl Kind for Grant {
         let sources = [
             ("pg_namespace", "oid", "0", "nspacl", "acldefault('n', nspowner)", "pg_namespace"),
             ("pg_class", "oid", "0", "relacl", "acldefault(CASE WHEN relkind = 'S' THEN 's'::\"char\" ELSE 'r'::\"char\" END, relowner)", "pg_class"),
-            ("pg_class", "attrelid", "attnum", "attacl", "acldefault('c', 10)", "pg_attribute"),
+            ("pg_class", "attrelid", "attnum", "attacl", "NULL::aclitem[]", "pg_attribute"),
             ("pg_proc", "oid", "0", "proacl", "acldefault('f', proowner)", "pg_proc"),
             ("pg_type", "oid", "0", "typacl", "acldefault('T', typowner)", "pg_type"),
         ]

@@ -247,7 +247,7 @@ impl Kind for Index {
                 let columns: Vec<_> = args.iter().map(|text| text.value.split(' ').next().unwrap_or_default().trim_matches('"')).chain([]).collect();
                 let include: &Vec<Ident> = &include;
                 let columns = columns.into_iter().map(str::to_owned).chain(include.iter().map(ToString::to_string)).collect::<Vec<_>>().join("_");
-                out.default_id(on.child(Self::KEYWORD, &default_name(on.name(), &columns, "idx"))).name().into()
+                out.default_id(&on.child(Self::KEYWORD, &default_name(on.name(), &columns, "idx"))).name().into()
             },
             |text| Ident::new(&text.value),
         );

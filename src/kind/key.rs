@@ -246,10 +246,9 @@ impl Key {
                     .lock(&self.table, LockMode::ShareUpdateExclusive, Cost::Instant)
             })
             .collect();
-        match (&old.part_of, part_of) {
-            (None, Some(_)) => actions.extend(self.attach_sql().map(|sql| Action::new(format!("Attach {id}")).sql(sql))),
-            // Detaching the partition detaches its index: there is no statement for it.
-            _ => {}
+        // Detaching the partition detaches its index: there is no statement for it.
+        if old.part_of.is_none() && part_of.is_some() {
+            actions.extend(self.attach_sql().map(|sql| Action::new(format!("Attach {id}")).sql(sql)));
         }
         Some(actions)
     }

@@ -66,6 +66,9 @@ pub struct Origin {
     pub node: Span,
     /// Its values, so that a position in SQL can be mapped back.
     pub texts: Vec<Text>,
+    /// The names of further nodes that say the same object: a schema that is opened again, a second
+    /// grant to one role.
+    pub others: Vec<Span>,
 }
 
 /// The finding that shows both definitions of an object.
@@ -102,15 +105,17 @@ impl Lowering {
     pub fn put(&mut self, node: &Node<'_>, object: impl Into<Object>) -> Id {
         let object = object.into();
         let id = object.id();
-        if let Some(first) = self.origins.get(&id) {
+        if let Some(first) = self.origins.get_mut(&id) {
             // A schema may be opened as often as one likes.
-            if id.kind != "schema" {
+            if id.kind == "schema" {
+                first.others.push(node.title());
+            } else {
                 self.findings.push(defined_twice(&id, first.name, node.title()));
                 self.repeated.insert(id.clone());
             }
             return id;
         }
-        self.origins.insert(id.clone(), Origin { name: node.title(), node: node.whole_span(), texts: node.texts() });
+        self.origins.insert(id.clone(), Origin { name: node.title(), node: node.whole_span(), texts: node.texts(), others: Vec::new() });
         self.catalog.objects.insert(id.clone(), object);
         id
     }
@@ -122,7 +127,7 @@ impl Lowering {
 
     /// A default name that nothing else in this state has: PostgreSQL appends 1, 2, … when its
     /// first choice is taken. Marks the id as unnamed.
-    pub fn default_id(&mut self, id: Id) -> Id {
+    pub fn default_id(&mut self, id: &Id) -> Id {
         let mut chosen = id.clone();
         let mut count = 0;
         while self.origins.contains_key(&chosen) {

@@ -113,6 +113,7 @@ pub trait Kind: Clone + Debug + PartialEq + Sized {
 
     /// How it is given a new name or place, where PostgreSQL can: both have different ids and are
     /// otherwise the same.
+    #[must_use] 
     fn rename(_old: &Id, _new: &Id) -> Option<Action> {
         None
     }
@@ -123,11 +124,13 @@ pub trait Kind: Clone + Debug + PartialEq + Sized {
     }
 
     /// How SQL calls it after COMMENT ON, ALTER … OWNER: `TABLE public.orders`.
+    #[must_use] 
     fn address(id: &Id) -> String {
         format!("{} {}", Self::KEYWORD.replace('-', " ").to_uppercase(), id.sql())
     }
 
     /// How GRANT … ON calls it, where it can be granted.
+    #[must_use] 
     fn grant_address(_id: &Id) -> Option<String> {
         None
     }

@@ -24,12 +24,11 @@ impl Kind for Owner {
     cast_to!(Owner);
 
     fn query(_server: u32) -> Option<String> {
-        // Indexes, constraints, triggers follow their table; owned sequences too, but they are asked
-        // all the same: what is equal costs nothing.
+        // Indexes, constraints, triggers and owned sequences follow their table.
         Some(
             [
                 ("pg_namespace", "nspowner", "true"),
-                ("pg_class", "relowner", "relkind IN ('r', 'p', 'v', 'm', 'S', 'f')"),
+                ("pg_class", "relowner", "relkind IN ('r', 'p', 'v', 'm', 'f') OR (relkind = 'S' AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = pg_class.oid AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')))"),
                 ("pg_proc", "proowner", "true"),
                 ("pg_type", "typowner", "typtype IN ('e', 'd', 'r') OR (typtype = 'c' AND (SELECT relkind FROM pg_class WHERE oid = typrelid) = 'c')"),
                 ("pg_collation", "collowner", "true"),

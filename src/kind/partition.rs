@@ -98,11 +98,11 @@ impl Kind for Partition {
         parent.set("partition-of", dotted(&of.path[skip..]));
         if let Some(range) = bound.strip_prefix("FOR VALUES FROM ") {
             if let Some((from, rest)) = take_parens(range) {
-                parent.set("from", from);
-                parent.set("to", rest.strip_prefix(" TO ").and_then(take_parens).map_or("", |(to, _)| to));
+                parent.set("from", ValueOut::sql(from));
+                parent.set("to", ValueOut::sql(rest.strip_prefix(" TO ").and_then(take_parens).map_or("", |(to, _)| to)));
             }
         } else if let Some((list, _)) = bound.strip_prefix("FOR VALUES IN ").and_then(take_parens) {
-            parent.set("in", list);
+            parent.set("in", ValueOut::sql(list));
         } else if let Some((hash, _)) = bound.strip_prefix("FOR VALUES WITH ").and_then(take_parens) {
             for part in hash.split(", ") {
                 if let Some((name, value)) = part.split_once(' ') {

@@ -41,7 +41,7 @@ impl Kind for PrimaryKey {
     fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
         let (mut key, unnamed) = Key::read(node, at, "pkey", false, out)?;
         if unnamed {
-            let id = out.default_id(key.table.child(Self::KEYWORD, &key.name));
+            let id = out.default_id(&key.table.child(Self::KEYWORD, &key.name));
             key.name = id.name().into();
         }
         Some(out.put(node, Self { key }))

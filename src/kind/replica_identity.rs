@@ -66,13 +66,10 @@ impl Kind for ReplicaIdentity {
     }
 
     fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
-        let mode = match node.value("index", &mut out.findings) {
-            Some(index) => IdentityMode::Index(Ident::new(&index.value)),
-            None => {
-                let word = node.arg("`full`, `nothing` or `index=…`", &mut out.findings)?;
-                crate::kdl::one_of(&word, Self::KEYWORD, &["full", "nothing"], &mut out.findings);
-                if word.value == "full" { IdentityMode::Full } else { IdentityMode::Nothing }
-            }
+        let mode = if let Some(index) = node.value("index", &mut out.findings) { IdentityMode::Index(Ident::new(&index.value)) } else {
+            let word = node.arg("`full`, `nothing` or `index=…`", &mut out.findings)?;
+            crate::kdl::one_of(&word, Self::KEYWORD, &["full", "nothing"], &mut out.findings);
+            if word.value == "full" { IdentityMode::Full } else { IdentityMode::Nothing }
         };
         Some(out.put(node, Self { table: at.parent().clone(), mode }))
     }

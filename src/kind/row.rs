@@ -7,7 +7,7 @@ use crate::catalog::{Id, Ident};
 /// Takes columns in order. The queries are ours, so a column of another type is a defect of the
 /// kind's file, found by any test that introspects: these methods panic on it.
 pub struct Row<'r> {
-    row: &'r tokio_postgres::Row,
+    values: &'r tokio_postgres::Row,
     at: usize,
     subject: Option<Id>,
 }
@@ -16,7 +16,7 @@ impl<'r> Row<'r> {
     /// A row whose first column is taken next.
     #[must_use]
     pub fn new(row: &'r tokio_postgres::Row) -> Self {
-        Self { row, at: 0, subject: None }
+        Self { values: row, at: 0, subject: None }
     }
 
     /// A row of a satellite's query, about `subject`.
@@ -36,7 +36,7 @@ impl<'r> Row<'r> {
 
     fn take<T: FromSql<'r>>(&mut self) -> T {
         self.at += 1;
-        self.row.get(self.at - 1)
+        self.values.get(self.at - 1)
     }
 
     /// A `text` column that is never NULL.

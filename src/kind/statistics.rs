@@ -112,7 +112,7 @@ impl Kind for Statistics {
         let name = name.map_or_else(|| default_name(table.name(), &names.join("_"), "stat"), |name| Ident::from(name.value));
         let mut statistics = Self { schema, name, table, columns, expressions, kinds: all_is_none(kinds), target };
         if unnamed {
-            statistics.name = Ident::new(out.default_id(statistics.id()).name());
+            statistics.name = Ident::new(out.default_id(&statistics.id()).name());
         }
         Some(out.put(node, statistics))
     }

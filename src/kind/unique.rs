@@ -50,7 +50,7 @@ impl Kind for Unique {
         let nulls_not_distinct = node.property_flag("nulls-not-distinct", &mut out.findings);
         let (mut key, unnamed) = Key::read(node, at, "key", true, out)?;
         if unnamed {
-            let id = out.default_id(key.table.child(Self::KEYWORD, &key.name));
+            let id = out.default_id(&key.table.child(Self::KEYWORD, &key.name));
             key.name = id.name().into();
         }
         Some(out.put(node, Self { key, nulls_not_distinct }))

@@ -11,6 +11,7 @@ use crate::kind::Object;
 
 /// An object that is there, or not there, after an operation.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are the large one")]
 pub enum Effect {
     /// It is there, in this form.
     Put(Object),

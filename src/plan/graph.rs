@@ -41,11 +41,10 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         // What it no longer needs goes afterwards.
         if let Some(old) = cx.live.get(id) {
             for need in cx.live.all_needs(old) {
-                if let Some(gone) = draft.gone.get(&need).filter(|gone| !draft.making.contains_key(&need) && **gone != ends) {
-                    if !draft.gone.contains_key(id) {
+                if let Some(gone) = draft.gone.get(&need).filter(|gone| !draft.making.contains_key(&need) && **gone != ends)
+                    && !draft.gone.contains_key(id) {
                         edges.insert((ends, *gone));
                     }
-                }
             }
         }
     }
@@ -72,11 +71,10 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
             }
             // A dependant that is taken down for an alteration beneath it goes before that.
             let displaced = draft.making.contains_key(id) || id.kind == "default" || old.rebuild(Why::Retyped) != Rebuild::Keep;
-            if displaced && need.kind == "column" && !draft.gone.contains_key(&need) && let Some(alters) = draft.first.get(&need).filter(|_| cx.live.contains(&need)) {
-                if is_conversion(draft, &need) || id.kind == "default" {
+            if displaced && need.kind == "column" && !draft.gone.contains_key(&need) && let Some(alters) = draft.first.get(&need).filter(|_| cx.live.contains(&need))
+                && (is_conversion(draft, &need) || id.kind == "default") {
                     edges.insert((*gone, *alters));
                 }
-            }
         }
     }
     for (id, buried) in &draft.buried {
@@ -101,6 +99,15 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
     }
     edges.extend(name_collisions(cx, draft));
     edges.extend(overloads(cx, draft));
+    // Revoking a privilege of a table takes it from the role's columns too: those are granted after.
+    for (id, at) in draft.ready.iter().filter(|(id, _)| id.kind == "grant" && matches!(id.path[0].as_str(), "column" | "view-column")) {
+        for kind in ["table", "view", "materialized-view"] {
+            let whole = Id::new(kind, id.path[1..3].to_vec()).satellite("grant", Some(id.name()));
+            for earlier in [draft.gone.get(&whole), draft.ready.get(&whole)].into_iter().flatten() {
+                edges.insert((*earlier, *at));
+            }
+        }
+    }
     edges.extend(partitions(cx, draft));
     draft.edges.extend(edges.into_iter().filter(|(a, b)| a != b));
     bodies(cx, draft);
@@ -150,16 +157,14 @@ fn reaches(edges: &BTreeSet<(usize, usize)>, from: usize, to: usize) -> bool {
 /// its name ambiguous: the older one goes first, in one transaction with what comes after it.
 fn overloads(cx: &Context<'_>, draft: &mut Draft) -> Vec<(usize, usize)> {
     let mut edges = Vec::new();
-    let new: Vec<(Id, usize)> = draft
-        .first
-        .iter()
-        .filter(|(id, _)| id.kind == "function" && !cx.live.contains(id))
-        .filter(|(id, _)| matches!(cx.desired.get(id), Some(Object::Function(function)) if function.routine.arguments.iter().any(|argument| argument.default.is_some())))
-        .map(|(id, at)| (id.clone(), *at))
-        .collect();
+    let has_defaults = |object: Option<&Object>| matches!(object, Some(Object::Function(function)) if function.routine.arguments.iter().any(|argument| argument.default.is_some()));
+    let new: Vec<(Id, usize)> = draft.first.iter().filter(|(id, _)| id.kind == "function" && !cx.live.contains(id)).map(|(id, at)| (id.clone(), *at)).collect();
     for (id, made) in new {
-        let older: Vec<usize> = draft.gone.iter().filter(|(other, _)| other.kind == "function" && other.path[..2] == id.path[..2] && **other != id && !cx.desired.contains(other)).map(|(_, at)| *at).collect();
-        for gone in older {
+        let older: Vec<(Id, usize)> = draft.gone.iter().filter(|(other, _)| other.kind == "function" && other.path[..2] == id.path[..2] && **other != id && !cx.desired.contains(other)).map(|(id, at)| (id.clone(), *at)).collect();
+        for (other, gone) in older {
+            if !has_defaults(cx.desired.get(&id)) && !has_defaults(cx.live.get(&other)) {
+                continue;
+            }
             edges.push((gone, made));
             if !cx.policy.direct {
                 draft.ops[gone].stage = draft.ops[gone].stage.min(StageName::Switch);
@@ -337,9 +342,12 @@ fn next_operation(heap: &mut BinaryHeap<std::cmp::Reverse<(Key, usize)>>, deferr
 type Key = (StageName, u8, usize, Vec<crate::catalog::Ident>, usize, Id, usize);
 
 fn key(op: &Op, at: usize) -> Key {
-    let own = weight(&op.id.kind);
+    // Routines come before tables where nothing else decides: what evaluates them (a column that is
+    // added with a checked default) may run bodies that mention others.
+    let place = |kind: &str| if matches!(kind, "function" | "procedure") { 2 * weight("table") - 1 } else { 2 * weight(kind) };
+    let own = place(&op.id.kind);
     let top: Vec<_> = op.id.path.iter().take(2).cloned().collect();
-    let top_weight = if op.id.path.len() > 2 && !matches!(op.id.kind.as_str(), "function" | "procedure" | "aggregate") { weight("table") } else { own };
+    let top_weight = if op.id.path.len() > 2 && !matches!(op.id.kind.as_str(), "function" | "procedure" | "aggregate") { place("table") } else { own };
     if op.teardown {
         (op.stage, 1, usize::MAX - top_weight, top, usize::MAX - own, op.id.clone(), at)
     } else {

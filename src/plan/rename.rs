@@ -82,7 +82,7 @@ fn walk(value: &mut Value, texts: &[String], in_table: bool, old: &Id, new: &Id)
                 match field {
                     Value::Array(names) if in_table && (name == "columns" || name == "include") => replace_names(names, old, new),
                     // What stands in a schema holds its name in a field.
-                    Value::String(schema) if old.kind == "schema" && name == "schema" && *schema == old.name() => *schema = new.name().to_owned(),
+                    Value::String(schema) if old.kind == "schema" && name == "schema" && *schema == old.name() => new.name().clone_into(schema),
                     field => walk(field, texts, in_table, old, new),
                 }
             }

@@ -52,8 +52,9 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
 
     let rewriting = column.generated.as_ref().is_some_and(|generated| !generated.is_virtual) || constrained;
     let identity = column.identity.is_some();
-    let must_fill = (column.not_null && default.is_none() && !identity && column.generated.is_none()) || backfill_hint.is_some() || volatile || identity;
-    if !must_fill || rewriting || empty || (cx.is_small(table) && backfill_hint.is_none() && (volatile || identity)) {
+    let unfilled = column.not_null && default.is_none() && !identity && column.generated.is_none();
+    let must_fill = unfilled || backfill_hint.is_some() || volatile || identity;
+    if !must_fill || rewriting || (empty && backfill_hint.is_none()) || (cx.is_small(table) && backfill_hint.is_none() && (volatile || identity)) {
         let mut action = column.add(default.map(|default| default.expression.as_str()));
         if (rewriting || volatile || identity) && !empty {
             for lock in &mut action.locks {
@@ -62,6 +63,9 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
             if !cx.is_small(table) {
                 action = name_blocking(action, table, cx.facts.rows(table));
             }
+        }
+        if unfilled && !cx.policy.direct {
+            action = action.hazard(Hazard::Breaking, format!("statements that insert into {table} without {} fail", column.name));
         }
         let mut op = Op::new(&id, shape(action), StageName::Expand, RECIPE).undo(undo).puts(column.clone());
         if let Some(default) = default {

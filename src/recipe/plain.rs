@@ -165,7 +165,9 @@ impl State<'_> {
             if parent.kind == "schema" {
                 return None;
             }
-            if cx.live.contains(&parent) && (!cx.desired.contains(&parent) || self.is_replaced(&parent)) {
+            // What only carries others has no statement that could take them along.
+            let carrier = cx.live.get(&parent).is_some_and(|parent| parent.drop().sql.is_empty());
+            if !carrier && cx.live.contains(&parent) && (!cx.desired.contains(&parent) || self.is_replaced(&parent)) {
                 return Some(parent);
             }
             at = cx.live.get(&parent)?.clone();
@@ -244,7 +246,7 @@ impl State<'_> {
             draft.followers.push((id.clone(), parent));
             return;
         }
-        if let Some(column) = self.owning_column(cx, id) {
+        if let Some(column) = Self::owning_column(cx, id) {
             draft.followers.push((id.clone(), column));
             return;
         }
@@ -255,7 +257,7 @@ impl State<'_> {
     }
 
     /// The column (or its table) that goes away and takes an owned sequence along.
-    fn owning_column(&self, cx: &Context<'_>, id: &Id) -> Option<Id> {
+    fn owning_column(cx: &Context<'_>, id: &Id) -> Option<Id> {
         let sequence = match cx.live.get(id)? {
             Object::Sequence(_) => id.clone(),
             object if object.parent().is_some_and(|parent| parent.kind == "sequence") => object.parent()?,
@@ -374,13 +376,6 @@ fn groups(cx: &Context<'_>, changes: &Changes) -> BTreeMap<Id, Id> {
     // A column that changes its type belongs to what is made again around it.
     members.extend(changes.iter().filter(|(_, change)| matches!(change, Change::Alter(_))).map(|(id, _)| id).filter(|id| id.kind == "column"));
     let mut root: BTreeMap<Id, Id> = members.iter().map(|id| ((*id).clone(), (*id).clone())).collect();
-    fn find(root: &BTreeMap<Id, Id>, id: &Id) -> Id {
-        let mut at = id.clone();
-        while root[&at] != at {
-            at = root[&at].clone();
-        }
-        at
-    }
     for id in &members {
         let Some(object) = cx.live.get(id) else { continue };
         for need in cx.live.all_needs(object) {
@@ -393,4 +388,13 @@ fn groups(cx: &Context<'_>, changes: &Changes) -> BTreeMap<Id, Id> {
     }
     let roots: Vec<(Id, Id)> = members.iter().filter(|id| !matches!(changes.get(**id), Some(Change::Alter(_)))).map(|id| ((*id).clone(), find(&root, id))).collect();
     roots.into_iter().collect()
+}
+
+/// The root of a set.
+fn find(root: &BTreeMap<Id, Id>, id: &Id) -> Id {
+    let mut at = id.clone();
+    while root[&at] != at {
+        at = root[&at].clone();
+    }
+    at
 }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 
-use crate::catalog::{Catalog, Id, Ident, closure};
-use crate::kdl::{Diagnostics, Document, Finding, Node, Sources};
+use crate::catalog::{Catalog, Id, Ident};
+use crate::kdl::{Diagnostics, Document, FileId, Finding, Node, Sources};
 use crate::kind::lowering::{Hints, Origin, defined_twice};
-use crate::kind::{KINDS, Lowering, Object, Registration, Scope, comment::Comment, grant::Grant, owner::Owner, sql_type, weight};
+use crate::kind::{KINDS, Lowering, Registration, Scope, comment::Comment, grant::Grant, owner::Owner, sql_type, weight};
+
+use super::cache::Cache;
 
 /// The desired state as people wrote it.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +56,7 @@ pub fn read_folder(folder: &Path) -> Result<Desired, ReadError> {
         let text = std::fs::read_to_string(&path).map_err(|error| ReadError::Io { path: path.clone(), error })?;
         sources.add(path, text);
     }
-    Ok(read_sources(sources)?)
+    Ok(read_with(sources, Some(&Cache::of_user()))?)
 }
 
 /// Reads one text, for tests and for states that are no files.
@@ -82,12 +84,17 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
 
 /// Reads files that are in memory already.
 pub fn read_sources(sources: Sources) -> Result<Desired, Diagnostics> {
-    let parts = lower_files(&sources);
+    read_with(sources, None)
+}
+
+/// Reads files that are in memory, with a cache of what each of them says.
+pub fn read_with(sources: Sources, cache: Option<&Cache>) -> Result<Desired, Diagnostics> {
+    let parts = lower_files(&sources, cache);
     let mut out = Lowering::default();
     for part in parts {
         merge(&mut out, part);
     }
-    finish(&mut out);
+    super::resolve::finish(&mut out);
     let Lowering { catalog, hints, origins, findings, .. } = out;
     findings.or_report(&sources, ())?;
     Ok(Desired { catalog, hints, origins, sources })
@@ -95,7 +102,7 @@ pub fn read_sources(sources: Sources) -> Result<Desired, Diagnostics> {
 
 /// Lowers every file by itself, on as many threads as there are cores: parsing KDL is most of the
 /// work of a plan without changes.
-fn lower_files(sources: &Sources) -> Vec<Lowering> {
+fn lower_files(sources: &Sources, cache: Option<&Cache>) -> Vec<Lowering> {
     let ids: Vec<_> = sources.iter().map(|(id, _)| id).collect();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(ids.len().max(1));
     let next = std::sync::atomic::AtomicUsize::new(0);
@@ -107,12 +114,7 @@ fn lower_files(sources: &Sources) -> Vec<Lowering> {
                     loop {
                         let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         let Some(id) = ids.get(at) else { return done };
-                        let mut out = Lowering::default();
-                        match Document::parse_in(sources, *id) {
-                            Ok(document) => read_nodes(document.nodes(), &Scope { parent: None, schema: "" }, TOP, &[], &mut out),
-                            Err(findings) => out.findings = findings,
-                        }
-                        done.push((at, out));
+                        done.push((at, lower_file(sources, *id, cache)));
                     }
                 })
             })
@@ -123,6 +125,25 @@ fn lower_files(sources: &Sources) -> Vec<Lowering> {
     parts.into_iter().map(|(_, part)| part).collect()
 }
 
+/// Lowers one file, or takes what it said the last time.
+fn lower_file(sources: &Sources, id: FileId, cache: Option<&Cache>) -> Lowering {
+    let entry = cache.zip(sources.get(id)).and_then(|(cache, source)| cache.entry(&source.text));
+    if let Some(known) = entry.as_ref().and_then(|entry| entry.get(id)) {
+        return known;
+    }
+    let mut out = Lowering::default();
+    match Document::parse_in(sources, id) {
+        Ok(document) => read_nodes(document.nodes(), &Scope { parent: None, schema: "" }, TOP, &[], &mut out),
+        Err(findings) => out.findings = findings,
+    }
+    if let Some(entry) = entry
+        && out.findings.is_empty()
+    {
+        entry.put(&out);
+    }
+    out
+}
+
 /// Adds what one file says to the whole. Only a schema may be opened in many files.
 fn merge(out: &mut Lowering, part: Lowering) {
     let Lowering { catalog, hints, origins, findings, repeated, unread } = part;
@@ -130,6 +151,10 @@ fn merge(out: &mut Lowering, part: Lowering) {
     for (id, object) in catalog.objects {
         if let Some(first) = out.origins.get(&id) {
             if id.kind == "schema" {
+                if let (Some(again), Some(first)) = (origins.get(&id), out.origins.get_mut(&id)) {
+                    first.others.push(again.name);
+                    first.others.extend(&again.others);
+                }
                 continue;
             }
             // What stands in something that is defined twice is no news.
@@ -268,163 +293,4 @@ fn former_id(id: &Id, was: &str, at: &Scope<'_>) -> Id {
 
 fn is_routine(id: &Id) -> bool {
     matches!(id.kind.as_str(), "function" | "procedure" | "aggregate")
-}
-
-/// What can only be said when everything is read: whose names the texts mean.
-fn finish(out: &mut Lowering) {
-    resolve_names(out);
-    inherit_into_partitions(&mut out.catalog);
-    imply_not_null(&mut out.catalog);
-    // In a file that does not parse anything may be defined.
-    if !out.findings.0.iter().any(|finding| finding.code == Some("kdl::syntax")) {
-        super::references::check(out);
-        super::rules::check(out);
-    }
-    closure::guess_needs(&mut out.catalog);
-}
-
-/// Types and references without a schema mean the enclosing one, else `public`.
-fn resolve_names(out: &mut Lowering) {
-    let relations: std::collections::HashSet<(Ident, Ident)> = out
-        .catalog
-        .objects
-        .keys()
-        .filter(|id| matches!(id.kind.as_str(), "enum" | "domain" | "type" | "range-type" | "table" | "view" | "materialized-view"))
-        .map(|id| (id.path[0].clone(), id.path[1].clone()))
-        .collect();
-    let declared = |schema: &str, name: &str| relations.contains(&(Ident::new(schema), Ident::new(name)));
-    let ids: Vec<Id> = out.catalog.objects.keys().cloned().collect();
-    for id in ids {
-        let Some(object) = out.catalog.objects.get_mut(&id) else { continue };
-        let schema = id.schema().to_owned();
-        for name in object.type_names() {
-            let (set, rest) = name.strip_prefix("SETOF ").map_or(("", name.as_str()), |rest| ("SETOF ", rest));
-            if sql_type::is_builtin(rest) {
-                continue;
-            }
-            let base = sql_type::base(rest);
-            let path = crate::catalog::id::undotted(&base);
-            if path.len() != 1 {
-                continue;
-            }
-            for home in [schema.as_str(), "public"] {
-                if declared(home, &path[0]) {
-                    let qualified = crate::catalog::id::qualified(&[Ident::new(home), path[0].clone()]);
-                    *name = format!("{set}{}", sql_type::with_base(rest, &qualified));
-                    break;
-                }
-            }
-        }
-        for reference in object.references() {
-            let (home, name) = (reference.path[0].clone(), reference.path[1].clone());
-            if home == schema && !declared(&home, &name) && declared("public", &name) {
-                let path = [Ident::new_static("public"), name].into_iter().chain(reference.path[2..].iter().cloned());
-                *reference = Id::new(&reference.kind.clone(), path.collect::<Vec<_>>());
-            }
-        }
-        // A routine's id holds its argument types.
-        let new = object.id();
-        if new != id {
-            rekey(out, &id, &new);
-        }
-    }
-}
-
-/// Gives an object, and all that hangs on it, its new id.
-fn rekey(out: &mut Lowering, old: &Id, new: &Id) {
-    let objects = std::mem::take(&mut out.catalog.objects);
-    let move_id = |id: &Id| if id == old { new.clone() } else { id.clone() };
-    for (id, object) in objects {
-        let object = match object {
-            Object::Comment(mut comment) if comment.on == *old => {
-                comment.on = new.clone();
-                Object::Comment(comment)
-            }
-            Object::Owner(mut owner) if owner.on == *old => {
-                owner.on = new.clone();
-                Object::Owner(owner)
-            }
-            Object::Grant(mut grant) if grant.on == *old => {
-                grant.on = new.clone();
-                Object::Grant(grant)
-            }
-            object => object,
-        };
-        let key = object.id();
-        if key != id
-            && let Some(origin) = out.origins.shift_remove(&id)
-        {
-            out.origins.insert(key.clone(), origin);
-        }
-        out.catalog.objects.insert(key, object);
-    }
-    let renames = std::mem::take(&mut out.hints.renames);
-    out.hints.renames = renames.into_iter().map(|(to, from)| (move_id(&to), from)).collect();
-}
-
-/// A partition has the columns and checks of its table; only what differs is written.
-fn inherit_into_partitions(catalog: &mut Catalog) {
-    use crate::kind::{check::Check, column::Column, default::Default, partition::Partition};
-    let mut places: Vec<Partition> = catalog.of::<Partition>().cloned().collect();
-    // Outer partitions first, so that inner ones find their columns.
-    let depth = |place: &Partition| {
-        let (mut depth, mut at) = (0, place.parent.clone());
-        while let Some(above) = catalog.get_as::<Partition>(&Partition::id_of(&at)) {
-            depth += 1;
-            if depth > 64 {
-                break;
-            }
-            at = above.parent.clone();
-        }
-        depth
-    };
-    places.sort_by_key(depth);
-    for place in places {
-        let mut inherited: Vec<Object> = Vec::new();
-        for object in catalog.objects.values() {
-            match object {
-                Object::Column(column) if column.table == place.parent => {
-                    let mut own = Column { table: place.table.clone(), ..column.clone() };
-                    // A partition takes its rows' identity from the table above.
-                    own.identity = None;
-                    inherited.push(own.into());
-                }
-                Object::Default(default) if default.column.up("table") == place.parent => {
-                    inherited.push(Default { column: place.table.child("column", default.column.name()), expression: default.expression.clone() }.into());
-                }
-                Object::Check(check) if check.table == place.parent && !check.no_inherit => {
-                    inherited.push(Check { table: place.table.clone(), ..check.clone() }.into());
-                }
-                _ => {}
-            }
-        }
-        for object in inherited {
-            let id = object.id();
-            // A column that is written for the partition stands for itself, its default too.
-            let own_column = matches!(&object, Object::Default(default) if catalog.contains(&default.column) && !catalog_was_inherited(catalog, &default.column, &place.parent));
-            if !catalog.contains(&id) && !own_column {
-                catalog.objects.insert(id, object);
-            }
-        }
-    }
-}
-
-fn catalog_was_inherited(catalog: &Catalog, column: &Id, parent: &Id) -> bool {
-    use crate::kind::column::Column;
-    let above = parent.child("column", column.name());
-    match (catalog.get_as::<Column>(column), catalog.get_as::<Column>(&above)) {
-        (Some(own), Some(theirs)) => Column { table: theirs.table.clone(), identity: theirs.identity.clone(), ..own.clone() } == *theirs,
-        _ => false,
-    }
-}
-
-/// Columns of a primary key are NOT NULL.
-fn imply_not_null(catalog: &mut Catalog) {
-    let ids: Vec<Id> =
-        catalog.of::<crate::kind::primary_key::PrimaryKey>().flat_map(|key| key.key.columns.iter().map(|name| key.key.table.child("column", name)).collect::<Vec<_>>()).collect();
-    for id in ids {
-        if let Some(Object::Column(column)) = catalog.objects.get_mut(&id) {
-            column.not_null = true;
-        }
-    }
 }

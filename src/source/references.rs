@@ -27,7 +27,7 @@ pub(super) fn check(out: &mut Lowering) {
         for need in &missing {
             // The missing parent of a missing column is reported once, as itself; what could not be
             // read has a finding already.
-            let known = need.path.iter().any(|name| out.unread.contains(name.as_str())) || matches!(need.schema(), "pg_catalog" | "information_schema")
+            let known = need.path.iter().any(|name| out.unread.contains(name.as_str())) || need.schema().starts_with("pg_") || need.schema() == "information_schema"
                 || need.kind == "schema" && need.name() == "public";
             if known || need.kind == "column" && missing.contains(&&need.up("table")) {
                 continue;

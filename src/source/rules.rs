@@ -7,7 +7,6 @@ use crate::catalog::{Catalog, Id, Ident};
 use crate::kdl::{Finding, Findings, Span, Spelling};
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::index::Index;
-use crate::kind::key::Key;
 use crate::kind::partition::Partition;
 use crate::kind::primary_key::PrimaryKey;
 use crate::kind::table::Table;
@@ -136,11 +135,12 @@ fn repeated(names: &[Ident]) -> Option<&Ident> {
 }
 
 fn foreign_keys(out: &Lowering, f: &mut Findings) {
+    let keys_by_table = keys_by_table(&out.catalog);
     for foreign in out.catalog.of::<ForeignKey>() {
         let id = foreign.table.child("foreign-key", &foreign.name);
         let (Some(origin), Some(_)) = (out.origins.get(&id), out.catalog.get_as::<Table>(&foreign.references)) else { continue };
         let target = crate::catalog::id::dotted(&foreign.references.path);
-        let keys = keys_of(&out.catalog, &foreign.references);
+        let keys = keys_by_table.get(&foreign.references).map(Vec::as_slice).unwrap_or_default();
         let columns = if foreign.referenced_columns.is_empty() {
             let Some((columns, _)) = keys.iter().find(|(_, primary)| *primary) else {
                 let message = format!("{} references {target}, which has no primary key", subject(&id, &out.hints));
@@ -173,17 +173,20 @@ fn foreign_keys(out: &Lowering, f: &mut Findings) {
     }
 }
 
-/// The sets of columns that are unique in a table, and which of them is its primary key.
-fn keys_of(catalog: &Catalog, table: &Id) -> Vec<(Vec<Ident>, bool)> {
-    let of = |key: &Key, primary: bool| (key.table == *table).then(|| (key.columns.clone(), primary));
-    let indexes = catalog.of::<Index>().filter(|index| index.on == *table && index.unique && index.filter.is_none());
+/// The sets of columns that are unique in each table, and which of them is its primary key.
+fn keys_by_table(catalog: &Catalog) -> HashMap<&Id, Vec<(Vec<Ident>, bool)>> {
+    let mut keys: HashMap<&Id, Vec<(Vec<Ident>, bool)>> = HashMap::new();
+    for one in catalog.of::<PrimaryKey>() {
+        keys.entry(&one.key.table).or_default().push((one.key.columns.clone(), true));
+    }
+    for one in catalog.of::<Unique>() {
+        keys.entry(&one.key.table).or_default().push((one.key.columns.clone(), false));
+    }
     let plain = |index: &Index| index.elements.iter().map(|element| Ident::new(element.split(' ').next().unwrap_or_default().trim_matches('"'))).collect();
-    catalog
-        .of::<PrimaryKey>()
-        .filter_map(|one| of(&one.key, true))
-        .chain(catalog.of::<Unique>().filter_map(|one| of(&one.key, false)))
-        .chain(indexes.map(|index| (plain(index), false)))
-        .collect()
+    for index in catalog.of::<Index>().filter(|index| index.unique && index.filter.is_none()) {
+        keys.entry(&index.on).or_default().push((plain(index), false));
+    }
+    keys
 }
 
 fn partitions(out: &Lowering, f: &mut Findings) {
