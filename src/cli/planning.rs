@@ -73,12 +73,37 @@ pub async fn from_database(
     prove: bool,
     bench: &mut Workbench,
 ) -> Result<Computed, CliError> {
+    let live = read(session, &desired.catalog, scope).await?;
+    from_live(session, live, desired, scope, policy, prove, bench).await
+}
+
+/// The live state; with dependencies where it is not the desired one already.
+///
+/// # Errors
+/// A database that cannot be read.
+pub async fn read(session: &Session, desired: &Catalog, scope: &Scope) -> Result<Catalog, CliError> {
     let mut live = introspect(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
     // Dependencies are asked for only when something differs.
-    if !crate::engine::same(&live.catalog, &desired.catalog) {
+    if !crate::engine::same(&live.catalog, desired) {
         live.read_dependencies(session).await.map_err(crate::engine::EngineError::from)?;
     }
-    let request = Request { session: Some(session), live: live.catalog, live_is_elaborated: true, desired, scope, policy, prove, server: None };
+    Ok(live.catalog)
+}
+
+/// The plan from a live state that was read from `session`.
+///
+/// # Errors
+/// See [`compute`].
+pub async fn from_live(
+    session: &Session,
+    live: Catalog,
+    desired: crate::source::Desired,
+    scope: &Scope,
+    policy: Policy,
+    prove: bool,
+    bench: &mut Workbench,
+) -> Result<Computed, CliError> {
+    let request = Request { session: Some(session), live, live_is_elaborated: true, desired, scope, policy, prove, server: None };
     Ok(compute(request, bench).await?)
 }
 

@@ -130,7 +130,7 @@ fn note(status: &PlanStatus, at_work: bool) -> Option<String> {
         PlanState::Waiting => {
             let next = status.steps.iter().find(|step| step.state != "done")?.stage;
             Some(if next == StageName::Contract {
-                format!("when no client of the old release is left: schema apply {} --through contract", status.name)
+                format!("when no client of the old release is left: schema apply {} --through contract --confirm old-clients-gone", status.name)
             } else {
                 format!("next: schema apply {} --through {}", status.name, next.name())
             })
