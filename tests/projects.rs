@@ -57,3 +57,16 @@ fn the_webshop() {
     check("examples/webshop");
     plans_again("examples/webshop", "0001-shop", &["--from", "empty"]);
 }
+
+/// Every construct of the language's page reads.
+#[test]
+fn the_page_about_the_language() {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/language.md")).expect("it is there");
+    let blocks: Vec<&str> = page.split("```kdl\n").skip(1).filter_map(|rest| rest.split_once("```").map(|(block, _)| block)).collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        if let Err(findings) = schema::source::read_text("docs/language.md", block) {
+            panic!("{}", schema::cli::out::plain(&findings));
+        }
+    }
+}

@@ -59,6 +59,13 @@ fn words(text: &str) -> Vec<String> {
             "unit".clone_into(&mut words[at]);
         }
     }
+    for word in &mut words {
+        let is_date = word.len() == 10 && word.starts_with("20") && word.matches('-').count() == 2;
+        let is_time = word.len() == 5 && word.as_bytes()[2] == b':';
+        if is_date || is_time || word.starts_with("b3:") {
+            "#".clone_into(word);
+        }
+    }
     words
 }
 
