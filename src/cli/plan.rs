@@ -102,7 +102,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     if plan.is_empty() {
         if args.out.as_ref().is_none_or(|out| out.as_os_str() != "-") {
             out.notice(&if empty {
-                format!("Nothing to do: {} holds no .kdl file yet. Describe a table there.", project.shown(&project.config.source))
+                format!("Nothing to do: {}/ holds no .kdl file yet. Describe a table there.", project.shown(&project.config.source))
             } else {
                 format!("Nothing to do: the database is in the desired state ({}).", planning::counted(&computed.desired))
             });
