@@ -15,7 +15,6 @@ pub mod history;
 pub mod init;
 pub mod inspect;
 pub mod out;
-pub mod pending;
 pub mod plan;
 pub mod planning;
 mod progress;

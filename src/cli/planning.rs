@@ -67,44 +67,42 @@ pub async fn source(project: &Project, scope: &Scope, bench: &mut Workbench) -> 
 /// See [`compute`].
 pub async fn from_database(
     session: &Session,
-    desired: crate::source::Desired,
+    mut desired: crate::source::Desired,
     scope: &Scope,
     policy: Policy,
     prove: bool,
     bench: &mut Workbench,
 ) -> Result<Computed, CliError> {
-    let live = read(session, &desired.catalog, scope).await?;
-    from_live(session, live, desired, scope, policy, prove, bench).await
-}
-
-/// The live state; with dependencies where it is not the desired one already.
-///
-/// # Errors
-/// A database that cannot be read.
-pub async fn read(session: &Session, desired: &Catalog, scope: &Scope) -> Result<Catalog, CliError> {
+    let under_way = under_way(session).await?;
     let mut live = introspect(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
     // Dependencies are asked for only when something differs.
-    if !crate::engine::same(&live.catalog, desired) {
+    if !crate::engine::same(&live.catalog, &desired.catalog) {
         live.read_dependencies(session).await.map_err(crate::engine::EngineError::from)?;
     }
-    Ok(live.catalog)
+    if !under_way.is_empty() {
+        let units = under_way.iter().flat_map(crate::engine::in_flight::touched).collect();
+        desired.catalog = crate::engine::in_flight::hold(&live.catalog, desired.catalog, &units);
+    }
+    let request = Request { session: Some(session), live: live.catalog, live_is_elaborated: true, desired, scope, policy, prove, server: None };
+    Ok(compute(request, bench).await?)
 }
 
-/// The plan from a live state that was read from `session`.
+/// The plans that were begun on a database and are not finished.
 ///
 /// # Errors
-/// See [`compute`].
-pub async fn from_live(
-    session: &Session,
-    live: Catalog,
-    desired: crate::source::Desired,
-    scope: &Scope,
-    policy: Policy,
-    prove: bool,
-    bench: &mut Workbench,
-) -> Result<Computed, CliError> {
-    let request = Request { session: Some(session), live, live_is_elaborated: true, desired, scope, policy, prove, server: None };
-    Ok(compute(request, bench).await?)
+/// A ledger that cannot be read.
+pub async fn under_way(session: &Session) -> Result<Vec<crate::plan::Plan>, CliError> {
+    use crate::apply::PlanState;
+    let mut plans = Vec::new();
+    for status in crate::apply::status::plans(session.client()).await? {
+        if matches!(status.state, PlanState::Done | PlanState::RolledBack) || !status.begun() {
+            continue;
+        }
+        if let Some(text) = crate::apply::status::plan_text(session.client(), &status.name).await? {
+            plans.push(crate::plan::file::read(Path::new(&status.name), &text)?);
+        }
+    }
+    Ok(plans)
 }
 
 /// The plan between two states.

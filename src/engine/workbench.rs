@@ -13,6 +13,7 @@ pub type Notice = Box<dyn Fn(&str) + Send>;
 pub struct Workbench {
     scratch: Option<Scratch>,
     count: u32,
+    databases: Vec<String>,
     /// Told once when a server has to be fetched.
     pub notice: Option<Notice>,
 }
@@ -74,7 +75,15 @@ impl Workbench {
         let scratch = self.scratch.as_ref().ok_or_else(|| EngineError::State { message: "no scratch server was started".to_owned(), help: "this is a defect of schema".to_owned() })?;
         scratch.create_database(&name, &DatabaseOptions::default()).await?;
         let session = scratch.connect(&name).await?;
+        self.databases.push(name.clone());
         Ok((name, session))
+    }
+
+    /// The database that was made last under a label.
+    #[must_use]
+    pub fn latest(&self, label: &str) -> Option<String> {
+        let prefix = format!("{label}_");
+        self.databases.iter().rev().find(|name| name.starts_with(&prefix)).cloned()
     }
 
     /// `PostgreSQL 15.18, local`.

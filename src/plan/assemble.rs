@@ -165,12 +165,13 @@ pub fn relies_on(live: &Catalog, draft: &Draft) -> Vec<Reliance> {
     let mut tops: BTreeSet<Id> = BTreeSet::new();
     for op in &draft.ops {
         for effect in &op.effects {
-            let id = match effect {
-                Effect::Put(object) => object.id(),
-                Effect::Remove(id) => id.clone(),
-                Effect::PutTemporary(_) => continue,
-            };
-            tops.extend(top(live, &id));
+            match effect {
+                // Of something new, what it is put into.
+                Effect::Put(object) if !live.contains(&object.id()) => tops.extend(object.parent().and_then(|parent| top(live, &parent))),
+                Effect::Put(object) => tops.extend(top(live, &object.id())),
+                Effect::Remove(id) => tops.extend(top(live, id)),
+                Effect::PutTemporary(_) => {}
+            }
         }
     }
     tops.into_iter()

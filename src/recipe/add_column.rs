@@ -81,7 +81,7 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     expand.title = format!("Add {id}");
     let mut undo = undo;
     let mut fill_value = None;
-    let mut contract: Option<(Vec<String>, Id)> = None;
+    let mut contract: Option<(Vec<String>, [Id; 2])> = None;
     let mut switch_extra: Option<Op> = None;
     let mut temporary = Vec::new();
     if let Some(identity) = &column.identity {
@@ -118,7 +118,7 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
             expand.title = format!("Add {id} and let it be filled where a client leaves it out");
             expand.sql.extend(make);
             undo = [take.clone(), undo].concat();
-            temporary.push(trigger.clone());
+            temporary.extend(trigger.clone());
             contract = Some((take, trigger));
         }
     }
@@ -146,9 +146,9 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     }
     ops.extend(switch_extra);
     let last = ops.len() - 1;
-    if let Some((take, trigger)) = contract {
+    if let Some((take, [trigger, function])) = contract {
         let action = Action { sql: take, ..Action::new(format!("Stop filling {id}: every client gives it now")).lock(table, LockMode::AccessExclusive, Cost::Instant) };
-        let mut op = Op::new(&id, action, StageName::Contract, RECIPE).removes(&trigger);
+        let mut op = Op::new(&id, action, StageName::Contract, RECIPE).removes(&trigger).removes(&function);
         op.undo = Some(backfill::fill_trigger(column, fill_value.as_deref().unwrap_or("NULL")).0);
         op.teardown = true;
         ops.push(op);

@@ -90,9 +90,9 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
 }
 
 /// A trigger that fills a column where a client leaves it NULL, so that clients of the old release
-/// go on: (making, taking away, id of the trigger).
+/// go on: (making, taking away, the trigger and its function).
 #[must_use]
-pub fn fill_trigger(column: &Column, expression: &str) -> (Vec<String>, Vec<String>, Id) {
+pub fn fill_trigger(column: &Column, expression: &str) -> (Vec<String>, Vec<String>, [Id; 2]) {
     let table = &column.table;
     let name = derived_name(&format!("{}_{}", table.name(), column.name), "_fill");
     let function = format!("{}.{}", quote(table.schema()), quote(&name));
@@ -110,5 +110,6 @@ pub fn fill_trigger(column: &Column, expression: &str) -> (Vec<String>, Vec<Stri
         format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", table.sql(), trigger.name_sql()),
     ];
     let take = vec![format!("DROP TRIGGER {} ON {}", trigger.name_sql(), table.sql()), format!("DROP FUNCTION {function}()")];
-    (make, take, trigger)
+    let function = Id::new("function", [table.schema(), &name, ""]);
+    (make, take, [trigger, function])
 }

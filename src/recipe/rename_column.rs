@@ -92,6 +92,7 @@ fn sync(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
         take.push(format!("DROP TRIGGER {} ON {}", quote(&trigger), table.sql()));
         take.push(format!("DROP FUNCTION {schema}.{}()", quote(name)));
         helpers.push(table.child("trigger", &trigger));
+        helpers.push(Id::new("function", [table.schema(), name, ""]));
     };
     trigger("!", &first, &first_body);
     // The table's own triggers between the two know the old column.
