@@ -204,7 +204,7 @@ impl Run<'_> {
                 Outcome::Waiting { stage, reason } => {
                     unfinished.push(plan);
                     match reason {
-                        WaitingFor::Through => self.out.notice(&waits(plan, stage)),
+                        WaitingFor::Through => self.out.notice(&waits(plan, stage, self.place.environment)),
                         WaitingFor::OldClientsGone => refused = refused.or_else(|| Some(not_confirmed(plan, self.place.environment))),
                     }
                 }
@@ -308,7 +308,7 @@ impl Run<'_> {
             self.out.notice(&format!("Nothing to do: {plans} {}.", described(session)));
         }
         for (file, stage) in &selection.waiting {
-            self.out.notice(&waits(&file.plan, *stage));
+            self.out.notice(&waits(&file.plan, *stage, self.place.environment));
         }
         Code::Done
     }
@@ -388,11 +388,13 @@ pub fn check_hazards(plan: &Plan, policy: &Policy) -> Result<(), CliError> {
     ))
 }
 
-fn waits(plan: &Plan, stage: StageName) -> String {
+fn waits(plan: &Plan, stage: StageName, environment: Option<&Environment>) -> String {
     let name = &plan.name;
+    // Where there is a gate, it decides; saying so would pass it by.
+    let confirm = if environment.is_some_and(|environment| environment.gate.is_some()) { "" } else { " --confirm old-clients-gone" };
     match stage {
         StageName::Contract => format!(
-            "{name} waits before contract. Deploy the new release; when no client of the old one is left:\n  schema apply {name} --through contract --confirm old-clients-gone"
+            "{name} waits before contract. Deploy the new release; when no client of the old one is left:\n  schema apply {name} --through contract{confirm}"
         ),
         other => format!("{name} waits before {0}: schema apply {name} --through {0}", other.name()),
     }
