@@ -82,7 +82,10 @@ fn can_join(cx: &Context<'_>, run: &[&Op], op: &Op) -> bool {
 fn locks(cx: &Context<'_>, op: &Op) -> Vec<Lock> {
     let lives = |lock: &&Lock| {
         let path = crate::catalog::id::undotted(&lock.relation);
-        ["table", "materialized-view", "view"].iter().any(|kind| cx.live.contains(&Id::new(kind, path.clone())))
+        ["table", "materialized-view", "view"].iter().any(|kind| {
+            let id = Id::new(kind, path.clone());
+            cx.live.contains(&id) || cx.hints.renames.values().any(|old| *old == id)
+        })
     };
     op.action.locks.iter().filter(lives).cloned().collect()
 }
@@ -236,6 +239,18 @@ pub fn assumptions(cx: &Context<'_>, draft: &Draft) -> Vec<Assumption> {
 #[must_use]
 pub fn summary(cx: &Context<'_>, before: &Catalog) -> Vec<Summary> {
     let mut tops: BTreeMap<String, Summary> = BTreeMap::new();
+    // A renamed table is one table.
+    let moved: Vec<(&Id, &Id)> = cx.hints.renames.iter().filter(|(new, old)| new.path.len() <= 2 && before.contains(old) && !before.contains(new) && cx.desired.contains(new)).collect();
+    let shown = moved.iter().fold(before.clone(), |state, (new, old)| super::rename::renamed(&state, old, new));
+    let before = &shown;
+    for (new, old) in moved {
+        let home = top(before, new).filter(|home| home != new);
+        let (subject, line) = match home {
+            Some(home) => (home, format!("{old} -> {} renamed", new.name())),
+            None => (new.clone(), format!("renamed from {}", crate::catalog::id::dotted(&old.path))),
+        };
+        tops.entry(subject.to_string()).or_insert_with(|| summary_of(cx, &subject, '~')).lines.push(('~', line));
+    }
     let mut ids: Vec<&Id> = before.objects.keys().collect();
     ids.extend(cx.desired.objects.keys().filter(|id| !before.contains(id)));
     ids.sort();
@@ -259,13 +274,7 @@ pub fn summary(cx: &Context<'_>, before: &Catalog) -> Vec<Summary> {
             (true, false) => '-',
             _ => '~',
         };
-        let entry = tops.entry(home.to_string()).or_insert_with(|| Summary {
-            subject: home.to_string(),
-            sign: whole,
-            rows: cx.facts.tables.get(&home).map(|facts| facts.rows),
-            bytes: cx.facts.tables.get(&home).map(|facts| facts.bytes),
-            lines: Vec::new(),
-        });
+        let entry = tops.entry(home.to_string()).or_insert_with(|| summary_of(cx, &home, whole));
         // Of something new or gone as a whole only the first level is told.
         if is_top || (whole != '~' && !matches!(object, Object::Column(_))) {
             continue;
@@ -280,6 +289,11 @@ pub fn summary(cx: &Context<'_>, before: &Catalog) -> Vec<Summary> {
         entry.lines.push((sign, describe(id, old, new)));
     }
     tops.into_values().collect()
+}
+
+fn summary_of(cx: &Context<'_>, home: &Id, sign: char) -> Summary {
+    let facts = cx.facts.tables.get(home);
+    Summary { subject: home.to_string(), sign, rows: facts.map(|facts| facts.rows), bytes: facts.map(|facts| facts.bytes), lines: Vec::new() }
 }
 
 fn label(id: &Id) -> String {

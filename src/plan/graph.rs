@@ -30,6 +30,8 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         for need in cx.desired.all_needs(object) {
             let column_key = id.kind == "primary-key" && need.kind == "column";
             let ready = if column_key { draft.not_null.get(&need).or_else(|| draft.ready.get(&need)) } else { draft.ready.get(&need) };
+            // Both begin with one operation (a column with its default): what follows is the need's own.
+            let ready = ready.filter(|_| draft.first.get(&need) != Some(&begins));
             if let Some(ready) = ready {
                 // A key's index can be built as soon as the column is filled; the key itself waits.
                 edges.insert((*ready, if column_key { ends } else { begins }));

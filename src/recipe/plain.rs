@@ -53,6 +53,27 @@ fn index_above(cx: &Context<'_>, id: &Id) -> Option<Id> {
     cx.live.contains(&above).then_some(above)
 }
 
+/// Whether something that the old object stands on is made again or goes away beneath it, so that it
+/// must be dropped first; and the stage of that.
+#[must_use]
+pub fn must_go_first(cx: &Context<'_>, changes: &Changes, id: &Id) -> Option<StageName> {
+    let old = cx.live.get(id)?;
+    cx.live
+        .all_needs(old)
+        .iter()
+        .filter_map(|need| match changes.get(need) {
+            Some(Change::Replace) => Some(replacement_stage(cx, need)),
+            Some(Change::Drop) if need.kind != "column" => Some(StageName::Expand),
+            _ => None,
+        })
+        .max()
+}
+
+/// The stage in which an object is made again: what clients name, when the new release comes.
+fn replacement_stage(cx: &Context<'_>, id: &Id) -> StageName {
+    if cx.live.get(id) != cx.desired.get(id) && breaks_clients(&id.kind) && !cx.policy.direct { StageName::Switch } else { StageName::Expand }
+}
+
 /// The stage in which something may be taken away: what loosens can go at once, what clients of the
 /// old release may still use goes when they are gone.
 fn drop_stage(kind: &str) -> StageName {
@@ -283,7 +304,7 @@ impl State<'_> {
         }
         let group = self.group(id, draft, group_of);
         let changed = old != new;
-        let stage = if changed && breaks_clients(&id.kind) && !cx.policy.direct { StageName::Switch } else { StageName::Expand };
+        let stage = replacement_stage(cx, id);
         let converts = self.dependants.get(id).into_iter().flatten().any(|dependant| matches!(self.all.get(dependant), Some(Change::Convert(_))));
         let absorbed = self.absorbed(cx, old).filter(|_| id.kind != "foreign-key");
         let index_above = index_above(cx, id).filter(|above| cx.live.get(above) != cx.desired.get(above));
