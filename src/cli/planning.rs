@@ -67,14 +67,17 @@ pub async fn source(project: &Project, scope: &Scope, bench: &mut Workbench) -> 
 /// See [`compute`].
 pub async fn from_database(
     session: &Session,
-    desired: crate::source::Desired,
+    mut desired: crate::source::Desired,
     scope: &Scope,
     policy: Policy,
     prove: bool,
     bench: &mut Workbench,
 ) -> Result<Computed, CliError> {
     let mut live = introspect(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
-    // Dependencies are asked for only when something differs.
+    // Dependencies are asked for only when something differs that counts.
+    live.catalog = scope.live(live.catalog, &desired.catalog)?;
+    desired.catalog = scope.desired(desired.catalog, &live.catalog);
+    crate::engine::scope::match_unnamed(&live.catalog, &mut desired.catalog, &desired.hints);
     if !crate::engine::same(&live.catalog, &desired.catalog) {
         live.read_dependencies(session).await.map_err(crate::engine::EngineError::from)?;
     }
