@@ -14,7 +14,7 @@ pub type Ident = SmolStr;
 /// Never an OID: two servers that hold the same schema give the same ids. The path of a child
 /// starts with its parent's path (`column public.orders.id`); satellites that can hang on anything
 /// (comments, owners, grants) put their parent's keyword first.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Id {
     /// The keyword of the kind, as in KDL: `table`, `foreign-key`.
     pub kind: SmolStr,
@@ -128,6 +128,27 @@ impl std::str::FromStr for Id {
         }
         Ok(Self::new(kind, undotted(path)))
     }
+}
+
+/// Every look-up in a catalog hashes an id. The names are folded into one word first (as `rustc-hash` does), so
+/// that the map's own hash, made for hostile keys, has eight bytes to do instead of several short strings.
+impl std::hash::Hash for Id {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let mut word = 0_u64;
+        for name in std::iter::once(&self.kind).chain(self.path.iter()) {
+            for chunk in name.as_bytes().chunks(8) {
+                let mut bytes = [0; 8];
+                bytes[..chunk.len()].copy_from_slice(chunk);
+                word = fold(word, u64::from_le_bytes(bytes));
+            }
+            word = fold(word, name.len() as u64);
+        }
+        state.write_u64(word);
+    }
+}
+
+const fn fold(word: u64, next: u64) -> u64 {
+    (word.rotate_left(5) ^ next).wrapping_mul(0x517c_c1b7_2722_0a95)
 }
 
 impl fmt::Display for Id {

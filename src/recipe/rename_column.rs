@@ -114,7 +114,7 @@ fn sync(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
 }
 
 /// The table's own triggers that can change a row before it is written.
-fn own_triggers<'c>(cx: &Context<'c>, table: &'c Id) -> impl Iterator<Item = &'c Trigger> {
+fn own_triggers<'c>(cx: &'c Context<'_>, table: &'c Id) -> impl Iterator<Item = &'c Trigger> {
     cx.live.of::<Trigger>().filter(move |trigger| trigger.relation == *table && trigger.timing == "before" && trigger.for_each_row)
 }
 
