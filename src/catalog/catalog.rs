@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::id::Id;
 use crate::kind::Object;
 
+/// An id with its object in each of two states.
+pub type Pair<'c> = (&'c Id, Option<&'c Object>, Option<&'c Object>);
+
 /// All objects of one state, live or desired.
 ///
 /// `needs` holds what the server recorded (`pg_depend`) or, for a state that no server has seen,
@@ -45,6 +48,45 @@ impl Catalog {
     #[must_use]
     pub fn contains(&self, id: &Id) -> bool {
         self.objects.contains_key(id)
+    }
+
+    /// Everything that is not the same in both states, with its form in each: in the order of `self`, then what
+    /// only `other` holds.
+    #[must_use]
+    pub fn differences<'c>(&'c self, other: &'c Self) -> Vec<Pair<'c>> {
+        let mut differences = Vec::new();
+        let (mut place, mut matched) = (0, 0);
+        for (id, old) in &self.objects {
+            let new = other.at_or_near(id, &mut place);
+            matched += usize::from(new.is_some());
+            if new != Some(old) {
+                differences.push((id, Some(old), new));
+            }
+        }
+        if matched < other.objects.len() {
+            place = 0;
+            differences.extend(other.objects.iter().filter(|(id, _)| self.at_or_near(id, &mut place).is_none()).map(|(id, new)| (id, None, Some(new))));
+        }
+        differences
+    }
+
+    /// Whether two states hold the same objects, in whatever order.
+    #[must_use]
+    pub fn same_objects(&self, other: &Self) -> bool {
+        let mut place = 0;
+        self.objects.len() == other.objects.len() && self.objects.iter().all(|(id, object)| other.at_or_near(id, &mut place) == Some(object))
+    }
+
+    /// The object with this id, looked for at `place` first, which moves on: two states of one database are in
+    /// nearly the same order, and reading both in order is several times as fast as hashing.
+    fn at_or_near(&self, id: &Id, place: &mut usize) -> Option<&Object> {
+        if let Some((_, object)) = self.objects.get_index(*place).filter(|(next, _)| *next == id) {
+            *place += 1;
+            return Some(object);
+        }
+        let (found, _, object) = self.objects.get_full(id)?;
+        *place = found + 1;
+        Some(object)
     }
 
     /// The direct children of every object, in the order of `objects`.

@@ -77,6 +77,12 @@ pub fn guess_needs(catalog: &mut Catalog) {
     catalog.needs.extend(needs);
 }
 
+/// Whether a text of an object mentions a name.
+#[must_use]
+pub fn mentions_word(object: &crate::kind::Object, name: &str) -> bool {
+    object.texts().iter().any(|text| words(text).contains(name))
+}
+
 /// What the texts of some objects mention by name, beyond what the server recorded.
 #[must_use]
 pub fn mentions(catalog: &Catalog, of: &[&Id]) -> Vec<(Id, Id)> {

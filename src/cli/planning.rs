@@ -75,7 +75,10 @@ pub async fn from_database(
 ) -> Result<Computed, CliError> {
     let under_way = under_way(session).await?;
     let mut live = introspect(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
-    // Dependencies are asked for only when something differs.
+    // Dependencies are asked for only when something differs that counts.
+    live.catalog = scope.live(live.catalog, &desired.catalog)?;
+    desired.catalog = scope.desired(desired.catalog, &live.catalog);
+    crate::engine::scope::match_unnamed(&live.catalog, &mut desired.catalog, &desired.hints);
     if !crate::engine::same(&live.catalog, &desired.catalog) {
         live.read_dependencies(session).await.map_err(crate::engine::EngineError::from)?;
     }

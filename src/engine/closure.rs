@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::catalog::{Catalog, Id};
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::{Kind as _, Object};
-use crate::plan::change::dependants;
+use crate::plan::change::Dependants;
 
 /// Below so many objects everything is made: it costs less than finding out what to leave away.
 const WORTH_IT: usize = 3_000;
@@ -27,11 +27,11 @@ pub fn closure(live: &Catalog, raw: &Catalog) -> Option<BTreeSet<Id>> {
         return None;
     }
     // Upwards from what changes, object by object: who uses it, to any depth.
-    let users = [dependants(live), dependants(raw)];
+    let users = [Dependants::new(live), Dependants::new(raw)];
     let mut touched = changed.clone();
     let mut open: Vec<Id> = changed.into_iter().collect();
     while let Some(id) = open.pop() {
-        for user in users.iter().filter_map(|users| users.get(&id)).flatten() {
+        for user in users.iter().flat_map(|users| users.of(&id)) {
             if touched.insert(user.clone()) {
                 open.push(user.clone());
             }

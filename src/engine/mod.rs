@@ -67,10 +67,10 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     let Desired { catalog: raw, hints, origins, sources } = desired;
     let mut live = scope.live(live, &raw)?;
     let mut raw = scope.desired(raw, &live);
-    if raw.objects.len() == live.objects.len() && raw.objects.iter().all(|(id, object)| live.get(id) == Some(object)) {
-        return Ok(Computed { plan: nothing(), live: live.clone(), desired: live });
-    }
     scope::match_unnamed(&live, &mut raw, &hints);
+    if same(&live, &raw) {
+        return Ok(Computed { plan: nothing(), live, desired: raw });
+    }
     let version = server.or(session.map(|session| session.server_version));
     bench.start(version).await?;
     if !live_is_elaborated {
@@ -79,7 +79,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     let elaborated = elaborate::elaborate(bench, &live, &raw, &origins, &sources, scope).await?;
     let desired = elaborated.desired;
     if same(&live, &desired) {
-        return Ok(Computed { plan: nothing(), live: live.clone(), desired });
+        return Ok(Computed { plan: nothing(), live, desired });
     }
     let facts = facts::read(session, bench, &live, &desired, version.unwrap_or_default(), policy.small_table_rows).await?;
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
@@ -102,7 +102,7 @@ fn nothing() -> Plan {
 /// Whether two states hold the same objects, in whatever order.
 #[must_use]
 pub fn same(a: &Catalog, b: &Catalog) -> bool {
-    a.objects.len() == b.objects.len() && a.objects.iter().all(|(id, object)| b.get(id) == Some(object))
+    a.same_objects(b)
 }
 
 /// NOT NULL on a table with rows needs a value for them.

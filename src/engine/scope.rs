@@ -55,9 +55,9 @@ impl Scope {
         if !unmodelled.is_empty() {
             return Err(EngineError::Unmodelled(unmodelled));
         }
-        let keep: BTreeSet<Id> = live.objects.values().filter(|object| self.counts(&live, object)).map(Object::id).collect();
+        let mut counts = live.objects.values().map(|object| self.counts(&live, object)).collect::<Vec<_>>().into_iter();
         live.objects.retain(|id, object| {
-            keep.contains(id)
+            counts.next() == Some(true)
                 // CREATE EXTENSION writes its own comment, and everything has an owner: undeclared
                 // ones are left as they are.
                 && !matches!(object, Object::Comment(comment) if comment.on.kind == "extension" && !raw.contains(id))
@@ -69,8 +69,8 @@ impl Scope {
     /// The desired state without what does not count.
     #[must_use]
     pub fn desired(&self, mut raw: Catalog, live: &Catalog) -> Catalog {
-        let keep: BTreeSet<Id> = raw.objects.values().filter(|object| self.counts(&raw, object)).map(Object::id).collect();
-        raw.objects.retain(|id, _| keep.contains(id));
+        let mut counts = raw.objects.values().map(|object| self.counts(&raw, object)).collect::<Vec<_>>().into_iter();
+        raw.objects.retain(|_, _| counts.next() == Some(true));
         // Nobody drops `public` by not mentioning it.
         let public = crate::kind::schema::Schema::id_of("public");
         if !raw.contains(&public) {
@@ -91,10 +91,10 @@ fn kind_id(column: &crate::kind::view_column::ViewColumn) -> Id {
 pub fn match_unnamed(live: &Catalog, raw: &mut Catalog, hints: &Hints) {
     let mut taken: BTreeSet<Id> = BTreeSet::new();
     for id in &hints.unnamed {
-        let Some(object) = raw.get(id).cloned() else { continue };
-        if live.get(id) == Some(&object) {
+        if raw.get(id) == live.get(id) {
             continue;
         }
+        let Some(object) = raw.get(id).cloned() else { continue };
         let content = |object: &Object, id: &Id| Fingerprint::of(&crate::plan::rename::renamed_object(object, id, id, &id.renamed("")));
         let wanted = content(&object, id);
         let candidates = live.objects.iter().filter(|(other, _)| other.kind == id.kind && other.path[..2] == id.path[..2] && !raw.contains(other) && !taken.contains(*other));

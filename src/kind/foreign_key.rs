@@ -113,14 +113,11 @@ impl Kind for ForeignKey {
     cast_to!(ForeignKey);
 
     fn query(server: u32) -> Option<String> {
-        let columns = |relation: &str, key: &str| {
-            format!("(SELECT array_agg(a.attname::text ORDER BY o) FROM unnest({key}) WITH ORDINALITY u(attnum, o) JOIN pg_attribute a ON a.attrelid = {relation} AND a.attnum = u.attnum)")
-        };
         let action = |column: &str| {
             format!("CASE {column} WHEN 'c' THEN 'CASCADE' WHEN 'r' THEN 'RESTRICT' WHEN 'n' THEN 'SET NULL' WHEN 'd' THEN 'SET DEFAULT' ELSE '' END")
         };
         let set_columns = if server >= 150_000 {
-            "COALESCE(' (' || (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY o) FROM unnest(k.confdelsetcols) WITH ORDINALITY u(attnum, o) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum) || ')', '')".to_string()
+            "CASE WHEN k.confdelsetcols IS NULL THEN '' ELSE COALESCE(' (' || (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY o) FROM unnest(k.confdelsetcols) WITH ORDINALITY u(attnum, o) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum) || ')', '') END".to_string()
         } else {
             "''".to_owned()
         };
@@ -130,8 +127,8 @@ impl Kind for ForeignKey {
              FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
              JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace \
              WHERE k.contype = 'f' AND k.conparentid = 0 AND c.relpersistence <> 't' AND {} AND {} ORDER BY 3, 4, 5",
-            columns("k.conrelid", "k.conkey"),
-            columns("k.confrelid", "k.confkey"),
+            row::column_names("k.conrelid", "k.conkey"),
+            row::column_names("k.confrelid", "k.confkey"),
             action("k.confdeltype"),
             action("k.confupdtype"),
             row::in_user_schema("c.relnamespace"),

@@ -88,12 +88,13 @@ impl Key {
     pub fn query(contype: char, extra: &str) -> String {
         format!(
             "SELECT k.oid::int8, 0::int8, n.nspname::text, c.relname::text, k.conname::text, \
-             (SELECT array_agg(a.attname::text ORDER BY o) FROM unnest(i.indkey::int2[]) WITH ORDINALITY u(attnum, o) JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum), \
+             {}, \
              i.indnkeyatts::int8, x.reloptions, (SELECT spcname::text FROM pg_tablespace s WHERE s.oid = x.reltablespace), k.condeferrable, k.condeferred, \
              (SELECT p.conname::text FROM pg_constraint p WHERE p.oid = k.conparentid){extra} \
              FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
              JOIN pg_index i ON i.indexrelid = k.conindid JOIN pg_class x ON x.oid = i.indexrelid \
              WHERE k.contype = '{contype}' AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p') AND {} AND {} ORDER BY 3, 4, 5",
+            row::column_names("i.indrelid", "i.indkey::int2[]"),
             row::in_user_schema("c.relnamespace"),
             row::not_extension_member("pg_class", "c.oid")
         )

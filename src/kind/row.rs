@@ -102,9 +102,25 @@ pub fn in_user_schema(column: &str) -> String {
 pub const USER_SCHEMA: &str = "nspname !~ '^(pg_|_timescaledb|timescaledb_)' AND nspname NOT IN ('information_schema', 'schema_ledger')";
 
 /// An SQL condition: the object is no member of an extension.
+///
+/// Not correlated, and bound to `pg_extension`: the members are found once, through the index on what is
+/// referenced, and kept as a hash. As NOT EXISTS it was a look-up for every row, or a scan of all of
+/// `pg_depend` (6 ms of every query at 1,000 tables).
 #[must_use]
 pub fn not_extension_member(catalog: &str, oid: &str) -> String {
-    format!("NOT EXISTS (SELECT FROM pg_depend x WHERE x.classid = '{catalog}'::regclass AND x.objid = {oid} AND x.deptype = 'e')")
+    format!("{oid} NOT IN (SELECT x.objid FROM pg_depend x WHERE x.refclassid = 'pg_extension'::regclass AND x.classid = '{catalog}'::regclass AND x.deptype = 'e')")
+}
+
+/// An SQL expression: the names (`text[]`) of the columns of `relation` whose numbers stand in the array `key`.
+///
+/// Nearly every key has one column. That one is looked up by itself: unnesting, sorting and aggregating cost
+/// three times as much.
+#[must_use]
+pub fn column_names(relation: &str, key: &str) -> String {
+    format!(
+        "CASE cardinality({key}) WHEN 1 THEN ARRAY[(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = {relation} AND a.attnum = ({key})[array_lower({key}, 1)])] \
+         ELSE (SELECT array_agg(a.attname::text ORDER BY o) FROM unnest({key}) WITH ORDINALITY u(attnum, o) JOIN pg_attribute a ON a.attrelid = {relation} AND a.attnum = u.attnum) END"
+    )
 }
 
 /// `reloptions` entries (`name=value`) as pairs.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use futures_util::future::{join_all, try_join};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesOrdered;
 use indexmap::IndexMap;
 
 use super::session::{Session, pin_deparse_settings};
@@ -29,14 +30,19 @@ pub struct Live {
     addresses: Addresses,
 }
 
-/// Where objects stand in the system catalogs: (catalog OID, object OID, column number) to id.
+/// Where objects stand in the system catalogs.
 #[derive(Debug, Default)]
-struct Addresses(HashMap<(u32, u32, i32), Id>);
+struct Addresses {
+    /// (catalog OID, object OID, column number) to id.
+    objects: HashMap<(u32, u32, i32), Id>,
+    /// The relations of columns that only carry a comment or grants: what these need, the relation needs.
+    relations: HashMap<Id, Id>,
+}
 
 impl Addresses {
     /// The object at an address; a part of an object that is none itself belongs to the whole.
     fn get(&self, class: u32, oid: u32, sub: i32) -> Option<&Id> {
-        self.0.get(&(class, oid, sub)).or_else(|| self.0.get(&(class, oid, 0)))
+        self.objects.get(&(class, oid, sub)).or_else(|| self.objects.get(&(class, oid, 0)))
     }
 }
 
@@ -65,29 +71,57 @@ const ATTEMPTS: u32 = 5;
 
 /// What changes whenever DDL commits: the newest transaction that wrote to a catalog table, and how
 /// many rows there are. The `pg_get_*` functions do not see our snapshot, so a transaction would
-/// not help (architecture.md).
-const FINGERPRINT: &str = "SELECT (SELECT string_agg(count || ':' || newest, ',') FROM ( \
-     SELECT count(*) AS count, COALESCE(max(xmin::text::int8), 0) AS newest FROM pg_class UNION ALL \
-     SELECT count(*), COALESCE(max(xmin::text::int8), 0) FROM pg_attribute UNION ALL \
-     SELECT count(*), COALESCE(max(xmin::text::int8), 0) FROM pg_constraint UNION ALL \
-     SELECT count(*), COALESCE(max(xmin::text::int8), 0) FROM pg_proc UNION ALL \
-     SELECT count(*), COALESCE(max(xmin::text::int8), 0) FROM pg_type) c)";
+/// not help (architecture.md). `age` is all that compares transaction ids without making text of every one of
+/// them, which took four times as long; a fixed id makes it absolute again.
+const FINGERPRINT: &str = "SELECT pg_current_snapshot()::text, (SELECT string_agg(count || ':' || newest, ',') FROM ( \
+     SELECT count(*) AS count, age('3'::xid)::int8 - min(age(xmin)) AS newest FROM pg_class UNION ALL \
+     SELECT count(*), age('3'::xid)::int8 - min(age(xmin)) FROM pg_attribute UNION ALL \
+     SELECT count(*), age('3'::xid)::int8 - min(age(xmin)) FROM pg_constraint UNION ALL \
+     SELECT count(*), age('3'::xid)::int8 - min(age(xmin)) FROM pg_proc UNION ALL \
+     SELECT count(*), age('3'::xid)::int8 - min(age(xmin)) FROM pg_type) c)";
+
+/// OIDs of the catalogs themselves.
+const CATALOGS: &str = "SELECT c.relname::text, c.oid::int8 FROM pg_class c WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relkind = 'r'";
+
+/// Where the catalogs stood at some time.
+#[derive(Debug, PartialEq, Eq)]
+struct Moment {
+    snapshot: String,
+    fingerprint: String,
+}
+
+impl Moment {
+    fn of(row: Option<&tokio_postgres::Row>) -> Self {
+        let text = |at: usize| row.and_then(|row| row.get::<_, Option<String>>(at)).unwrap_or_default();
+        Self { snapshot: text(0), fingerprint: text(1) }
+    }
+
+    /// Whether no DDL was committed since. While the snapshot is the same, nothing was committed at all.
+    async fn still_holds(&self, session: &Session) -> Result<bool, IntrospectError> {
+        let now = query(session, "fingerprint", "SELECT pg_current_snapshot()::text").await?;
+        if now.first().is_some_and(|row| row.get::<_, &str>(0) == self.snapshot) {
+            return Ok(true);
+        }
+        let now = Self::of(query(session, "fingerprint", FINGERPRINT).await?.first());
+        Ok(now.fingerprint == self.fingerprint)
+    }
+}
 
 /// Reads a database. Holds no transaction open; repeats when the schema moved meanwhile.
 pub async fn introspect(session: &Session, managed: Managed) -> Result<Live, IntrospectError> {
     pin_deparse_settings(session).await?;
     for _ in 0..ATTEMPTS {
-        let (before, live) = try_join(fingerprint(session), read(session, managed)).await?;
-        if before == fingerprint(session).await? {
+        let (before, live) = read(session, managed).await?;
+        if before.still_holds(session).await? {
             return Ok(live);
         }
     }
     Err(IntrospectError::Moving(ATTEMPTS))
 }
 
-async fn fingerprint(session: &Session) -> Result<String, IntrospectError> {
-    let row = session.client().query_one(FINGERPRINT, &[]).await.map_err(|source| IntrospectError::Query { what: "fingerprint", source })?;
-    Ok(row.get(0))
+/// Asks without naming a statement: one round trip, and nothing to give back to the server afterwards.
+async fn query(session: &Session, what: &'static str, sql: &str) -> Result<Vec<tokio_postgres::Row>, IntrospectError> {
+    session.client().query_typed(sql, &[]).await.map_err(|source| IntrospectError::Query { what, source })
 }
 
 fn wanted(keyword: &str, managed: Managed) -> bool {
@@ -98,28 +132,29 @@ fn wanted(keyword: &str, managed: Managed) -> bool {
     }
 }
 
-async fn read(session: &Session, managed: Managed) -> Result<Live, IntrospectError> {
+/// Sends every query at once, and takes each answer apart while the server works on the next one: its rows are
+/// gone before the following ones are all there.
+async fn read(session: &Session, managed: Managed) -> Result<(Moment, Live), IntrospectError> {
     let server = session.server_version;
     let kinds: Vec<_> = KINDS.iter().filter(|kind| wanted(kind.keyword, managed)).filter_map(|kind| Some((kind, (kind.query)(server)?))).collect();
-    let queries = kinds.iter().map(|(kind, sql)| async move {
-        session.client().query(sql.as_str(), &[]).await.map_err(|source| IntrospectError::Query { what: kind.keyword, source })
-    });
-    let classes = async {
-        session.client().query("SELECT c.relname::text, c.oid::int8 FROM pg_class c WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relkind = 'r'", &[]).await
-            .map_err(|source| IntrospectError::Query { what: "catalogs", source })
-    };
-    let ((results, classes), unmodelled) = try_join(try_join(async { Ok(join_all(queries).await) }, classes), unmodelled::query(session)).await?;
-    let classes: HashMap<String, u32> = classes.iter().map(|row| (row.get(0), oid(row.get(1)))).collect();
+    let leftover = unmodelled::sql(session.is_superuser);
+    let first = [("fingerprint", FINGERPRINT), ("catalogs", CATALOGS), ("objects without a kind", leftover.as_str())];
+    let queries = first.into_iter().chain(kinds.iter().map(|(kind, sql)| (kind.keyword, sql.as_str())));
+    let mut answers: FuturesOrdered<_> = queries.map(|(what, sql)| query(session, what, sql)).collect();
+    let mut next = async || answers.next().await.unwrap_or(Ok(Vec::new()));
+    let before = Moment::of(next().await?.first());
+    let classes: HashMap<String, u32> = next().await?.iter().map(|row| (row.get(0), oid(row.get(1)))).collect();
+    let unmodelled = unmodelled::names(&next().await?);
 
     let mut objects: IndexMap<Id, Object> = IndexMap::new();
     let mut addresses = Addresses::default();
-    for ((kind, _), rows) in kinds.iter().zip(results) {
-        for row in rows? {
+    for (kind, _) in &kinds {
+        for row in next().await? {
             let mut row = Row::new(&row);
             if kind.catalog == "*" {
                 let (class, object, sub) = (oid(row.int()), oid(row.int()), number(row.int()));
                 // Only an exact address: the comment of a column is not the table's.
-                let Some(subject) = addresses.0.get(&(class, object, sub)) else { continue };
+                let Some(subject) = addresses.objects.get(&(class, object, sub)) else { continue };
                 let object = (kind.from_row)(&mut row.about(subject.clone()));
                 objects.insert(object.id(), object);
                 continue;
@@ -128,12 +163,16 @@ async fn read(session: &Session, managed: Managed) -> Result<Live, IntrospectErr
             let object = (kind.from_row)(&mut row);
             let id = object.id();
             if let Some(class) = classes.get(kind.catalog).filter(|_| object_oid != 0) {
-                addresses.0.insert((*class, object_oid, sub), id.clone());
+                addresses.objects.insert((*class, object_oid, sub), id.clone());
+            }
+            if let Object::ViewColumn(column) = &object {
+                addresses.relations.insert(id.clone(), column.relation.clone());
             }
             objects.insert(id, object);
         }
     }
-    Ok(Live { catalog: Catalog { objects, needs: IndexMap::new(), unmodelled }, server, addresses })
+    let catalog = Catalog { objects, needs: IndexMap::new(), unmodelled };
+    Ok((before, Live { catalog, server, addresses }))
 }
 
 fn oid(value: i64) -> u32 {
@@ -173,20 +212,10 @@ impl Live {
                 owners.insert((from.0, from.1), *to);
             }
         }
-        // Such a column only carries a comment or grants: what it needs, its relation needs.
-        let relations: HashMap<&Id, &Id> = self
-            .catalog
-            .objects
-            .iter()
-            .filter_map(|(id, object)| match object {
-                Object::ViewColumn(column) => Some((id, &column.relation)),
-                _ => None,
-            })
-            .collect();
         let resolve = |mut at: (u32, u32, i32)| {
             for _ in 0..8 {
                 if let Some(id) = self.addresses.get(at.0, at.1, at.2) {
-                    return Some(relations.get(id).copied().unwrap_or(id));
+                    return Some(self.addresses.relations.get(id).unwrap_or(id));
                 }
                 at = *owners.get(&(at.0, at.1))?;
             }

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use super::introspect::IntrospectError;
-use super::session::Session;
 use crate::kind::registration;
 use crate::kind::row::{in_user_schema, not_extension_member};
 
@@ -55,8 +53,8 @@ const PROBES: &[Probe] = &[
     Probe { keyword: "default-privileges", catalog: "pg_default_acl", name: "format('for %s%s', pg_get_userbyid(o.defaclrole), COALESCE(' in ' || (SELECT nspname FROM pg_namespace WHERE oid = o.defaclnamespace), ''))", from: "", namespace: None, filter: "true" },
 ];
 
-/// The names of everything that has no kind, sorted: `policy public.t.p`.
-pub async fn query(session: &Session) -> Result<BTreeSet<String>, IntrospectError> {
+/// The query for everything that has no kind.
+pub fn sql(is_superuser: bool) -> String {
     let parts: Vec<String> = PROBES
         .iter()
         .filter(|probe| registration(probe.keyword).is_none())
@@ -70,9 +68,13 @@ pub async fn query(session: &Session) -> Result<BTreeSet<String>, IntrospectErro
     let subscriptions = "SELECT 'subscription', quote_ident(subname) FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let mut sql = parts.join(" UNION ALL ");
     // Only a superuser may read pg_subscription.
-    if session.is_superuser {
+    if is_superuser {
         sql = format!("{sql} UNION ALL {subscriptions}");
     }
-    let rows = session.client().query(sql.as_str(), &[]).await.map_err(|source| IntrospectError::Query { what: "objects without a kind", source })?;
-    Ok(rows.iter().map(|row| format!("{} {}", row.get::<_, &str>(0), row.get::<_, &str>(1))).collect())
+    sql
+}
+
+/// The names that it gives, sorted: `policy public.t.p`.
+pub fn names(rows: &[tokio_postgres::Row]) -> BTreeSet<String> {
+    rows.iter().map(|row| format!("{} {}", row.get::<_, &str>(0), row.get::<_, &str>(1))).collect()
 }

@@ -1,6 +1,6 @@
 //! Ordered operations as the steps that people review.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::draft::{Context, Draft, Effect, Op};
 use super::op::{Hazard, Lock, Transaction};
@@ -177,9 +177,19 @@ pub fn relies_on(live: &Catalog, draft: &Draft) -> Vec<Reliance> {
             }
         }
     }
-    tops.into_iter()
+    // For a few, each looks through all ids; for many, ids are first put together by the names in their paths.
+    let names: HashSet<&str> = if tops.len() > 4 { tops.iter().map(Id::name).collect() } else { HashSet::new() };
+    let mut by_name: HashMap<&str, Vec<&Id>> = HashMap::new();
+    if !names.is_empty() {
+        for (id, name) in live.objects.keys().flat_map(|id| id.path.iter().map(move |name| (id, name.as_str()))).filter(|(_, name)| names.contains(name)) {
+            by_name.entry(name).or_default().push(id);
+        }
+    }
+    tops.iter()
         .map(|id| {
-            let (fingerprint, parts) = Fingerprint::of_parts(live, &parts_of(live, &id));
+            let parts = if names.is_empty() { parts_of(live, id) } else { parts_among(by_name.get(id.name()).into_iter().flatten().copied(), id) };
+            let (fingerprint, parts) = Fingerprint::of_parts(live, &parts);
+            let id = id.clone();
             Reliance { id, fingerprint, parts }
         })
         .collect()
@@ -200,14 +210,19 @@ fn top(live: &Catalog, id: &Id) -> Option<Id> {
 /// An object and everything that hangs on it, sorted.
 #[must_use]
 pub fn parts_of(catalog: &Catalog, id: &Id) -> Vec<Id> {
+    parts_among(catalog.objects.keys(), id)
+}
+
+fn parts_among<'i>(ids: impl Iterator<Item = &'i Id>, id: &Id) -> Vec<Id> {
     let inside = |other: &Id| {
         other == id
             || (other.path.len() > id.path.len() && other.path[..id.path.len()] == id.path[..] && other.path.len() > 1)
             || (other.path.len() > id.path.len() && KINDS_OF_SATELLITES.contains(&other.kind.as_str()) && other.path[1..].starts_with(&id.path))
             || (other.path == id.path && matches!(other.kind.as_str(), "partition" | "replica-identity" | "row-security") && id.kind == "table")
     };
-    let mut parts: Vec<Id> = catalog.objects.keys().filter(|other| inside(other)).cloned().collect();
+    let mut parts: Vec<Id> = ids.filter(|other| inside(other)).cloned().collect();
     parts.sort();
+    parts.dedup();
     parts
 }
 
@@ -241,8 +256,8 @@ pub fn summary(cx: &Context<'_>, before: &Catalog) -> Vec<Summary> {
     let mut tops: BTreeMap<String, Summary> = BTreeMap::new();
     // A renamed table is one table.
     let moved: Vec<(&Id, &Id)> = cx.hints.renames.iter().filter(|(new, old)| new.path.len() <= 2 && before.contains(old) && !before.contains(new) && cx.desired.contains(new)).collect();
-    let shown = moved.iter().fold(before.clone(), |state, (new, old)| super::rename::renamed(&state, old, new));
-    let before = &shown;
+    let shown = moved.iter().fold(None::<Catalog>, |state, (new, old)| Some(super::rename::renamed(state.as_ref().unwrap_or(before), old, new)));
+    let before = shown.as_ref().unwrap_or(before);
     for (new, old) in moved {
         let home = top(before, new).filter(|home| home != new);
         let (subject, line) = match home {
@@ -251,16 +266,11 @@ pub fn summary(cx: &Context<'_>, before: &Catalog) -> Vec<Summary> {
         };
         tops.entry(subject.to_string()).or_insert_with(|| summary_of(cx, &subject, '~')).lines.push(('~', line));
     }
-    let mut ids: Vec<&Id> = before.objects.keys().collect();
-    ids.extend(cx.desired.objects.keys().filter(|id| !before.contains(id)));
-    ids.sort();
+    let mut pairs = before.differences(cx.desired);
+    pairs.sort_unstable_by_key(|(id, ..)| *id);
     let renamed_to: BTreeMap<&Id, &Id> = cx.hints.renames.iter().filter(|(new, old)| before.contains(old) && !before.contains(new) && cx.desired.contains(new) && !cx.desired.contains(old)).map(|(new, old)| (old, new)).collect();
     let renamed_from: BTreeSet<&Id> = renamed_to.values().copied().collect();
-    for id in ids {
-        let (old, new) = (before.get(id), cx.desired.get(id));
-        if old == new {
-            continue;
-        }
+    for (id, old, new) in pairs {
         let object = new.or(old).expect("one of the two states holds it");
         let home = top(cx.desired, id).or_else(|| top(before, id)).unwrap_or_else(|| id.clone());
         let is_top = home == *id;

@@ -1,6 +1,7 @@
 //! Two states to what must change. Names no kind.
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 
@@ -28,16 +29,18 @@ pub type Changes = IndexMap<Id, Change>;
 
 /// The changes between two states, with everything that has to give way to them.
 #[must_use]
-pub fn changes(live: &Catalog, desired: &Catalog) -> Changes {
+pub fn changes(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>) -> Changes {
     let mut changes = Changes::new();
     let mut worklist: Vec<(Id, Why)> = Vec::new();
-    for (id, old) in &live.objects {
-        match desired.get(id) {
-            None => {
+    for (id, old, new) in live.differences(desired) {
+        match (old, new) {
+            (None, _) => {
+                changes.insert(id.clone(), Change::Create);
+            }
+            (_, None) => {
                 changes.insert(id.clone(), Change::Drop);
             }
-            Some(new) if old == new => {}
-            Some(new) => match Object::alter(old, new) {
+            (Some(old), Some(new)) => match Object::alter(old, new) {
                 Alteration::Act(actions) => {
                     changes.insert(id.clone(), Change::Alter(actions));
                 }
@@ -52,20 +55,16 @@ pub fn changes(live: &Catalog, desired: &Catalog) -> Changes {
             },
         }
     }
-    for id in desired.objects.keys().filter(|id| !live.contains(id)) {
-        changes.insert(id.clone(), Change::Create);
-    }
     // What is dropped takes its dependants along where they stay: they are made again.
     worklist.extend(changes.iter().filter(|(_, change)| **change == Change::Drop).map(|(id, _)| (id.clone(), Why::Replaced)));
     if !worklist.is_empty() {
-        close(live, desired, &mut changes, worklist);
+        close(live, desired, dependants, &mut changes, worklist);
     }
     changes
 }
 
 /// Adds what has to give way: dependants of what is made again or changes its type.
-fn close(live: &Catalog, desired: &Catalog, changes: &mut Changes, mut worklist: Vec<(Id, Why)>) {
-    let dependants = dependants(live);
+fn close(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>, changes: &mut Changes, mut worklist: Vec<(Id, Why)>) {
     let children = live.children();
     let mut seen: BTreeSet<(Id, bool)> = BTreeSet::new();
     while let Some((id, why)) = worklist.pop() {
@@ -83,7 +82,7 @@ fn close(live: &Catalog, desired: &Catalog, changes: &mut Changes, mut worklist:
                 }
             }
         }
-        for dependant in dependants.get(&id).into_iter().flatten() {
+        for dependant in dependants.of(&id) {
             let (Some(old), Some(new)) = (live.get(dependant), desired.get(dependant)) else { continue };
             // An object whose new form no longer needs what is dropped is altered in place, if it can.
             if dropped && !still_needs(desired, new, &id) && matches!(changes.get(dependant), Some(Change::Alter(_))) {
@@ -131,15 +130,40 @@ fn still_needs(desired: &Catalog, object: &Object, id: &Id) -> bool {
     desired.needs.get(&object.id()).is_some_and(|needs| needs.contains(id))
 }
 
-/// Who needs an object, beyond being part of it.
-#[must_use]
-pub fn dependants(catalog: &Catalog) -> IndexMap<Id, Vec<Id>> {
-    let mut dependants: IndexMap<Id, Vec<Id>> = IndexMap::new();
+/// Who needs an object, beyond being part of it. Found out when it is first asked for: most changes have no
+/// dependants that matter, and turning round every need of 10,000 tables takes longer than all the rest.
+#[derive(Debug)]
+pub struct Dependants<'a> {
+    catalog: &'a Catalog,
+    all: OnceCell<HashMap<Id, Vec<&'a Id>>>,
+}
+
+impl<'a> Dependants<'a> {
+    /// Those in one state.
+    #[must_use]
+    pub const fn new(catalog: &'a Catalog) -> Self {
+        Self { catalog, all: OnceCell::new() }
+    }
+
+    /// The dependants of one object, in the order of the state.
+    pub fn of(&self, id: &Id) -> impl Iterator<Item = &'a Id> {
+        self.all.get_or_init(|| turned(self.catalog)).get(id).into_iter().flatten().copied()
+    }
+}
+
+fn turned(catalog: &Catalog) -> HashMap<Id, Vec<&Id>> {
+    let mut dependants: HashMap<Id, Vec<&Id>> = HashMap::with_capacity(catalog.objects.len());
     for (id, object) in &catalog.objects {
-        let recorded = catalog.needs.get(id).into_iter().flatten().cloned();
-        let needs: BTreeSet<Id> = object.needs().into_iter().chain(recorded).filter(|need| need != id).collect();
-        for need in needs {
-            dependants.entry(need).or_default().push(id.clone());
+        let own = object.needs();
+        for need in own.iter().chain(catalog.needs.get(id).into_iter().flatten()).filter(|need| *need != id) {
+            let ids = match dependants.get_mut(need) {
+                Some(ids) => ids,
+                None => dependants.entry(need.clone()).or_default(),
+            };
+            // Recorded and named by the object itself: once.
+            if ids.last() != Some(&id) {
+                ids.push(id);
+            }
         }
     }
     dependants

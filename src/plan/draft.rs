@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::change::Dependants;
 use super::facts::{Facts, Policy};
 use super::op::{Action, Cost, Hazard, Verify};
 use super::plan::{Backfill, StageName};
@@ -105,6 +106,8 @@ impl Op {
 pub struct Context<'a> {
     /// The live state, renames in place already applied.
     pub live: &'a Catalog,
+    /// Who needs whom in the live state.
+    pub dependants: &'a Dependants<'a>,
     /// The desired state.
     pub desired: &'a Catalog,
     /// Renames, backfills.

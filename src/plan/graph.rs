@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write as _;
 
-use super::change::dependants;
 use super::draft::{Context, Draft, Effect, Op};
 use super::op::Transaction;
 use super::plan::StageName;
@@ -55,7 +54,6 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         }
     }
     // Tearing down: dependants first. What goes away with another object is gone when that is.
-    let dependants = dependants(cx.live);
     let mut gone_at: BTreeMap<Id, usize> = draft.gone.clone();
     for (id, leader) in draft.followers.iter().filter(|(id, _)| !cx.desired.contains(id)) {
         let mut leader = leader;
@@ -84,7 +82,7 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         }
     }
     for (id, buried) in &draft.buried {
-        for dependant in dependants.get(id).into_iter().flatten() {
+        for dependant in cx.dependants.of(id) {
             for at in [draft.gone.get(dependant), draft.ready.get(dependant).filter(|_| !draft.making.contains_key(dependant))].into_iter().flatten() {
                 edges.insert((*at, *buried));
             }
@@ -133,6 +131,16 @@ fn bodies(cx: &Context<'_>, draft: &mut Draft) {
             && need != routine
         {
             wanted.push((*need, *routine));
+        }
+    }
+    // A body that speaks of a column which this plan adds would fail before.
+    for (column, at) in draft.ready.iter().filter(|(id, _)| id.kind == "column" && !cx.live.contains(id) && cx.live.contains(&id.up("table"))) {
+        for routine in &made {
+            if let (Some(object), Some(begins)) = (cx.desired.get(routine), draft.first.get(*routine))
+                && crate::catalog::closure::mentions_word(object, column.name())
+            {
+                wanted.push((*at, *begins));
+            }
         }
     }
     for (earlier, later) in wanted {

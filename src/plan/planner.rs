@@ -1,7 +1,7 @@
 //! The pure planner: two states, hints, facts and a policy to a plan.
 
 use super::assemble;
-use super::change::changes;
+use super::change::{Dependants, changes};
 use super::draft::{Context, Op};
 use super::facts::{Facts, Policy};
 use super::graph::{self, Cycle};
@@ -49,36 +49,62 @@ fn list(ids: &[Id]) -> String {
 /// # Errors
 /// Only for defects of `schema` itself.
 pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
+    let Input { live: before, desired, .. } = *input;
+    // Both fingerprints read every object; nothing else here does so more than once.
+    let (planned, from, to) = std::thread::scope(|scope| {
+        let fingerprints = [before, desired].map(|state| scope.spawn(|| Fingerprint::of_catalog(state)));
+        let planned = steps(input);
+        let [from, to] = fingerprints.map(|thread| thread.join().expect("objects are plain, sized data"));
+        (planned, from, to)
+    });
+    Ok(Plan { from, to, ..planned? })
+}
+
+/// The plan without the fingerprints of its two states: what is left for a change of one column is a single
+/// comparison of the two.
+///
+/// # Errors
+/// Only for defects of `schema` itself.
+pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     let Input { live: before, desired, hints, facts, policy } = *input;
-    let mut live = before.clone();
+    let mut moved: Option<Catalog> = None;
     let mut renames: Vec<(Op, Option<Op>)> = Vec::new();
     for (new, old) in ordered(hints) {
+        let live = moved.as_ref().unwrap_or(before);
         if !live.contains(old) || live.contains(new) || !desired.contains(new) {
             continue;
         }
-        let staged_column = new.kind == "column" && !policy.direct && !hints.in_place.contains(new) && recipe::rename::can_sync(&live, desired, old, new);
+        let staged_column = new.kind == "column" && !policy.direct && !hints.in_place.contains(new) && recipe::rename::can_sync(live, desired, old, new);
         if staged_column {
             continue;
         }
-        let cx = Context { live: &live, desired, hints, facts, policy };
-        renames.push(recipe::rename::rename(&cx, &live, old, new));
-        live = renamed(&live, old, new);
+        let dependants = Dependants::new(live);
+        let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
+        renames.push(recipe::rename::rename(&cx, live, old, new));
+        moved = Some(renamed(live, old, new));
     }
     for ((owner, new), old) in &hints.part_renames {
-        let cx = Context { live: &live, desired, hints, facts, policy };
-        if let Some((op, after)) = recipe::rename_part::rename(&cx, &live, owner, old, new) {
+        let live = moved.as_ref().unwrap_or(before);
+        let dependants = Dependants::new(live);
+        let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
+        if let Some((op, after)) = recipe::rename_part::rename(&cx, live, owner, old, new) {
             renames.push((op, None));
-            live = after;
+            moved = Some(after);
         }
     }
-    for (new, old) in renamed_with_theirs(hints, &live, desired) {
-        let cx = Context { live: &live, desired, hints, facts, policy };
-        renames.push(recipe::rename::rename(&cx, &live, &old, &new));
-        live = renamed(&live, &old, &new);
+    for (new, old) in renamed_with_theirs(hints, moved.as_ref().unwrap_or(before), desired) {
+        let live = moved.as_ref().unwrap_or(before);
+        let dependants = Dependants::new(live);
+        let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
+        renames.push(recipe::rename::rename(&cx, live, &old, &new));
+        moved = Some(renamed(live, &old, &new));
     }
     let facts = &facts.renamed(hints);
-    let cx = Context { live: &live, desired, hints, facts, policy };
-    let mut pending = changes(&live, desired);
+    let live = moved.as_ref().unwrap_or(before);
+    let dependants = Dependants::new(live);
+    let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
+    let mut pending = changes(live, desired, &dependants);
+    let differing: Vec<Id> = pending.keys().cloned().collect();
     let mut draft = recipe::draft(&cx, &mut pending);
     graph::connect(&cx, &mut draft);
     // Renames in place come before everything that uses the new names, in their own order.
@@ -99,7 +125,7 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
         }
     }
     let order = graph::order(&mut draft)?;
-    let difference = simulate(&live, desired, &draft, &order);
+    let difference = simulate(live, desired, &differing, &draft, &order);
     if !difference.is_empty() {
         return Err(PlanError::Unsound(difference));
     }
@@ -107,8 +133,8 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
         name: String::new(),
         made_by: format!("schema {}", env!("CARGO_PKG_VERSION")),
         elaborated_on: String::new(),
-        from: Fingerprint::of_catalog(before),
-        to: Fingerprint::of_catalog(desired),
+        from: Fingerprint::default(),
+        to: Fingerprint::default(),
         relies_on: assemble::relies_on(before, &draft),
         assumes: assemble::assumptions(&cx, &draft),
         hazards: assemble::hazards(&draft, &order),

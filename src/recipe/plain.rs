@@ -1,12 +1,13 @@
 //! What no other recipe took: each kind's own statements, and the closure of what is made again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::partition::Partition;
 use crate::kind::{Inline, Object, registration, weight};
-use crate::plan::change::{Change, Changes, dependants};
+use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Effect, Op, create, drop, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
@@ -86,7 +87,7 @@ fn drop_stage(kind: &str) -> StageName {
 /// Takes everything that is left.
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     let all = std::mem::take(changes);
-    let state = State { dependants: dependants(cx.live), groups: groups(cx, &all), all: &all };
+    let state = State { groups: groups(cx, &all), all: &all, inlinable: OnceCell::new() };
     let mut group_of = BTreeMap::new();
     for (id, change) in &all {
         if draft.ready.contains_key(id) {
@@ -179,9 +180,10 @@ fn unblock(mut action: Action) -> Action {
 }
 
 struct State<'a> {
-    dependants: indexmap::IndexMap<Id, Vec<Id>>,
     groups: BTreeMap<Id, Id>,
     all: &'a Changes,
+    /// Places in the desired state, by parent, of what can be part of its parent's statement.
+    inlinable: OnceCell<HashMap<Id, Vec<usize>>>,
 }
 
 impl State<'_> {
@@ -222,6 +224,26 @@ impl State<'_> {
         }
     }
 
+    /// What may be part of the CREATE statement of an object: its children and those of its columns, in the
+    /// order of the desired state.
+    fn inlinable<'c>(&self, cx: &Context<'c>, id: &Id) -> impl Iterator<Item = &'c Object> {
+        let children = self.inlinable.get_or_init(|| {
+            let mut children: HashMap<Id, Vec<usize>> = HashMap::new();
+            for (at, object) in cx.desired.objects.values().enumerate().filter(|(_, object)| object.inlines() != Inline::Never) {
+                if let Some(parent) = object.parent() {
+                    children.entry(parent).or_default().push(at);
+                }
+            }
+            children
+        });
+        let own = children.get(id).into_iter().flatten().copied();
+        let columns = own.clone().filter_map(|at| cx.desired.objects.get_index(at)).filter(|(id, _)| id.kind == "column");
+        let mut places: Vec<usize> = own.chain(columns.flat_map(|(column, _)| children.get(column).into_iter().flatten().copied())).collect();
+        places.sort_unstable();
+        let desired = cx.desired;
+        places.into_iter().filter_map(|at| desired.objects.get_index(at).map(|(_, object)| object))
+    }
+
     /// Its CREATE statement, with those of its children that can be part of it.
     fn creation(&self, cx: &Context<'_>, object: &Object, stage: StageName) -> Op {
         let id = object.id();
@@ -232,10 +254,8 @@ impl State<'_> {
                 own || !made || weight(&need.kind) < weight(&id.kind)
             })
         };
-        let inner: Vec<&Object> = cx
-            .desired
-            .objects
-            .values()
+        let inner: Vec<&Object> = self
+            .inlinable(cx, &id)
             .filter(|child| match child.inlines() {
                 Inline::Never => false,
                 Inline::Always => child.parent().as_ref() == Some(&id),
@@ -322,7 +342,7 @@ impl State<'_> {
         let group = self.group(id, draft, group_of);
         let changed = old != new;
         let stage = replacement_stage(cx, id);
-        let converts = self.dependants.get(id).into_iter().flatten().any(|dependant| matches!(self.all.get(dependant), Some(Change::Convert(_))));
+        let converts = cx.dependants.of(id).any(|dependant| matches!(self.all.get(dependant), Some(Change::Convert(_))));
         let absorbed = self.absorbed(cx, old).filter(|_| id.kind != "foreign-key");
         let index_above = index_above(cx, id).filter(|above| cx.live.get(above) != cx.desired.get(above));
         let mut last_drop = None;
