@@ -136,7 +136,10 @@ fn points(plan: &Plan) -> Vec<String> {
     let mut fills = false;
     for (_, step) in plan.steps() {
         let backfill = matches!(step.work, Work::Backfill(_));
-        points.push(format!("step:{}:before", step.number));
+        // Behind a step is before the next one.
+        if step.number == 1 {
+            points.push("step:1:before".to_owned());
+        }
         if !backfill {
             points.push(format!("step:{}:middle", step.number));
         }

@@ -119,7 +119,11 @@ fn check_fill(
         let Object::Column(column) = object else { continue };
         let new = live.get(id).is_none() && live.contains(&column.table) && !hints.renames.contains_key(id);
         let filled = desired.contains(&id.as_kind("default")) || column.identity.is_some() || column.generated.is_some() || hints.backfills.contains_key(id);
-        if !new || !column.not_null || filled || facts.rows(&column.table) == Some(0) {
+        // A partition's columns are filled with those of its table.
+        let inherited = desired
+            .get_as::<crate::kind::partition::Partition>(&column.table.as_kind("partition"))
+            .is_some_and(|place| desired.contains(&place.parent.child("column", &column.name)));
+        if inherited || !new || !column.not_null || filled || facts.rows(&column.table) == Some(0) {
             continue;
         }
         let rows = facts.rows(&column.table).map_or_else(|| "rows".to_owned(), |rows| format!("about {rows} rows"));

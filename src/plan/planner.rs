@@ -64,6 +64,13 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
         renames.push(recipe::rename::rename(&cx, &live, old, new));
         live = renamed(&live, old, new);
     }
+    for ((owner, new), old) in &hints.part_renames {
+        let cx = Context { live: &live, desired, hints, facts, policy };
+        if let Some((op, after)) = recipe::rename_part::rename(&cx, &live, owner, old, new) {
+            renames.push((op, None));
+            live = after;
+        }
+    }
     for (new, old) in renamed_with_theirs(hints, &live, desired) {
         let cx = Context { live: &live, desired, hints, facts, policy };
         renames.push(recipe::rename::rename(&cx, &live, &old, &new));

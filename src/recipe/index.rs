@@ -105,7 +105,7 @@ fn take_away(cx: &Context<'_>, index: &Index, partitioned: bool) -> Op {
 }
 
 /// Builds the new one under another name, drops the old one, renames: queries are never without one.
-fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Draft) {
+pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Draft) {
     let id = new.id();
     let temporary = derived_name(&new.name, "_new");
     let beside = Index { name: temporary.clone(), ..new.clone() };

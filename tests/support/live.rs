@@ -95,7 +95,10 @@ impl Live {
         let small = if self.case.folder.join("facts.kdl").exists() { self.case.facts.tables.values().any(|facts| facts.rows < 10_000) } else { false };
         let policy = Policy { small_table_rows: if small { 10_000 } else { FEW }, direct: self.case.policy.direct };
         let request = Request { session: Some(session), live: state.catalog, live_is_elaborated: true, desired: self.case.after.clone(), scope: &self.scope, policy, prove, server: None };
-        let computed = compute(request, &mut self.bench).await.map_err(|error| schema::error::CliError::from(error).to_string())?;
+        let computed = compute(request, &mut self.bench).await.map_err(|error| {
+            let error = schema::error::CliError::from(error);
+            error.report().map_or_else(|| error.to_string(), |report| schema::cli::out::plain(report.as_ref()))
+        })?;
         self.bench.clear().await;
         Ok(computed)
     }
