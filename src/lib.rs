@@ -21,12 +21,14 @@
 //! - [`apply`]: executes a plan, resumable. Prints nothing: tells events.
 //! - [`config`]: schema.kdl, and which database is meant.
 //! - [`project`]: the files of a project: its plans and approvals, read and written.
+//! - [`demo`]: the example of `schema demo`, its clients, what they felt. Prints nothing.
 //! - [`error`]: errors with an exit code.
 //! - [`cli`]: one file per command. The only room that prints.
 pub mod apply;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod engine;
 pub mod error;
 pub mod kdl;

@@ -81,11 +81,8 @@ impl Run<'_> {
             return Ok(false);
         }
         if progress.pass >= PASSES {
-            if !self.step.verify.is_empty() {
-                return Ok(false);
-            }
-            let message = format!("rows still match {} after {PASSES} passes: something writes them without the sync trigger", filter(self.backfill));
-            return Err(failure(context, self.step, None, message, kept(progress)));
+            // What must hold is said by the step's checks; without one, clients may write such rows.
+            return Ok(false);
         }
         *progress = Progress { cursor: None, pass: progress.pass + 1, ..progress.clone() };
         let moved = async {

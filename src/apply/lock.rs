@@ -98,13 +98,13 @@ pub(super) async fn acquire(context: &mut Context<'_>) -> Result<(), Halt> {
 /// What a role or database has as its defaults must not decide how a plan runs.
 async fn prepare(context: &Context<'_>) -> Result<(), ApplyError> {
     for client in [context.ddl(), context.watcher()] {
-        // The plan's texts are what PostgreSQL deparsed with an empty search_path; bodies were checked when
-        // the plan was made, and may mention what a later step makes.
+        // Bodies were checked when the plan was made, and may mention what a later step makes. The search_path
+        // stays the role's own: the plan's texts are qualified, bodies of functions that they run may rely on it.
         // With row_security off, a query that a policy would filter is an error: a backfill must not pass rows over in silence.
         let sql = format!(
             "SET statement_timeout = 0; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; \
              SET default_transaction_isolation = 'read committed'; SET row_security = off; \
-             SET search_path = ''; SET check_function_bodies = off",
+             SET check_function_bodies = off",
             OWN_LOCK_TIMEOUT.as_millis()
         );
         client.batch_execute(&sql).await.map_err(|error| context.query_error("setting up the session", &error))?;

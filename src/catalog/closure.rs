@@ -66,9 +66,21 @@ pub fn guess_needs(catalog: &mut Catalog) {
                 }
             }
         }
+        if matches!(id.kind.as_str(), "view" | "materialized-view") {
+            let tables: Vec<Id> = found.iter().filter(|need| need.kind == "table").cloned().collect();
+            for word in texts.iter().flat_map(|text| words(text)) {
+                found.extend(tables.iter().map(|table| table.child("column", &word)).filter(|column| catalog.contains(column)));
+            }
+        }
         needs.push((id.clone(), found));
     }
     catalog.needs.extend(needs);
+}
+
+/// Whether a text of an object mentions a name.
+#[must_use]
+pub fn mentions_word(object: &crate::kind::Object, name: &str) -> bool {
+    object.texts().iter().any(|text| words(text).contains(name))
 }
 
 /// What the texts of some objects mention by name, beyond what the server recorded.

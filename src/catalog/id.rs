@@ -103,6 +103,33 @@ impl Id {
     }
 }
 
+/// Kinds whose ids end with the types of their arguments.
+const ROUTINES: [&str; 3] = ["function", "procedure", "aggregate"];
+
+impl std::str::FromStr for Id {
+    type Err = ();
+
+    /// The inverse of `Display`: `table public.orders`, `function app.f(integer, text)`.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (kind, path) = text.split_once(' ').filter(|(kind, _)| !kind.is_empty()).ok_or(())?;
+        if ROUTINES.contains(&kind)
+            && let Some(inner) = path.strip_suffix(')')
+        {
+            // A name with a parenthesis in it is quoted.
+            let mut quoted = false;
+            let open = inner.char_indices().find(|(_, c)| {
+                quoted ^= *c == '"';
+                *c == '(' && !quoted
+            });
+            let (open, _) = open.ok_or(())?;
+            let mut path = undotted(&inner[..open]);
+            path.push(Ident::new(&inner[open + 1..]));
+            return Ok(Self::new(kind, path));
+        }
+        Ok(Self::new(kind, undotted(path)))
+    }
+}
+
 /// Every look-up in a catalog hashes an id. The names are folded into one word first (as `rustc-hash` does), so
 /// that the map's own hash, made for hostile keys, has eight bytes to do instead of several short strings.
 impl std::hash::Hash for Id {
@@ -126,7 +153,10 @@ const fn fold(word: u64, next: u64) -> u64 {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind, dotted(&self.path))
+        match &self.path[..] {
+            [schema, name, types] if ROUTINES.contains(&self.kind.as_str()) => write!(f, "{} {}({types})", self.kind, dotted(&[schema.clone(), name.clone()])),
+            path => write!(f, "{} {}", self.kind, dotted(path)),
+        }
     }
 }
 
@@ -141,7 +171,7 @@ impl fmt::Debug for Id {
 #[must_use]
 pub fn dotted(path: &[Ident]) -> String {
     let part = |name: &Ident| {
-        if name.is_empty() || name.contains(['.', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_string() }
+        if name.is_empty() || name.contains(['.', '"', '(']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.to_string() }
     };
     path.iter().map(part).collect::<Vec<_>>().join(".")
 }
@@ -273,6 +303,14 @@ mod tests {
             let path: Vec<Ident> = path.into_iter().map(Ident::new).collect();
             assert_eq!(undotted(&dotted(&path)), path);
         }
+    }
+
+    #[test]
+    fn ids_read_back() {
+        for id in [Id::new("function", ["a", "f", "integer, text"]), Id::new("function", ["a(b", "f(", ""]), Id::new("table", ["public", "a.b"]), Id::new("grant", ["function", "a", "f", "", "r"])] {
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        assert_eq!(Id::new("function", ["a", "f", "integer"]).to_string(), "function a.f(integer)");
     }
 
     #[test]

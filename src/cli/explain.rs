@@ -95,7 +95,7 @@ const fn explanation(hazard: Hazard) -> (&'static str, &'static str) {
         ),
         Hazard::Irreversible => (
             "a step cannot be undone",
-            "`schema rollback` stops before this step: what it does cannot be brought back by statements.",
+            "A way back ends before this step: what it does cannot be brought back by statements.",
         ),
         Hazard::Revoke => ("a role loses a privilege", "Statements of that role may fail from this step on."),
         Hazard::SideEffects => (

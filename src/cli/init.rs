@@ -24,7 +24,7 @@ plans "plans"
 default-env dev
 env dev {
     url (env)DATABASE_URL
-    direct // `apply` needs no plan file
+    // direct // `apply` goes from the source to the database without plans
 }
 // env production {
 //     url (env)PRODUCTION_URL
@@ -53,7 +53,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     }
     files::write(&path, CONFIG)?;
     out.notice("Made schema.kdl, schema/ and plans/.");
-    out.notice("Next: describe your tables in schema/*.kdl, or adopt a live database with `schema inspect --out schema --url …`. Then `schema plan`.");
+    out.notice("Next: describe your tables in schema/*.kdl, or adopt a live database with `schema init --url …`. Then `schema plan`.");
     Ok(Code::Done)
 }
 

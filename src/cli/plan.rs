@@ -69,6 +69,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: false };
     let prove = !args.no_proof;
     let mut target = None;
+    let (mut waiting, mut empty): (Vec<String>, bool) = (Vec::new(), false);
     let mut rules = project.config.policy.clone();
     let computed = if args.from.is_some() || args.to.is_some() {
         let source = project.config.source.to_string_lossy().into_owned();
@@ -87,17 +88,28 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         let reading = (!is_sql && folder.exists()).then(|| tokio::task::spawn_blocking(move || crate::source::read_folder(&folder)));
         let session = crate::project::session(&place).await?;
         target = Some(crate::project::described(&session));
+        waiting = planning::under_way(&session).await?.into_iter().map(|plan| plan.name).collect();
         let desired = match reading {
             Some(reading) => reading.await.expect("reading reports findings and does not panic").map_err(crate::engine::EngineError::from)?,
             None => planning::source(&project, &scope, &mut bench).await?,
         };
+        empty = desired.sources.iter().next().is_none() && !is_sql;
         planning::from_database(&session, desired, &scope, policy, prove, &mut bench).await?
     };
     bench.stop().await;
     let mut plan = computed.plan;
+    for name in &waiting {
+        out.notice(&format!("{name} is under way on this database: what it touches stays as it is, and can be planned for when it is done."));
+    }
     if plan.is_empty() {
         if args.out.as_ref().is_none_or(|out| out.as_os_str() != "-") {
-            out.notice(&format!("Nothing to do: {} in the desired state.", planning::counted(&computed.desired)));
+            out.notice(&if empty {
+                format!("Nothing to do: {}/ holds no .kdl file yet. Describe a table there.", project.shown(&project.config.source))
+            } else if !waiting.is_empty() {
+                "Nothing else to do.".to_owned()
+            } else {
+                format!("Nothing to do: the database is in the desired state ({}).", planning::counted(&computed.desired))
+            });
         }
         return Ok(Code::Done);
     }
@@ -112,10 +124,21 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         Some(path) => {
             files::write(path, &crate::plan::file::write(&plan))?;
             out.result(&rendered(&plan, &context, global.format, out))?;
-            out.notice(&format!("Wrote {}. Next: review it, then `schema apply`.", project.shown(path)));
+            out.notice(&format!("Wrote {}. Next: {}", project.shown(path), next(&plan, &project.shown(path), &context.policy)));
         }
     }
     Ok(if args.exit_code { Code::Differences } else { Code::Done })
+}
+
+/// What a person does with a new plan.
+fn next(plan: &Plan, shown: &str, policy: &crate::plan::policy::Policy) -> String {
+    use crate::plan::policy::{Standing, judge};
+    let judged = judge(plan, policy);
+    let missing: Vec<&str> = judged.iter().filter(|hazard| matches!(hazard.standing, Standing::Missing)).map(|hazard| hazard.hazard.name()).collect();
+    if !missing.is_empty() {
+        return format!("review it; if its hazards are meant, make it again with\n  schema plan --out {shown} --allow {} --because \"…\"", missing.join(","));
+    }
+    "review it, then `schema apply`.".to_owned()
 }
 
 /// Names the plan, and says where it goes; nothing for stdout.

@@ -73,6 +73,7 @@ pub async fn from_database(
     prove: bool,
     bench: &mut Workbench,
 ) -> Result<Computed, CliError> {
+    let under_way = under_way(session).await?;
     let mut live = introspect(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
     // Dependencies are asked for only when something differs that counts.
     live.catalog = scope.live(live.catalog, &desired.catalog)?;
@@ -81,8 +82,30 @@ pub async fn from_database(
     if !crate::engine::same(&live.catalog, &desired.catalog) {
         live.read_dependencies(session).await.map_err(crate::engine::EngineError::from)?;
     }
+    if !under_way.is_empty() {
+        let units = under_way.iter().flat_map(crate::engine::in_flight::touched).collect();
+        desired.catalog = crate::engine::in_flight::hold(&live.catalog, desired.catalog, &units);
+    }
     let request = Request { session: Some(session), live: live.catalog, live_is_elaborated: true, desired, scope, policy, prove, server: None };
     Ok(compute(request, bench).await?)
+}
+
+/// The plans that were begun on a database and are not finished.
+///
+/// # Errors
+/// A ledger that cannot be read.
+pub async fn under_way(session: &Session) -> Result<Vec<crate::plan::Plan>, CliError> {
+    use crate::apply::PlanState;
+    let mut plans = Vec::new();
+    for status in crate::apply::status::plans(session.client()).await? {
+        if matches!(status.state, PlanState::Done | PlanState::RolledBack) || !status.begun() {
+            continue;
+        }
+        if let Some(text) = crate::apply::status::plan_text(session.client(), &status.name).await? {
+            plans.push(crate::plan::file::read(Path::new(&status.name), &text)?);
+        }
+    }
+    Ok(plans)
 }
 
 /// The plan between two states.

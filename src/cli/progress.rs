@@ -7,10 +7,25 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Out, time};
 use crate::apply::{Blocker, Event};
-use crate::plan::render::number;
+use super::out::WIDTH;
+use crate::plan::render::{number, wrap};
 
 /// How often a backfill speaks where no bar can be drawn.
 const SPEAK_EVERY: Duration = Duration::from_secs(10);
+
+/// A step that is done: its title, wrapped, and how long it took at the right.
+fn step_line(number: u32, title: &str, took: &str) -> String {
+    let mut lines = wrap(title, WIDTH - 5);
+    let fits = lines.last().is_some_and(|last| last.chars().count() + took.chars().count() + 7 <= WIDTH);
+    if !fits {
+        lines.push(String::new());
+    }
+    let last = lines.last_mut().expect("there is a line, if only the empty one");
+    let gap = (WIDTH - 5).saturating_sub(last.chars().count() + took.chars().count());
+    last.push_str(&" ".repeat(gap));
+    last.push_str(took);
+    format!("{number:>3}  {}", lines.join("\n     "))
+}
 
 /// Renders the events of one run.
 pub struct Progress<'o> {
@@ -54,7 +69,7 @@ impl<'o> Progress<'o> {
             }
             Event::StepDone { number, title, elapsed, waited } => {
                 let waited = if waited > Duration::from_millis(50) { format!(", {} of it for locks", time::span(waited)) } else { String::new() };
-                self.line(&format!("{number:>3}  {title}: done in {}{waited}", time::span(elapsed)));
+                self.line(&step_line(number, &title, &format!("{}{waited}", time::span(elapsed))));
                 self.bar.set_length(0);
             }
             // The stages that are done show in what comes next; events to come say nothing yet.

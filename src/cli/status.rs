@@ -66,7 +66,8 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let session = session(&place).await?;
     let ledger = ledger_plans(session.client()).await?;
     let holder = find_holder(session.client()).await?;
-    let rows = rows(&files, &ledger, holder.is_some());
+    let gated = place.environment.is_some_and(|environment| environment.gate.is_some());
+    let rows = rows(&files, &ledger, holder.is_some(), gated);
     let target = described(&session);
     let environment = place.environment.map(|environment| environment.name.clone());
     let text = match format {
@@ -86,7 +87,8 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     Ok(Code::Done)
 }
 
-fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool) -> Vec<Row> {
+/// With `gated`, a gate decides when the contract stage may begin; else a person says so.
+fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gated: bool) -> Vec<Row> {
     let mut rows: Vec<Row> = ledger
         .iter()
         .map(|status| {
@@ -95,7 +97,7 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool) -> Vec<Row> {
             let note = if edited {
                 Some("the file is not what was applied".to_owned())
             } else {
-                note(status, at_work)
+                note(status, at_work, gated)
             };
             let mut stages: BTreeMap<StageName, (usize, usize)> = BTreeMap::new();
             for step in &status.steps {
@@ -118,7 +120,7 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool) -> Vec<Row> {
 }
 
 /// What is to be said of a plan that is in the ledger.
-fn note(status: &PlanStatus, at_work: bool) -> Option<String> {
+fn note(status: &PlanStatus, at_work: bool, gated: bool) -> Option<String> {
     match status.state {
         PlanState::Done | PlanState::RolledBack => None,
         PlanState::Running if at_work => Some(status.steps.iter().find(|step| step.state == "running").map_or_else(|| "at work".into(), running)),
@@ -130,7 +132,7 @@ fn note(status: &PlanStatus, at_work: bool) -> Option<String> {
         PlanState::Waiting => {
             let next = status.steps.iter().find(|step| step.state != "done")?.stage;
             Some(if next == StageName::Contract {
-                format!("when no client of the old release is left: schema apply {} --through contract", status.name)
+                format!("when no client of the old release is left: schema apply {} --through contract{}", status.name, if gated { "" } else { " --confirm old-clients-gone" })
             } else {
                 format!("next: schema apply {} --through {}", status.name, next.name())
             })
@@ -232,7 +234,7 @@ mod tests {
             status("0008-half", PlanState::Running, 2),
         ];
         let files = [file("0006-edited", "b3:2"), file("0007-severity-level", "b3:1"), file("0009-new", "b3:3")];
-        let rows = rows(&files, &ledger, false);
+        let rows = rows(&files, &ledger, false, true);
         insta::assert_snapshot!(text(&rows, "shop at db1:5432, PostgreSQL 15.18", Some("production"), None));
         assert_eq!(when(&ledger[0]), "1970-01-01 00:00 UTC, took 20 min");
     }

@@ -1,7 +1,10 @@
 //! Desired texts as PostgreSQL deparses them: made on a scratch server and read back.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 
+use super::closure::{closure, restrict};
 use super::fill::{Rejected, fill};
 use super::{EngineError, Scope, Workbench};
 use crate::catalog::{Catalog, Id};
@@ -17,6 +20,8 @@ pub struct Elaborated {
     pub desired: Catalog,
     /// The live state made anew: some texts deparse differently after that, and mean the same.
     pub reloaded: Catalog,
+    /// The units that the scratch server saw; `None`: everything.
+    pub confined_to: Option<BTreeSet<Id>>,
 }
 
 /// What the server cannot say about an object that it was asked to make, so it is taken as written.
@@ -33,7 +38,28 @@ pub async fn elaborate(
     sources: &Sources,
     scope: &Scope,
 ) -> Result<Elaborated, EngineError> {
-    let made = canonical(bench, "desired", raw.clone(), origins, sources, scope).await?;
+    // What a confined server refuses may only miss something that was left away: then everything is
+    // made, and that decides.
+    let wanted = closure(live, raw);
+    let confined = match &wanted {
+        Some(wanted) => canonical(bench, "desired", restrict(raw, wanted), origins, sources, scope).await.ok().map(|made| (made, wanted.clone())),
+        None => None,
+    };
+    let (made, confined_to) = match confined {
+        Some((mut made, wanted)) => {
+            // What was left away is as it is.
+            for (id, object) in &raw.objects {
+                if !made.contains(id) && live.get(id) == Some(object) {
+                    made.objects.insert(id.clone(), object.clone());
+                    if let Some(needs) = live.needs.get(id) {
+                        made.needs.insert(id.clone(), needs.clone());
+                    }
+                }
+            }
+            (made, Some(wanted))
+        }
+        None => (canonical(bench, "desired", raw.clone(), origins, sources, scope).await?, None),
+    };
     let mut desired = Catalog::default();
     for (id, object) in &made.objects {
         // The same text means the same thing. (The server may deparse it differently the second
@@ -51,10 +77,11 @@ pub async fn elaborate(
     }
     let differs = desired.objects.iter().any(|(id, object)| live.get(id) != Some(object)) || live.objects.keys().any(|id| !desired.contains(id));
     if !differs {
-        return Ok(Elaborated { desired, reloaded: live.clone() });
+        return Ok(Elaborated { desired, reloaded: live.clone(), confined_to });
     }
     // Texts that differ may still mean the same: compare with the live ones after a reload.
-    let reloaded = canonical(bench, "live", live.clone(), &IndexMap::new(), &Sources::new(), scope).await?;
+    let start = confined_to.as_ref().map_or_else(|| live.clone(), |wanted| restrict(live, wanted));
+    let reloaded = canonical(bench, "live", start, &IndexMap::new(), &Sources::new(), scope).await?;
     let ids: Vec<Id> = desired.objects.keys().cloned().collect();
     for id in ids {
         let (Some(new), Some(old)) = (desired.get(&id), live.get(&id)) else { continue };
@@ -65,7 +92,7 @@ pub async fn elaborate(
             }
         }
     }
-    Ok(Elaborated { desired, reloaded })
+    Ok(Elaborated { desired, reloaded, confined_to })
 }
 
 /// Makes a state on the scratch server and reads it back, with its dependencies.

@@ -104,9 +104,9 @@ async fn volatile_defaults(bench: &mut Workbench, live: &Catalog, desired: &Cata
     if added.is_empty() {
         return Ok(volatile);
     }
-    // The desired state stands in the bench's first database, with every type and function.
-    let Some(scratch) = bench.scratch() else { return Ok(volatile) };
-    let session = scratch.connect("desired_1").await?;
+    // The desired state stands on the bench, with every type and function.
+    let (Some(scratch), Some(name)) = (bench.scratch(), bench.latest("desired")) else { return Ok(volatile) };
+    let session = scratch.connect(name).await?;
     for (id, data_type, expression) in added {
         let sql = format!("CREATE TEMP TABLE probe AS SELECT 1 AS one; ALTER TABLE probe ADD COLUMN added {data_type} DEFAULT {expression}");
         if session.client().batch_execute(&sql).await.is_err() {

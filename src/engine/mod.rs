@@ -2,10 +2,12 @@
 //!
 //! The only room besides `cli` that knows both the pure middle and the servers.
 
+pub mod closure;
 pub mod elaborate;
 pub mod error;
 pub mod facts;
 pub mod fill;
+pub mod in_flight;
 pub mod prove;
 pub mod scope;
 pub mod state;
@@ -84,7 +86,10 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
     plan.elaborated_on = bench.describe();
     if prove && !plan.is_empty() {
-        prove::prove(bench, &live, &desired, &elaborated.reloaded, &plan, facts.role.as_deref(), scope).await?;
+        let part = |catalog: &Catalog| elaborated.confined_to.as_ref().map(|wanted| closure::restrict(catalog, wanted));
+        let (start, end) = (part(&live), part(&desired));
+        let (start, end) = (start.as_ref().unwrap_or(&live), end.as_ref().unwrap_or(&desired));
+        prove::prove(bench, start, end, &elaborated.reloaded, &plan, facts.role.as_deref(), scope).await?;
         plan.proof = Proof::Proven(bench.describe());
     }
     Ok(Computed { plan, live, desired })
@@ -114,7 +119,11 @@ fn check_fill(
         let Object::Column(column) = object else { continue };
         let new = live.get(id).is_none() && live.contains(&column.table) && !hints.renames.contains_key(id);
         let filled = desired.contains(&id.as_kind("default")) || column.identity.is_some() || column.generated.is_some() || hints.backfills.contains_key(id);
-        if !new || !column.not_null || filled || facts.rows(&column.table) == Some(0) {
+        // A partition's columns are filled with those of its table.
+        let inherited = desired
+            .get_as::<crate::kind::partition::Partition>(&column.table.as_kind("partition"))
+            .is_some_and(|place| desired.contains(&place.parent.child("column", &column.name)));
+        if inherited || !new || !column.not_null || filled || facts.rows(&column.table) == Some(0) {
             continue;
         }
         let rows = facts.rows(&column.table).map_or_else(|| "rows".to_owned(), |rows| format!("about {rows} rows"));

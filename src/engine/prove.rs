@@ -24,7 +24,7 @@ pub async fn prove(bench: &mut Workbench, live: &Catalog, desired: &Catalog, rel
         let list = rejected.iter().map(|one| format!("  {}: {}", one.id, crate::pg::explain(&one.error))).collect::<Vec<_>>().join("\n");
         return Err(EngineError::Rebuild(list));
     }
-    session.client().batch_execute("RESET ALL; SET search_path = ''; SET check_function_bodies = off").await.map_err(crate::pg::SessionError::from)?;
+    session.client().batch_execute("RESET ALL; SET check_function_bodies = off").await.map_err(crate::pg::SessionError::from)?;
     if let Some(role) = role {
         // What default privileges give depends on who makes an object.
         let name = crate::catalog::id::quote(role);

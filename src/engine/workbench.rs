@@ -13,6 +13,8 @@ pub type Notice = Box<dyn Fn(&str) + Send>;
 pub struct Workbench {
     scratch: Option<Scratch>,
     count: u32,
+    /// The databases made so far, in order.
+    names: Vec<String>,
     /// Told once when a server has to be fetched.
     pub notice: Option<Notice>,
 }
@@ -74,7 +76,23 @@ impl Workbench {
         let scratch = self.scratch.as_ref().ok_or_else(|| EngineError::State { message: "no scratch server was started".to_owned(), help: "this is a defect of schema".to_owned() })?;
         scratch.create_database(&name, &DatabaseOptions::default()).await?;
         let session = scratch.connect(&name).await?;
+        self.names.push(name.clone());
         Ok((name, session))
+    }
+
+    /// The database that was made last with this label.
+    #[must_use]
+    pub fn latest(&self, label: &str) -> Option<&str> {
+        self.names.iter().rev().map(String::as_str).find(|name| name.strip_prefix(label).is_some_and(|rest| rest.starts_with('_')))
+    }
+
+    /// Drops every database made so far: for whoever plans many times on one bench.
+    pub async fn clear(&mut self) {
+        for name in std::mem::take(&mut self.names) {
+            if let Some(scratch) = &self.scratch {
+                let _ = scratch.drop_database(&name).await;
+            }
+        }
     }
 
     /// `PostgreSQL 15.18, local`.

@@ -223,14 +223,14 @@ impl Kind for Aggregate {
     }
 
     fn create(&self) -> Action {
-        Action::new(format!("Create {}", routine::shown(&self.id()))).sql(self.statement("CREATE AGGREGATE"))
+        Action::new(format!("Create {}", self.id())).sql(self.statement("CREATE AGGREGATE"))
     }
 
     fn drop(&self) -> Action {
         let id = self.id();
-        Action::new(format!("Drop {}", routine::shown(&id)))
+        Action::new(format!("Drop {id}"))
             .sql(format!("DROP AGGREGATE {}", Self::call(&id)))
-            .hazard(Hazard::Breaking, format!("a statement that calls {}", routine::shown(&id)))
+            .hazard(Hazard::Breaking, format!("a statement that calls {id}"))
     }
 
     /// The result is the final function's, or else the state: where both stay, it stays.
@@ -256,7 +256,7 @@ impl Kind for Aggregate {
         if !same_call {
             return Alteration::Replace;
         }
-        Alteration::Act(vec![Action::new(format!("Change {}", routine::shown(&new.id()))).sql(new.statement("CREATE OR REPLACE AGGREGATE"))])
+        Alteration::Act(vec![Action::new(format!("Change {}", new.id())).sql(new.statement("CREATE OR REPLACE AGGREGATE"))])
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {

@@ -526,6 +526,8 @@ impl Kind for Column {
                 )
                 .hazard(Hazard::Blocking, format!("{} is written again while nobody can use it", self.table)),
             )),
+            // Only what is computed follows another column.
+            _ if self.generated.is_none() => Rebuild::Keep,
             _ => Rebuild::Replace,
         }
     }

@@ -23,6 +23,21 @@ pub struct DomainCheck {
 }
 
 impl DomainCheck {
+    /// Adds it for new values only: locks no table (safe-changes.md).
+    #[must_use]
+    pub fn add_not_valid(&self) -> Action {
+        let unproven = Self { not_valid: true, ..self.clone() };
+        let mut action = unproven.create();
+        action.title.push_str(", not yet validated");
+        action
+    }
+
+    /// Proves it for the values that are there: SHARE on every table that uses the domain.
+    #[must_use]
+    pub fn validate(&self) -> Action {
+        self.altering(format!("Validate {}", self.id()), &format!("VALIDATE CONSTRAINT {}", quote(&self.name)))
+    }
+
     fn altering(&self, title: String, clause: &str) -> Action {
         Action::new(title).sql(format!("ALTER DOMAIN {} {clause}", self.domain.sql()))
     }
@@ -97,10 +112,9 @@ impl Kind for DomainCheck {
     }
 
     fn alter(old: &Self, new: &Self) -> Alteration {
-        let Self { domain: _, name, expression, not_valid } = new;
+        let Self { domain: _, name: _, expression, not_valid } = new;
         if *expression == old.expression && old.not_valid && !*not_valid {
-            // SHARE on every table that uses the domain while they are read (safe-changes.md).
-            return Alteration::Act(vec![new.altering(format!("Validate {}", new.id()), &format!("VALIDATE CONSTRAINT {}", quote(name)))]);
+            return Alteration::Act(vec![new.validate()]);
         }
         Alteration::Replace
     }

@@ -217,14 +217,14 @@ impl Kind for Function {
     }
 
     fn create(&self) -> Action {
-        Action::new(format!("Create {}", routine::shown(&self.id()))).sql(self.statement("CREATE FUNCTION"))
+        Action::new(format!("Create {}", self.id())).sql(self.statement("CREATE FUNCTION"))
     }
 
     fn drop(&self) -> Action {
         let id = self.id();
-        Action::new(format!("Drop {}", routine::shown(&id)))
+        Action::new(format!("Drop {id}"))
             .sql(format!("DROP FUNCTION {}", routine::call(&id)))
-            .hazard(Hazard::Breaking, format!("a statement that calls {}", routine::shown(&id)))
+            .hazard(Hazard::Breaking, format!("a statement that calls {id}"))
     }
 
     fn alter(old: &Self, new: &Self) -> Alteration {
@@ -243,7 +243,7 @@ impl Kind for Function {
         if *returns != old.returns || *window != old.window || !replaceable(&old.routine.arguments, &routine.arguments) {
             return Alteration::Replace;
         }
-        Alteration::Act(vec![Action::new(format!("Change {}", routine::shown(&new.id()))).sql(new.statement("CREATE OR REPLACE FUNCTION"))])
+        Alteration::Act(vec![Action::new(format!("Change {}", new.id())).sql(new.statement("CREATE OR REPLACE FUNCTION"))])
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {

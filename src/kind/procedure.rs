@@ -74,14 +74,14 @@ impl Kind for Procedure {
 
     fn create(&self) -> Action {
         let Self { routine } = self;
-        Action::new(format!("Create {}", routine::shown(&self.id()))).sql(routine.create("CREATE PROCEDURE", "", ""))
+        Action::new(format!("Create {}", self.id())).sql(routine.create("CREATE PROCEDURE", "", ""))
     }
 
     fn drop(&self) -> Action {
         let id = self.id();
-        Action::new(format!("Drop {}", routine::shown(&id)))
+        Action::new(format!("Drop {id}"))
             .sql(format!("DROP PROCEDURE {}", Self::call(&id)))
-            .hazard(Hazard::Breaking, format!("a statement that calls {}", routine::shown(&id)))
+            .hazard(Hazard::Breaking, format!("a statement that calls {id}"))
     }
 
     fn alter(old: &Self, new: &Self) -> Alteration {
@@ -90,7 +90,7 @@ impl Kind for Procedure {
             return Alteration::Replace;
         }
         let sql = routine.create("CREATE OR REPLACE PROCEDURE", "", "");
-        Alteration::Act(vec![Action::new(format!("Change {}", routine::shown(&new.id()))).sql(sql)])
+        Alteration::Act(vec![Action::new(format!("Change {}", new.id())).sql(sql)])
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {

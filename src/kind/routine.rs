@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::argument::{Argument, signature};
 use super::{Lowering, Row, Scope, row, sql_type};
 use crate::catalog::expr::split_list;
-use crate::catalog::id::{dotted, literal, quote};
+use crate::catalog::id::{literal, quote};
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Finding, Node, NodeOut};
 use crate::plan::op::Action;
@@ -235,15 +235,6 @@ impl Routine {
     }
 }
 
-/// A routine's id for people: `function app.add(integer, integer)`.
-#[must_use]
-pub fn shown(id: &Id) -> String {
-    match &id.path[..] {
-        [schema, name, types] => format!("{} {}({types})", id.kind, dotted(&[schema.clone(), name.clone()])),
-        _ => id.to_string(),
-    }
-}
-
 /// `schema.name(types)` of a routine's id.
 #[must_use]
 pub fn call(id: &Id) -> String {
@@ -260,7 +251,7 @@ pub fn rename(word: &str, call: impl Fn(&Id) -> String, old: &Id, new: &Id) -> O
     if old_types != types {
         return None;
     }
-    let mut action = Action::new(format!("Rename {} to {}", shown(old), shown(new)));
+    let mut action = Action::new(format!("Rename {old} to {new}"));
     let moved = Id::new(&old.kind, [schema.clone(), old_name.clone(), types.clone()]);
     if old_schema != schema {
         action = action.sql(format!("ALTER {word} {} SET SCHEMA {}", call(old), quote(schema)));

@@ -82,7 +82,10 @@ fn can_join(cx: &Context<'_>, run: &[&Op], op: &Op) -> bool {
 fn locks(cx: &Context<'_>, op: &Op) -> Vec<Lock> {
     let lives = |lock: &&Lock| {
         let path = crate::catalog::id::undotted(&lock.relation);
-        ["table", "materialized-view", "view"].iter().any(|kind| cx.live.contains(&Id::new(kind, path.clone())))
+        ["table", "materialized-view", "view"].iter().any(|kind| {
+            let id = Id::new(kind, path.clone());
+            cx.live.contains(&id) || cx.hints.renames.values().any(|old| *old == id)
+        })
     };
     op.action.locks.iter().filter(lives).cloned().collect()
 }
@@ -165,12 +168,13 @@ pub fn relies_on(live: &Catalog, draft: &Draft) -> Vec<Reliance> {
     let mut tops: BTreeSet<Id> = BTreeSet::new();
     for op in &draft.ops {
         for effect in &op.effects {
-            let id = match effect {
-                Effect::Put(object) => object.id(),
-                Effect::Remove(id) => id.clone(),
-                Effect::PutTemporary(_) => continue,
-            };
-            tops.extend(top(live, &id));
+            match effect {
+                // Of something new, what it is put into.
+                Effect::Put(object) if !live.contains(&object.id()) => tops.extend(object.parent().and_then(|parent| top(live, &parent))),
+                Effect::Put(object) => tops.extend(top(live, &object.id())),
+                Effect::Remove(id) => tops.extend(top(live, id)),
+                Effect::PutTemporary(_) => {}
+            }
         }
     }
     // For a few, each looks through all ids; for many, ids are first put together by the names in their paths.
@@ -250,6 +254,18 @@ pub fn assumptions(cx: &Context<'_>, draft: &Draft) -> Vec<Assumption> {
 #[must_use]
 pub fn summary(cx: &Context<'_>, before: &Catalog) -> Vec<Summary> {
     let mut tops: BTreeMap<String, Summary> = BTreeMap::new();
+    // A renamed table is one table.
+    let moved: Vec<(&Id, &Id)> = cx.hints.renames.iter().filter(|(new, old)| new.path.len() <= 2 && before.contains(old) && !before.contains(new) && cx.desired.contains(new)).collect();
+    let shown = moved.iter().fold(None::<Catalog>, |state, (new, old)| Some(super::rename::renamed(state.as_ref().unwrap_or(before), old, new)));
+    let before = shown.as_ref().unwrap_or(before);
+    for (new, old) in moved {
+        let home = top(before, new).filter(|home| home != new);
+        let (subject, line) = match home {
+            Some(home) => (home, format!("{old} -> {} renamed", new.name())),
+            None => (new.clone(), format!("renamed from {}", crate::catalog::id::dotted(&old.path))),
+        };
+        tops.entry(subject.to_string()).or_insert_with(|| summary_of(cx, &subject, '~')).lines.push(('~', line));
+    }
     let mut pairs = before.differences(cx.desired);
     pairs.sort_unstable_by_key(|(id, ..)| *id);
     let renamed_to: BTreeMap<&Id, &Id> = cx.hints.renames.iter().filter(|(new, old)| before.contains(old) && !before.contains(new) && cx.desired.contains(new) && !cx.desired.contains(old)).map(|(new, old)| (old, new)).collect();
@@ -268,13 +284,7 @@ pub fn summary(cx: &Context<'_>, before: &Catalog) -> Vec<Summary> {
             (true, false) => '-',
             _ => '~',
         };
-        let entry = tops.entry(home.to_string()).or_insert_with(|| Summary {
-            subject: home.to_string(),
-            sign: whole,
-            rows: cx.facts.tables.get(&home).map(|facts| facts.rows),
-            bytes: cx.facts.tables.get(&home).map(|facts| facts.bytes),
-            lines: Vec::new(),
-        });
+        let entry = tops.entry(home.to_string()).or_insert_with(|| summary_of(cx, &home, whole));
         // Of something new or gone as a whole only the first level is told.
         if is_top || (whole != '~' && !matches!(object, Object::Column(_))) {
             continue;
@@ -289,6 +299,11 @@ pub fn summary(cx: &Context<'_>, before: &Catalog) -> Vec<Summary> {
         entry.lines.push((sign, describe(id, old, new)));
     }
     tops.into_values().collect()
+}
+
+fn summary_of(cx: &Context<'_>, home: &Id, sign: char) -> Summary {
+    let facts = cx.facts.tables.get(home);
+    Summary { subject: home.to_string(), sign, rows: facts.map(|facts| facts.rows), bytes: facts.map(|facts| facts.bytes), lines: Vec::new() }
 }
 
 fn label(id: &Id) -> String {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Id;
+use crate::kind::lowering::Hints;
 
 /// What is known about the live database.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,18 @@ impl Default for Policy {
 }
 
 impl Facts {
+    /// The same facts, where renamed tables are known by their new names as well.
+    #[must_use]
+    pub fn renamed(&self, hints: &Hints) -> Self {
+        let mut facts = self.clone();
+        for (new, old) in &hints.renames {
+            if let Some(size) = self.tables.get(old) {
+                facts.tables.entry(new.clone()).or_insert(*size);
+            }
+        }
+        facts
+    }
+
     /// The rows of a table, if known.
     #[must_use]
     pub fn rows(&self, table: &Id) -> Option<u64> {

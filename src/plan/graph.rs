@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use super::draft::{Context, Draft, Effect, Op};
 use super::op::Transaction;
 use super::plan::StageName;
-use crate::catalog::Id;
+use crate::catalog::{Id, Ident};
 use crate::kind::partition::Partition;
 use crate::kind::{Kind as _, Object, Rebuild, Why, weight};
 
@@ -27,8 +27,14 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         let (Some(object), Some(begins)) = (cx.desired.get(id), first(draft, id)) else { continue };
         let ends = draft.ready[id];
         for need in cx.desired.all_needs(object) {
+            // The index above takes over those of the partitions: they come first (see `partitions`).
+            if need.kind == id.kind && part_of(object).as_ref() == Some(&need.name().into()) {
+                continue;
+            }
             let column_key = id.kind == "primary-key" && need.kind == "column";
             let ready = if column_key { draft.not_null.get(&need).or_else(|| draft.ready.get(&need)) } else { draft.ready.get(&need) };
+            // Both begin with one operation (a column with its default): what follows is the need's own.
+            let ready = ready.filter(|_| draft.first.get(&need) != Some(&begins));
             if let Some(ready) = ready {
                 // A key's index can be built as soon as the column is filled; the key itself waits.
                 edges.insert((*ready, if column_key { ends } else { begins }));
@@ -125,6 +131,16 @@ fn bodies(cx: &Context<'_>, draft: &mut Draft) {
             && need != routine
         {
             wanted.push((*need, *routine));
+        }
+    }
+    // A body that speaks of a column which this plan adds would fail before.
+    for (column, at) in draft.ready.iter().filter(|(id, _)| id.kind == "column" && !cx.live.contains(id) && cx.live.contains(&id.up("table"))) {
+        for routine in &made {
+            if let (Some(object), Some(begins)) = (cx.desired.get(routine), draft.first.get(*routine))
+                && crate::catalog::closure::mentions_word(object, column.name())
+            {
+                wanted.push((*at, *begins));
+            }
         }
     }
     for (earlier, later) in wanted {
@@ -239,20 +255,25 @@ fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
     }
     for (id, at) in &draft.ready {
         let (Some(object), Some(_)) = (cx.desired.get(id), Some(at)) else { continue };
-        let part_of = match object {
-            Object::Index(index) => index.part_of.as_ref().map(|name| (index.on.clone(), name)),
-            Object::PrimaryKey(key) => key.key.part_of.as_ref().map(|name| (key.key.table.clone(), name)),
-            Object::Unique(key) => key.key.part_of.as_ref().map(|name| (key.key.table.clone(), name)),
-            _ => None,
-        };
-        let Some((table, name)) = part_of else { continue };
+        let Some(name) = part_of(object) else { continue };
+        let table = Id::new("table", id.path[..2].to_vec());
         let Some(place) = cx.desired.get_as::<Partition>(&Partition::id_of(&table)) else { continue };
         // Where the partition is attached already, the one above takes over what is there.
-        if cx.live.get(&place.id()).is_some() && let Some(above) = draft.ready.get(&place.parent.child(&id.kind, name)) {
+        if cx.live.get(&place.id()).is_some() && let Some(above) = draft.ready.get(&place.parent.child(&id.kind, &name)) {
             edges.push((*at, *above));
         }
     }
     edges
+}
+
+/// The name of the index above that an index or key of a partition is part of.
+fn part_of(object: &Object) -> Option<Ident> {
+    match object {
+        Object::Index(index) => index.part_of.clone(),
+        Object::PrimaryKey(key) => key.key.part_of.clone(),
+        Object::Unique(key) => key.key.part_of.clone(),
+        _ => None,
+    }
 }
 
 /// The order of the operations, as indexes. Raises each operation's stage to that of the latest one

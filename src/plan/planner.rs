@@ -9,6 +9,7 @@ use super::plan::{Plan, Proof};
 use super::rename::renamed;
 use super::simulate::{Difference, simulate};
 use crate::catalog::{Catalog, Fingerprint, Id};
+use crate::kind::Object;
 use crate::kind::lowering::Hints;
 use crate::recipe;
 
@@ -82,6 +83,23 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         renames.push(recipe::rename::rename(&cx, live, old, new));
         moved = Some(renamed(live, old, new));
     }
+    for ((owner, new), old) in &hints.part_renames {
+        let live = moved.as_ref().unwrap_or(before);
+        let dependants = Dependants::new(live);
+        let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
+        if let Some((op, after)) = recipe::rename_part::rename(&cx, live, owner, old, new) {
+            renames.push((op, None));
+            moved = Some(after);
+        }
+    }
+    for (new, old) in renamed_with_theirs(hints, moved.as_ref().unwrap_or(before), desired) {
+        let live = moved.as_ref().unwrap_or(before);
+        let dependants = Dependants::new(live);
+        let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
+        renames.push(recipe::rename::rename(&cx, live, &old, &new));
+        moved = Some(renamed(live, &old, &new));
+    }
+    let facts = &facts.renamed(hints);
     let live = moved.as_ref().unwrap_or(before);
     let dependants = Dependants::new(live);
     let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
@@ -125,6 +143,23 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         stages: assemble::stages(&cx, &draft, &order),
         proof: Proof::Skipped,
     })
+}
+
+/// Constraints and indexes whose names PostgreSQL derived from what is renamed: nobody wrote either
+/// name, so they get the new one instead of being built again.
+fn renamed_with_theirs(hints: &Hints, live: &Catalog, desired: &Catalog) -> Vec<(Id, Id)> {
+    let content = |object: &Object, id: &Id| Fingerprint::of(&super::rename::renamed_object(object, id, id, &id.renamed("")));
+    let mut pairs: Vec<(Id, Id)> = Vec::new();
+    for new in hints.unnamed.iter().filter(|id| !live.contains(id)) {
+        let Some(wanted) = desired.get(new).map(|object| content(object, new)) else { continue };
+        let same_place = |old: &Id| old.kind == new.kind && old.path.len() == new.path.len() && old.path[..old.path.len() - 1] == new.path[..new.path.len() - 1];
+        let free = |old: &Id| !desired.contains(old) && !pairs.iter().any(|(_, taken)| taken == old);
+        let found = live.objects.iter().find(|(old, object)| same_place(old) && free(old) && content(object, old) == wanted);
+        if let Some((old, _)) = found {
+            pairs.push((new.clone(), old.clone()));
+        }
+    }
+    pairs
 }
 
 /// Outer renames first: a table before its columns.

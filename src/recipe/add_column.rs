@@ -32,9 +32,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         }
         add(cx, column, inline, draft);
         if inline.is_some() {
-            let ready = draft.ready[&id];
-            draft.ready.insert(default_id.clone(), ready);
+            // It comes with the column's first operation.
             let first = draft.first[&id];
+            draft.ready.insert(default_id.clone(), first);
             draft.first.insert(default_id, first);
         }
     }
@@ -45,6 +45,11 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     let table = &column.table;
     let undo = vec![format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&column.name))];
     let empty = cx.facts.rows(table) == Some(0);
+    let unfilled = column.not_null && default.is_none() && column.identity.is_none() && column.generated.is_none() && !cx.hints.backfills.contains_key(&id);
+    if unfilled && empty && !cx.policy.direct {
+        wait_for_clients(cx, column, draft);
+        return;
+    }
     let backfill_hint = cx.hints.backfills.get(&id);
     let volatile = default.is_some() && cx.facts.volatile_defaults.contains(&id);
     let constrained = has_constrained_domain(cx, column);
@@ -81,7 +86,7 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     expand.title = format!("Add {id}");
     let mut undo = undo;
     let mut fill_value = None;
-    let mut contract: Option<(Vec<String>, Id)> = None;
+    let mut contract: Option<(Vec<String>, [Id; 2])> = None;
     let mut switch_extra: Option<Op> = None;
     let mut temporary = Vec::new();
     if let Some(identity) = &column.identity {
@@ -118,7 +123,7 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
             expand.title = format!("Add {id} and let it be filled where a client leaves it out");
             expand.sql.extend(make);
             undo = [take.clone(), undo].concat();
-            temporary.push(trigger.clone());
+            temporary.extend(trigger.clone());
             contract = Some((take, trigger));
         }
     }
@@ -132,7 +137,10 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     }
     ops.push(first);
     if let Some(value) = &fill_value {
-        let mut fill = backfill::fill(cx, column, &format!("({value})"), &format!("{} IS NULL", quote(&column.name)), RECIPE, Vec::new());
+        let null = format!("{} IS NULL", quote(&column.name));
+        // A row for which the expression gives NULL wants nothing.
+        let filter = if column.not_null || backfill_hint.is_none() { null } else { format!("{null} AND ({value}) IS NOT NULL") };
+        let mut fill = backfill::fill(cx, column, &format!("({value})"), &filter, RECIPE, Vec::new());
         if !column.not_null {
             // Clients may write NULL all the while, so none need be left only for a moment.
             fill.verify.clear();
@@ -146,9 +154,9 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     }
     ops.extend(switch_extra);
     let last = ops.len() - 1;
-    if let Some((take, trigger)) = contract {
+    if let Some((take, [trigger, function])) = contract {
         let action = Action { sql: take, ..Action::new(format!("Stop filling {id}: every client gives it now")).lock(table, LockMode::AccessExclusive, Cost::Instant) };
-        let mut op = Op::new(&id, action, StageName::Contract, RECIPE).removes(&trigger);
+        let mut op = Op::new(&id, action, StageName::Contract, RECIPE).removes(&trigger).removes(&function);
         op.undo = Some(backfill::fill_trigger(column, fill_value.as_deref().unwrap_or("NULL")).0);
         op.teardown = true;
         ops.push(op);
@@ -156,6 +164,20 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     let indexes = draft.chain(&id, ops);
     draft.ready.insert(id.clone(), indexes[filled]);
     draft.not_null.insert(id, indexes[last]);
+}
+
+/// Without a value to fill with, clients of the old release leave it NULL: it becomes NOT NULL when
+/// they are gone.
+fn wait_for_clients(cx: &Context<'_>, column: &Column, draft: &mut Draft) {
+    let (id, table) = (column.id(), &column.table);
+    let nullable = Column { not_null: false, ..column.clone() };
+    let action = nullable.add(None).hazard(Hazard::RowShape, format!("{table} gets a column"));
+    let undo = vec![format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&column.name))];
+    let mut ops = vec![Op::new(&id, action, StageName::Expand, RECIPE).undo(undo).puts(nullable)];
+    ops.extend(backfill::set_not_null(cx, column, StageName::Contract, RECIPE));
+    let indexes = draft.chain(&id, ops);
+    draft.ready.insert(id.clone(), indexes[0]);
+    draft.not_null.insert(id, indexes[indexes.len() - 1]);
 }
 
 /// Whether the column's type is a domain that checks something: adding one rewrites the table even

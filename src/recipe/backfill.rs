@@ -31,7 +31,7 @@ pub fn fill(cx: &Context<'_>, column: &Column, expression: &str, filter: &str, r
     let id = column.id();
     // The author's expression means the names of the table's schema first.
     let mut settings = settings;
-    settings.push(("search_path".to_owned(), format!("{}, public", quote(table.schema()))));
+    settings.push(("search_path".to_owned(), search_path(table)));
     let set = format!("{} = {expression}", quote(&column.name));
     let count = format!("SELECT count(*) FROM {} WHERE {filter}", table.sql());
     let title = format!("Backfill {id}");
@@ -50,6 +50,12 @@ pub fn fill(cx: &Context<'_>, column: &Column, expression: &str, filter: &str, r
     let mut op = Op::new(&id, warn(Action::new(title).lock(table, LockMode::RowExclusive, Cost::Scan)), StageName::Backfill, recipe).verify(count, "0");
     op.backfill = Some(Backfill { table: table.clone(), key: walk_key(cx, table), set, filter: filter.to_owned(), settings, rows: cx.facts.rows(table) });
     op
+}
+
+/// Where an author's expression looks for names: the table's schema, then `public`.
+#[must_use]
+pub fn search_path(table: &Id) -> String {
+    if table.schema() == "public" { "public".to_owned() } else { format!("{}, public", quote(table.schema())) }
 }
 
 /// Names of the table's own row triggers that an UPDATE of `column` fires.
@@ -90,9 +96,9 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
 }
 
 /// A trigger that fills a column where a client leaves it NULL, so that clients of the old release
-/// go on: (making, taking away, id of the trigger).
+/// go on: (making, taking away, the trigger and its function).
 #[must_use]
-pub fn fill_trigger(column: &Column, expression: &str) -> (Vec<String>, Vec<String>, Id) {
+pub fn fill_trigger(column: &Column, expression: &str) -> (Vec<String>, Vec<String>, [Id; 2]) {
     let table = &column.table;
     let name = derived_name(&format!("{}_{}", table.name(), column.name), "_fill");
     let function = format!("{}.{}", quote(table.schema()), quote(&name));
@@ -105,10 +111,11 @@ pub fn fill_trigger(column: &Column, expression: &str) -> (Vec<String>, Vec<Stri
     );
     let trigger = Id::new("trigger", [table.path[0].as_str(), table.path[1].as_str(), &format!("~{name}")]);
     let make = vec![
-        format!("CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = {}, public, pg_temp AS $fill$\n{body}\n$fill$", quote(table.schema())),
+        format!("CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = {}, pg_temp AS $fill$\n{body}\n$fill$", search_path(table)),
         format!("CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {function}()", trigger.name_sql(), table.sql()),
         format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", table.sql(), trigger.name_sql()),
     ];
     let take = vec![format!("DROP TRIGGER {} ON {}", trigger.name_sql(), table.sql()), format!("DROP FUNCTION {function}()")];
-    (make, take, trigger)
+    let function = Id::new("function", [table.schema(), &name, ""]);
+    (make, take, [trigger, function])
 }

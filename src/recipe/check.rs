@@ -24,8 +24,12 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         if !cx.persists(&check.table) || changes.get(&check.table) == Some(&Change::Replace) || cx.is_small(&check.table) || plain::follows_parent(cx, changes, &id) {
             continue;
         }
+        let forced = plain::must_go_first(cx, changes, &id);
         if changes.shift_remove(&id) == Some(Change::Replace) {
-            replace(cx, check, draft);
+            match forced {
+                Some(stage) => remake(cx, check, stage, draft),
+                None => replace(cx, check, draft),
+            }
             continue;
         }
         let mut ops = vec![Op::new(&id, check.add_not_valid(), StageName::Expand, RECIPE).undo(check.drop().sql).puts(Check { not_valid: true, ..check.clone() })];
@@ -34,6 +38,21 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         }
         draft.chain(&id, ops);
     }
+}
+
+/// What it calls is made again, so the old one goes before that and the new one comes after it.
+fn remake(cx: &Context<'_>, check: &Check, stage: StageName, draft: &mut Draft) {
+    let id = check.id();
+    let Some(old) = cx.live.get(&id) else { return };
+    let mut away = drop(old, stage);
+    away.teardown = false;
+    let mut ops = vec![away, Op::new(&id, check.add_not_valid(), stage, RECIPE).undo(check.drop().sql).puts(Check { not_valid: true, ..check.clone() })];
+    if !check.not_valid {
+        ops.push(Op::new(&id, check.validate(), StageName::Backfill, RECIPE).puts(check.clone()));
+    }
+    let indexes = draft.chain(&id, ops);
+    draft.gone.insert(id.clone(), indexes[0]);
+    draft.making.insert(id, indexes[1]);
 }
 
 /// The new one under another name, proven; then the old one goes and the new one takes its name.

@@ -1,9 +1,11 @@
 //! Foreign keys of tables that are in use: added NOT VALID, validated in a transaction of its own.
 
+use super::plain;
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::Kind as _;
 use crate::kind::foreign_key::ForeignKey;
+use crate::kind::index::Index;
 use crate::kind::table::Table;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
@@ -30,16 +32,14 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             continue;
         }
         // A key that is made again because what it references is: the old one must go first.
-        let must_go = cx.live.get_as::<ForeignKey>(&id).is_some_and(|old| {
-            cx.live.needs.get(&id).into_iter().flatten().chain(&old.needs()).any(|need| need.kind != "column" && matches!(changes.get(need), Some(Change::Replace | Change::Drop)))
-        });
+        let must_go = plain::must_go_first(cx, changes, &id);
         let replaced = changes.get(&id) == Some(&Change::Replace);
         changes.shift_remove(&id);
         let old = cx.live.get(&id).filter(|_| replaced);
         let mut ops = Vec::new();
         match old {
-            Some(old) if must_go => {
-                let mut away = drop(old, StageName::Expand);
+            Some(old) if must_go.is_some() => {
+                let mut away = drop(old, must_go.unwrap_or(StageName::Expand));
                 away.teardown = false;
                 ops.push(away);
                 let mut add = Op::new(&id, key.add_not_valid(), StageName::Expand, RECIPE).undo(key.drop().sql).puts(ForeignKey { not_valid: true, ..key.clone() });
@@ -49,7 +49,8 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                     ops.push(Op::new(&id, key.validate(), StageName::Backfill, RECIPE).puts(key.clone()));
                 }
                 let indexes = draft.chain(&id, ops);
-                draft.gone.insert(id, indexes[0]);
+                draft.gone.insert(id.clone(), indexes[0]);
+                draft.making.insert(id.clone(), indexes[1]);
             }
             Some(old) => {
                 let beside = ForeignKey { name: derived_name(&key.name, "_new"), ..key.clone() };
@@ -65,7 +66,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                 op.undo = None;
                 ops.push(op);
                 let indexes = draft.chain(&id, ops);
-                draft.gone.insert(id, indexes[indexes.len() - 1]);
+                draft.gone.insert(id.clone(), indexes[indexes.len() - 1]);
             }
             None => {
                 ops.push(Op::new(&id, key.add_not_valid(), StageName::Expand, RECIPE).undo(key.drop().sql).puts(ForeignKey { not_valid: true, ..key.clone() }));
@@ -75,5 +76,23 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                 draft.chain(&id, ops);
             }
         }
+        after_its_index(cx, key, draft);
+    }
+}
+
+/// The index that finds the referencing rows comes first: without it every delete of a referenced
+/// row would read the whole table.
+fn after_its_index(cx: &Context<'_>, key: &ForeignKey, draft: &mut Draft) {
+    let id = key.id();
+    let Some(begins) = draft.making.get(&id).or_else(|| draft.first.get(&id)).copied() else { return };
+    let wanted: Vec<String> = key.columns.iter().map(|name| crate::catalog::id::quote(name)).collect();
+    let built: Vec<usize> = cx
+        .desired
+        .of::<Index>()
+        .filter(|index| index.on == key.table && index.elements.len() >= wanted.len() && index.elements.iter().zip(&wanted).all(|(element, name)| element == name))
+        .filter_map(|index| draft.ready.get(&index.id()).copied())
+        .collect();
+    for at in built {
+        draft.order(at, begins);
     }
 }

@@ -38,16 +38,18 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             }
             Some(Change::Replace) => {
                 let (Some(old), Some(new)) = (cx.live.get_as::<Index>(&id), cx.desired.get_as::<Index>(&id)) else { continue };
-                if partitioned || must_go_first(cx, changes, &id) {
+                let forced = plain::must_go_first(cx, changes, &id);
+                if partitioned || forced.is_some() {
                     // The old one cannot stay until the new one is there: plainly, one after the other.
                     changes.shift_remove(&id);
-                    let mut away = drop(&old.clone().into(), StageName::Expand);
+                    let mut away = drop(&old.clone().into(), forced.unwrap_or(StageName::Expand));
                     away.action.hazards.clear();
                     let away = draft.push(away);
                     draft.gone.insert(id.clone(), away);
                     build(cx, new, partitioned, draft);
-                    let first = draft.ready[&id];
-                    draft.order(away, first);
+                    let made = draft.ready[&id];
+                    draft.order(away, made);
+                    draft.making.insert(id.clone(), made);
                     draft.first.insert(id, away);
                     continue;
                 }
@@ -57,14 +59,6 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             _ => {}
         }
     }
-}
-
-/// Whether something that the old index stands on is made again beneath it, so that it must be
-/// dropped first.
-fn must_go_first(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
-    let needs = cx.live.needs.get(id).into_iter().flatten();
-    needs.filter(|need| need.kind != "column").any(|need| matches!(changes.get(need), Some(Change::Replace | Change::Drop)))
-        || cx.live.needs.get(id).into_iter().flatten().any(|need| need.kind == "column" && changes.get(need) == Some(&Change::Replace))
 }
 
 fn build(cx: &Context<'_>, index: &Index, partitioned: bool, draft: &mut Draft) {
@@ -111,7 +105,7 @@ fn take_away(cx: &Context<'_>, index: &Index, partitioned: bool) -> Op {
 }
 
 /// Builds the new one under another name, drops the old one, renames: queries are never without one.
-fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Draft) {
+pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Draft) {
     let id = new.id();
     let temporary = derived_name(&new.name, "_new");
     let beside = Index { name: temporary.clone(), ..new.clone() };

@@ -4,6 +4,7 @@
 use super::plain;
 use crate::catalog::Id;
 use crate::catalog::id::{derived_name, quote, quoted_list};
+use crate::kind::column::Column;
 use crate::kind::index::probe_built;
 use crate::kind::key::Key;
 use crate::kind::primary_key::PrimaryKey;
@@ -12,7 +13,7 @@ use crate::kind::unique::Unique;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
-use crate::plan::op::{Action, Cost, LockMode, Transaction};
+use crate::plan::op::{Action, Cost, Hazard, LockMode, Transaction};
 use crate::plan::plan::StageName;
 
 /// Takes every key of a large table that is made or made again.
@@ -43,6 +44,7 @@ fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, r
     let id = object.id();
     let temporary = derived_name(&key.name, "_idx");
     let temporary_id = key.table.child("index", &temporary);
+    let twin = key.columns.iter().any(|name| cx.hints.renames.get(&Column::id_of(&key.table, name)).is_some_and(|old| cx.live.contains(old)));
     let index = format!("{}.{}", quote(key.table.schema()), quote(&temporary));
     let build = Action::new(format!("Build the unique index of {id} concurrently"))
         .sql(key.index_sql(&temporary, nulls))
@@ -56,6 +58,10 @@ fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, r
         if nulls { "true".to_owned() } else { key.columns.iter().map(|name| format!("{} IS NOT NULL", quote(name))).collect::<Vec<_>>().join(" AND ") }
     );
     let mut build = Op::new(&id, build, StageName::Backfill, "unique-key").undo(vec![format!("DROP INDEX CONCURRENTLY {index}")]).puts_temporary(&temporary_id);
+    if twin {
+        // The old column's unique index stands beside it until contract (measured).
+        build.action.hazards.push((Hazard::UpsertRace, format!("{id}: ON CONFLICT on the old name can raise a unique violation under hot keys until contract")));
+    }
     // A valid unique index proves it; the query is here for those who read the plan.
     let _ = duplicates;
     build.verify.clear();
@@ -71,6 +77,11 @@ fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, r
     let group = draft.group();
     let mut away = drop(old, stage);
     away.action.hazards.clear();
+    let same_columns = matches!((old, object), (Object::PrimaryKey(old), Object::PrimaryKey(new)) if old.key.columns == new.key.columns)
+        || matches!((old, object), (Object::Unique(old), Object::Unique(new)) if old.key.columns == new.key.columns);
+    if !same_columns && stage == StageName::Switch && !cx.policy.direct {
+        away.action.hazards.push((Hazard::Breaking, format!("{id}: ON CONFLICT on its old columns fails")));
+    }
     away.undo = None;
     adopt.undo = None;
     away.group = Some(group);

@@ -11,14 +11,17 @@ pub mod add_column;
 pub mod backfill;
 pub mod check;
 pub mod default_grants;
+pub mod domain_check;
 pub mod drop_column;
 pub mod foreign_key;
 pub mod index;
 pub mod key;
 pub mod not_null;
 pub mod plain;
+pub mod reindex;
 pub mod rename;
 pub mod rename_column;
+pub mod rename_part;
 
 /// Every change as operations. The order of the calls matters only where two recipes could take the
 /// same change.
@@ -34,6 +37,9 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     check::apply(cx, changes, &mut draft);
     foreign_key::apply(cx, changes, &mut draft);
     default_grants::apply(cx, changes, &mut draft);
+    domain_check::apply(cx, changes, &mut draft);
+    let reindex = reindex::wanted(cx, changes);
     plain::apply(cx, changes, &mut draft);
+    reindex::apply(cx, reindex, &mut draft);
     draft
 }

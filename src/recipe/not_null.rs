@@ -52,9 +52,9 @@ fn fill(cx: &Context<'_>, column: &Column, ops: &mut Vec<Op>) -> bool {
         let (make, take, trigger) = backfill::fill_trigger(column, expression);
         let lock = |action: Action| action.lock(&column.table, LockMode::ShareRowExclusive, Cost::Instant);
         let action = Action { sql: make.clone(), ..lock(Action::new(format!("Let {id} be filled where a client leaves it NULL"))) };
-        ops.push(Op::new(&id, action, StageName::Expand, RECIPE).undo(take.clone()).puts_temporary(&trigger));
+        ops.push(Op::new(&id, action, StageName::Expand, RECIPE).undo(take.clone()).puts_temporary(&trigger[0]).puts_temporary(&trigger[1]));
         let action = Action { sql: take, ..lock(Action::new(format!("Stop filling {id}: every client gives it now"))) };
-        let mut stop = Op::new(&id, action, StageName::Contract, RECIPE).undo(make).removes(&trigger);
+        let mut stop = Op::new(&id, action, StageName::Contract, RECIPE).undo(make).removes(&trigger[0]).removes(&trigger[1]);
         stop.teardown = true;
         ops.push(stop);
     }

@@ -9,7 +9,7 @@ use crate::kind::partition::Partition;
 use crate::kind::{Inline, Object, registration, weight};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Effect, Op, create, drop, name_blocking};
-use crate::plan::op::{Action, Hazard};
+use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 use crate::plan::rename::renamed_object;
 
@@ -52,6 +52,27 @@ fn index_above(cx: &Context<'_>, id: &Id) -> Option<Id> {
     let parent = live_parent(cx, &Id::new("table", id.path[..2].to_vec()))?;
     let above = parent.child(&id.kind, &part_of);
     cx.live.contains(&above).then_some(above)
+}
+
+/// Whether something that the old object stands on is made again or goes away beneath it, so that it
+/// must be dropped first; and the stage of that.
+#[must_use]
+pub fn must_go_first(cx: &Context<'_>, changes: &Changes, id: &Id) -> Option<StageName> {
+    let old = cx.live.get(id)?;
+    cx.live
+        .all_needs(old)
+        .iter()
+        .filter_map(|need| match changes.get(need) {
+            Some(Change::Replace) => Some(replacement_stage(cx, need)),
+            Some(Change::Drop) if need.kind != "column" => Some(StageName::Expand),
+            _ => None,
+        })
+        .max()
+}
+
+/// The stage in which an object is made again: what clients name, when the new release comes.
+fn replacement_stage(cx: &Context<'_>, id: &Id) -> StageName {
+    if cx.live.get(id) != cx.desired.get(id) && breaks_clients(&id.kind) && !cx.policy.direct { StageName::Switch } else { StageName::Expand }
 }
 
 /// The stage in which something may be taken away: what loosens can go at once, what clients of the
@@ -126,9 +147,12 @@ pub fn alterations(cx: &Context<'_>, id: &Id, actions: Vec<Action>, new: &Object
         .map(|(at, action)| {
             let revokes = action.hazards.iter().any(|(hazard, _)| *hazard == Hazard::Revoke);
             let action = if cx.is_small(&table) { unblock(action) } else { name_blocking(action, &table, cx.facts.rows(&table)) };
-            let mut op = Op::new(id, action, if revokes { StageName::Contract } else { StageName::Expand }, "alter");
+            // What only reads beside the traffic is a proof.
+            let proves = action.locks.iter().any(|lock| lock.cost == Cost::Scan) && action.locks.iter().all(|lock| lock.mode < LockMode::Share);
+            let stage = if revokes { StageName::Contract } else if proves && !cx.policy.direct { StageName::Backfill } else { StageName::Expand };
+            let mut op = Op::new(id, action, stage, "alter");
             // Undone as a whole by the last one, in reverse.
-            op.undo = if at == last { reverse.as_ref().map(|actions| actions.iter().flat_map(|action| action.sql.clone()).collect()) } else { Some(Vec::new()) };
+            op.undo = if at == last && !only_validated(cx.live.get(id), new) { reverse.as_ref().map(|actions| actions.iter().flat_map(|action| action.sql.clone()).collect()) } else { Some(Vec::new()) };
             op
         })
         .collect();
@@ -138,6 +162,15 @@ pub fn alterations(cx: &Context<'_>, id: &Id, actions: Vec<Action>, new: &Object
         ops.push(Op::new(id, Action::default(), StageName::Expand, "alter").puts(new.clone()));
     }
     ops
+}
+
+/// Whether nothing changes but that a constraint is now known to hold: there is nothing to undo.
+fn only_validated(old: Option<&Object>, new: &Object) -> bool {
+    match (old, new) {
+        (Some(Object::Check(old)), Object::Check(new)) => old.not_valid && *new == crate::kind::check::Check { not_valid: false, ..old.clone() },
+        (Some(Object::ForeignKey(old)), Object::ForeignKey(new)) => old.not_valid && *new == crate::kind::foreign_key::ForeignKey { not_valid: false, ..old.clone() },
+        _ => false,
+    }
 }
 
 /// On a small table nobody waits long enough for it to be a hazard.
@@ -235,6 +268,10 @@ impl State<'_> {
         if inner.is_empty() {
             let mut op = create(object, stage);
             let persists = object.parent().is_some_and(|parent| cx.persists(&parent));
+            if matches!(object, Object::ForeignKey(key) if !cx.live.contains(&key.table)) {
+                // A new table has no rows to be looked at.
+                op.action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Instant);
+            }
             let table = object.parent().filter(|parent| parent.kind == "table").unwrap_or_else(|| id.clone());
             if persists && !cx.is_small(&table) {
                 op.action = name_blocking(op.action, &table, cx.facts.rows(&table));
@@ -270,7 +307,8 @@ impl State<'_> {
             draft.followers.push((id.clone(), column));
             return;
         }
-        let stage = if own_statement && self.absorbed(cx, object).is_some() { StageName::Contract } else { drop_stage(&id.kind) };
+        let waits = own_statement && self.absorbed(cx, object).is_some() || guards_leaving_column(cx, object);
+        let stage = if waits { StageName::Contract } else { drop_stage(&id.kind) };
         let at = draft.push(drop(object, stage));
         draft.first.insert(id.clone(), at);
         draft.gone.insert(id.clone(), at);
@@ -303,7 +341,7 @@ impl State<'_> {
         }
         let group = self.group(id, draft, group_of);
         let changed = old != new;
-        let stage = if changed && breaks_clients(&id.kind) && !cx.policy.direct { StageName::Switch } else { StageName::Expand };
+        let stage = replacement_stage(cx, id);
         let converts = cx.dependants.of(id).any(|dependant| matches!(self.all.get(dependant), Some(Change::Convert(_))));
         let absorbed = self.absorbed(cx, old).filter(|_| id.kind != "foreign-key");
         let index_above = index_above(cx, id).filter(|above| cx.live.get(above) != cx.desired.get(above));
@@ -370,6 +408,18 @@ impl State<'_> {
         let root = self.groups.get(id)?;
         Some(*group_of.entry(root.clone()).or_insert_with(|| draft.group()))
     }
+}
+
+/// Whether a constraint guards a column that old clients still write: a renamed one, or a foreign key
+/// of one that goes. (A check of a column that goes would stop new clients, who leave it NULL.)
+fn guards_leaving_column(cx: &Context<'_>, object: &Object) -> bool {
+    let kind = object.id().kind;
+    matches!(kind.as_str(), "check" | "foreign-key")
+        && cx.live.all_needs(object).iter().any(|need| {
+            let own = object.parent().is_some_and(|table| need.path.len() == 3 && need.path[..2] == table.path[..]);
+            let leaves = own && need.kind == "column" && !cx.desired.contains(need);
+            leaves && (kind == "foreign-key" || cx.hints.renames.values().any(|old| old == need))
+        })
 }
 
 fn loses_rows(kind: &str) -> bool {

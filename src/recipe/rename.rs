@@ -1,9 +1,10 @@
 //! Renames that are no column's: tables keep their old name as a view until the old clients are gone
 //! (safe-changes.md, Tables and the rest); other things are renamed in place.
 
-use crate::catalog::id::quote;
-use crate::catalog::{Catalog, Id};
+use crate::catalog::id::{default_name, quote};
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::Kind as _;
+use crate::kind::column::Column;
 use crate::kind::table::Table;
 use crate::kind::{Object, registration};
 use crate::plan::draft::{Context, Op};
@@ -19,6 +20,11 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
     let action = registration(&old.kind).and_then(|kind| (kind.rename)(old, new)).unwrap_or_default();
     let back = registration(&old.kind).and_then(|kind| (kind.rename)(new, old)).unwrap_or_default();
     let object = live.get(old).map(|object| crate::plan::rename::renamed_object(object, old, old, new));
+    let (mut action, mut back) = (action, back);
+    for (from, to) in identity_sequences(live, old, new) {
+        action.sql.push(format!("ALTER SEQUENCE {from} RENAME TO {}", quote(&to)));
+        back.sql.insert(0, format!("ALTER SEQUENCE {}.{} RENAME TO {}", quote(new.schema()), quote(&to), from.rsplit('.').next().unwrap_or_default()));
+    }
     let mut op = Op::new(new, action, StageName::Expand, "rename").undo(back.sql).removes(old);
     op.effects.extend(object.map(crate::plan::draft::Effect::Put));
     let staged = old.kind == Table::KEYWORD && !cx.policy.direct && !cx.hints.in_place.contains(new) && can_stand_behind_a_view(cx, live, old);
@@ -56,6 +62,25 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
     (op, Some(end))
 }
 
+/// Sequences of identity columns whose names PostgreSQL derived from what is renamed: each as it is
+/// afterwards called, and its new name.
+fn identity_sequences(live: &Catalog, old: &Id, new: &Id) -> Vec<(String, Ident)> {
+    live.of::<Column>()
+        .filter(|column| column.identity.as_ref().is_some_and(|identity| identity.name.is_none()))
+        .filter_map(|column| {
+            let id = column.id();
+            let after = crate::plan::rename::moved(&id, old, new);
+            if after == id || !matches!(old.kind.as_str(), "table" | "column") {
+                return None;
+            }
+            let name = |id: &Id| default_name(&id.path[1], &id.path[2], "seq");
+            let (from, to) = (name(&id), name(&after));
+            // It moves to another schema with its table.
+            (from != to).then(|| (format!("{}.{}", quote(after.schema()), quote(&from)), to))
+        })
+        .collect()
+}
+
 fn visible_to_clients(kind: &str) -> bool {
     !matches!(kind, "index" | "check" | "foreign-key" | "trigger" | "domain-check")
 }
@@ -71,7 +96,6 @@ fn can_stand_behind_a_view(cx: &Context<'_>, live: &Catalog, table: &Id) -> bool
 /// Whether a column can be kept in step under two names until the old clients are gone.
 #[must_use]
 pub fn can_sync(live: &Catalog, desired: &Catalog, old: &Id, new: &Id) -> bool {
-    use crate::kind::column::Column;
     let (Some(was), Some(now)) = (live.get_as::<Column>(old), desired.get_as::<Column>(new)) else { return false };
     let table = live.get_as::<Table>(&was.table);
     let in_partition_key = table.and_then(|table| table.partition_by.as_ref()).is_some_and(|key| key.elements.iter().any(|element| element.contains(&quote(&was.name))));

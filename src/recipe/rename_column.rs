@@ -8,7 +8,7 @@ use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::trigger::Trigger;
-use crate::plan::change::Changes;
+use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
@@ -33,7 +33,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         let default_id = Default::id_of(new_id);
         let default = cx.desired.get_as::<Default>(&default_id);
         changes.shift_remove(&default_id);
-        rename(cx, old, new, default, draft);
+        if let Some(turn) = rename(cx, old, new, default, draft) {
+            turn_functions(cx, new, &turn, changes, draft);
+        }
     }
 }
 
@@ -43,6 +45,8 @@ struct Sync {
     helpers: Vec<Id>,
     forward: String,
     same: bool,
+    /// The statements that let the new column win, and the old one again, among the table's triggers.
+    turn: Option<(String, String)>,
 }
 
 /// The triggers that keep the pair in step.
@@ -84,30 +88,62 @@ fn sync(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let mut make = Vec::new();
     let mut take = Vec::new();
     let mut helpers = Vec::new();
+    let path = backfill::search_path(table);
+    let function = |name: &str, body: &str| format!("FUNCTION {schema}.{}() RETURNS trigger LANGUAGE plpgsql SET search_path = {path}, pg_temp AS $sync$\n{body}\n$sync$", quote(name));
     let mut trigger = |sign: &str, name: &str, body: &str| {
         let trigger = format!("{sign}{name}");
-        make.push(format!("CREATE FUNCTION {schema}.{}() RETURNS trigger LANGUAGE plpgsql SET search_path = {schema}, public, pg_temp AS $sync$\n{body}\n$sync$", quote(name)));
+        make.push(format!("CREATE {}", function(name, body)));
         make.push(format!("CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {schema}.{}()", quote(&trigger), table.sql(), quote(name)));
         make.push(format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", table.sql(), quote(&trigger)));
         take.push(format!("DROP TRIGGER {} ON {}", quote(&trigger), table.sql()));
         take.push(format!("DROP FUNCTION {schema}.{}()", quote(name)));
         helpers.push(table.child("trigger", &trigger));
+        helpers.push(Id::new("function", [table.schema(), name, ""]));
     };
     trigger("!", &first, &first_body);
-    // The table's own triggers between the two know the old column.
-    let own = cx.live.of::<Trigger>().any(|trigger| trigger.relation == *table && trigger.timing == "before" && trigger.for_each_row);
-    if own {
+    // Between the two come the table's own triggers. The column that they know wins: the old one, until
+    // their functions speak of the new one.
+    let mut turn = None;
+    if own_triggers(cx, table).next().is_some() {
         let differs = if same { format!("ROW(NEW.{n})::record OPERATOR(pg_catalog.*<>) ROW(NEW.{o})::record") } else { "false".to_owned() };
-        let last_body = format!("BEGIN\n{marker}    IF {differs} THEN\n        {to_new};\n    END IF;\n    RETURN NEW;\nEND");
-        trigger("~", &last, &last_body);
+        let last_body = |assignment: &str| format!("BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND");
+        trigger("~", &last, &last_body(&to_new));
+        turn = Some((format!("CREATE OR REPLACE {}", function(&last, &last_body(&to_old))), format!("CREATE OR REPLACE {}", function(&last, &last_body(&to_new)))));
     }
-    Sync { make, take, helpers, forward, same }
+    Sync { make, take, helpers, forward, same, turn }
 }
 
-fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default>, draft: &mut Draft) {
+/// The table's own triggers that can change a row before it is written.
+fn own_triggers<'c>(cx: &'c Context<'_>, table: &'c Id) -> impl Iterator<Item = &'c Trigger> {
+    cx.live.of::<Trigger>().filter(move |trigger| trigger.relation == *table && trigger.timing == "before" && trigger.for_each_row)
+}
+
+/// Functions of the table's own triggers that speak of the new column from now on: they change in the
+/// switch, in one transaction with the sync trigger that lets them win.
+fn turn_functions(cx: &Context<'_>, new: &Column, turn: &(String, String), changes: &mut Changes, draft: &mut Draft) {
+    let functions: std::collections::BTreeSet<Id> = own_triggers(cx, &new.table).map(|trigger| trigger.execute.function.clone()).collect();
+    for function in functions {
+        let (Some(Change::Alter(actions)), Some(desired)) = (changes.get(&function), cx.desired.get(&function)) else { continue };
+        if !crate::catalog::closure::mentions_word(desired, &new.name) {
+            continue;
+        }
+        let mut action = Action::new(format!("Let {function} speak of {}", new.name));
+        action.sql = actions.iter().flat_map(|action| action.sql.clone()).chain([turn.0.clone()]).collect();
+        let back = cx.live.get(&function).map(|old| crate::kind::Object::alter(desired, old));
+        let mut undo = vec![turn.1.clone()];
+        if let Some(crate::plan::Alteration::Act(actions)) = back {
+            undo.extend(actions.into_iter().flat_map(|action| action.sql));
+        }
+        let op = Op::new(&function, action, StageName::Switch, RECIPE).undo(undo).puts(desired.clone());
+        changes.shift_remove(&function);
+        draft.chain(&function, vec![op]);
+    }
+}
+
+fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default>, draft: &mut Draft) -> Option<(String, String)> {
     let (id, old_id) = (new.id(), old.id());
     let table = &new.table;
-    let Sync { make, take, helpers, forward, same } = sync(cx, old, new);
+    let Sync { make, take, helpers, forward, same, turn } = sync(cx, old, new);
     let nullable = Column { not_null: false, ..new.clone() };
     let mut expand = nullable.add(None).hazard(Hazard::RowShape, format!("{table} gets a column"));
     expand.title = format!("Add {id} and keep it in step with {}", old.name);
@@ -146,4 +182,5 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     draft.ready.insert(id.clone(), indexes[1]);
     draft.not_null.insert(id, indexes[last]);
     draft.gone.insert(old_id, indexes[indexes.len() - 1]);
+    turn
 }

@@ -262,6 +262,10 @@ fn satellites(node: &mut Node<'_>, id: &Id, at: &Scope<'_>, out: &mut Lowering) 
     if let Some(role) = node.value("owner", &mut out.findings) {
         out.put(node, Owner { on: id.clone(), role: Ident::new(&role.value) });
     }
+    // A column asks for it with its other properties.
+    if id.kind != "column" && node.word("rename", &["in-place", "staged"], &mut out.findings).is_some_and(|word| word.value == "in-place") {
+        out.hints.in_place.insert(id.clone());
+    }
     if let Some(was) = node.value("was", &mut out.findings) {
         let old = former_id(id, &was.value, at);
         if old == *id {

@@ -110,7 +110,7 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) ->
     let mut plan = planning::from_database(&first, desired, &scope, policy, false, &mut bench).await?.plan;
     bench.stop().await;
     if plan.is_empty() {
-        out.notice(&format!("Nothing to do: {} is in the desired state.", described(&first)));
+        out.notice(&format!("Nothing to do: {} is in the desired state. (Applied directly, from the source; plans play no part.)", described(&first)));
         return Ok(Code::Done);
     }
     "direct".clone_into(&mut plan.name);
@@ -120,6 +120,7 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) ->
     check_direct(&plan, place.policy)?;
     let consent = Consent { target: described(&first), environment: place.environment.map(|environment| environment.name.as_str()), by_name: false };
     let summary: Vec<String> = plan.summary.iter().map(|one| format!("  {} {}", one.sign, one.subject)).collect();
+    out.notice(&format!("Directly from the source to {}, without a plan:", described(&first)));
     out.notice(&summary.join("\n"));
     if !args.yes && !consent.ask_direct(out)? {
         return Err(CliError::message(Code::Refused, "nothing was applied"));
@@ -203,7 +204,7 @@ impl Run<'_> {
                 Outcome::Waiting { stage, reason } => {
                     unfinished.push(plan);
                     match reason {
-                        WaitingFor::Through => self.out.notice(&waits(plan, stage)),
+                        WaitingFor::Through => self.out.notice(&waits(plan, stage, self.place.environment)),
                         WaitingFor::OldClientsGone => refused = refused.or_else(|| Some(not_confirmed(plan, self.place.environment))),
                     }
                 }
@@ -307,7 +308,7 @@ impl Run<'_> {
             self.out.notice(&format!("Nothing to do: {plans} {}.", described(session)));
         }
         for (file, stage) in &selection.waiting {
-            self.out.notice(&waits(&file.plan, *stage));
+            self.out.notice(&waits(&file.plan, *stage, self.place.environment));
         }
         Code::Done
     }
@@ -383,15 +384,17 @@ pub fn check_hazards(plan: &Plan, policy: &Policy) -> Result<(), CliError> {
     let list = missing.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",");
     Err(CliError::refused(
         format!("{} has hazards that nobody allowed: {}", plan.name, texts(&missing)),
-        format!("make the plan again with: schema plan --allow {list} --because \"…\""),
+        format!("if they are meant, make the plan again with\n  schema plan --out plans/{}.kdl --allow {list} --because \"…\"", plan.name),
     ))
 }
 
-fn waits(plan: &Plan, stage: StageName) -> String {
+fn waits(plan: &Plan, stage: StageName, environment: Option<&Environment>) -> String {
     let name = &plan.name;
+    // Where there is a gate, it decides; saying so would pass it by.
+    let confirm = if environment.is_some_and(|environment| environment.gate.is_some()) { "" } else { " --confirm old-clients-gone" };
     match stage {
         StageName::Contract => format!(
-            "{name} waits before contract. Deploy the new release; when no client of the old one is left: schema apply {name} --through contract"
+            "{name} waits before contract. Deploy the new release; when no client of the old one is left:\n  schema apply {name} --through contract{confirm}"
         ),
         other => format!("{name} waits before {0}: schema apply {name} --through {0}", other.name()),
     }

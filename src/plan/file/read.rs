@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::catalog::id::undotted;
 use crate::catalog::{Fingerprint, Id, Ident};
 use crate::kdl::{Diagnostics, Document, Finding, Findings, Node, Sources, Text, one_of};
 use crate::plan::op::{Cost, Hazard, Lock, LockMode, Probe, Transaction, Verify};
@@ -38,8 +37,7 @@ pub fn read(path: &Path, text: &str) -> Result<Plan, Diagnostics> {
 /// The inverse of an id's `Display`: `table public.orders`.
 #[must_use]
 pub fn parse_id(text: &str) -> Option<Id> {
-    let (kind, path) = text.split_once(' ')?;
-    (!kind.is_empty()).then(|| Id::new(kind, undotted(path)))
+    text.parse().ok()
 }
 
 fn plan_node(mut node: Node<'_>, f: &mut Findings) -> Plan {

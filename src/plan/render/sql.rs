@@ -22,7 +22,7 @@ pub fn sql(plan: &Plan) -> String {
     for note in &plan.hazards {
         let _ = writeln!(out, "-- Hazard: {} {}", note.hazard, one_line(&note.subject));
     }
-    out.push_str("\\set ON_ERROR_STOP on\nSET search_path = '';\nSET check_function_bodies = off;\n");
+    out.push_str("\\set ON_ERROR_STOP on\nSET check_function_bodies = off;\n");
     for (index, stage) in plan.stages.iter().enumerate() {
         if stage.name == StageName::Contract && index > 0 {
             out.push_str("\n-- ==== By hand: deploy the new release, and go on only when no client of the\n");

@@ -1,0 +1,103 @@
+//! A case: a folder of `tests/cases` with the state before, the state after, and what is known.
+
+use std::path::{Path, PathBuf};
+
+use schema::catalog::{Catalog, Id, id};
+use schema::plan::{Facts, Policy, TableFacts};
+use schema::source::{Desired, read_text};
+
+/// Rows of a table of which a case says nothing: large.
+const ROWS: u64 = 1_000_000;
+
+/// One folder.
+pub struct Case {
+    #[allow(dead_code, reason = "only one of the two harnesses asks")]
+    pub name: String,
+    #[allow(dead_code, reason = "only one of the two harnesses asks")]
+    pub folder: PathBuf,
+    pub before: Desired,
+    pub after: Desired,
+    pub facts: Facts,
+    pub policy: Policy,
+}
+
+/// The folder of all cases.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
+}
+
+/// Their names, sorted.
+pub fn names() -> Vec<String> {
+    let entries = std::fs::read_dir(root()).expect("the folder of cases is readable");
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+impl Case {
+    /// Reads a folder.
+    pub fn read(name: &str) -> Result<Self, String> {
+        let folder = root().join(name);
+        let state = |file: &str| -> Result<Desired, String> {
+            let text = std::fs::read_to_string(folder.join(file)).map_err(|error| format!("{name}/{file}: {error}"))?;
+            read_text(file, &text).map_err(|error| format!("{name}: {}", schema::cli::out::plain(&error)))
+        };
+        let (before, after) = (state("before.kdl")?, state("after.kdl")?);
+        let facts = facts(&folder.join("facts.kdl"), &before.catalog)?;
+        let policy = policy(&folder.join("policy.kdl"))?;
+        Ok(Self { name: name.to_owned(), folder, before, after, facts, policy })
+    }
+}
+
+/// `server 150000`, `table "public.orders" rows=12`, `volatile "public.orders.token"`.
+fn facts(path: &Path, before: &Catalog) -> Result<Facts, String> {
+    let mut facts = Facts { server: 150_000, ..Facts::default() };
+    for id in before.objects.keys().filter(|id| id.kind == "table") {
+        facts.tables.insert(id.clone(), TableFacts { rows: ROWS, bytes: ROWS * 100 });
+    }
+    for (word, argument, rows) in lines(path)? {
+        match (word.as_str(), rows) {
+            ("server", _) => facts.server = argument.parse().map_err(|_| format!("{}: server takes a number", path.display()))?,
+            ("table", Some(rows)) => {
+                facts.tables.insert(Id::new("table", id::undotted(&argument)), TableFacts { rows, bytes: rows * 100 });
+            }
+            ("volatile", _) => {
+                facts.volatile_defaults.insert(Id::new("column", id::undotted(&argument)));
+            }
+            _ => return Err(format!("{}: what is {word}?", path.display())),
+        }
+    }
+    Ok(facts)
+}
+
+/// `small-table rows=50`, `direct`.
+fn policy(path: &Path) -> Result<Policy, String> {
+    let mut policy = Policy::default();
+    for (word, _, rows) in lines(path)? {
+        match (word.as_str(), rows) {
+            ("small-table", Some(rows)) => policy.small_table_rows = rows,
+            ("direct", None) => policy.direct = true,
+            _ => return Err(format!("{}: what is {word}?", path.display())),
+        }
+    }
+    Ok(policy)
+}
+
+/// Node, first argument, `rows=` of each node; nothing where there is no file.
+fn lines(path: &Path) -> Result<Vec<(String, String, Option<u64>)>, String> {
+    let Ok(text) = std::fs::read_to_string(path) else { return Ok(Vec::new()) };
+    let document: kdl::KdlDocument = text.parse().map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(document
+        .nodes()
+        .iter()
+        .map(|node| {
+            let argument = node.get(0).map(|value| value.as_string().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default();
+            let rows = node.get("rows").and_then(kdl::KdlValue::as_integer).and_then(|rows| u64::try_from(rows).ok());
+            (node.name().value().to_owned(), argument, rows)
+        })
+        .collect())
+}
