@@ -67,7 +67,11 @@ fn trial(name: &str, server: &Arc<Server>) -> Trial {
 
 fn has_source(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| {
-        entries.any(|entry| entry.is_ok_and(|entry| entry.path().is_dir() && has_source(&entry.path()) || entry.path().extension().is_some_and(|extension| extension == "kdl")))
+        entries.any(|entry| {
+            entry.is_ok_and(|entry| {
+                entry.path().is_dir() && has_source(&entry.path()) || entry.path().extension().is_some_and(|extension| extension == "kdl")
+            })
+        })
     })
 }
 
@@ -131,7 +135,8 @@ fn compare(case: &str, actual: &str) -> Result<(), Failed> {
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         return std::fs::write(&path, actual).map_err(|error| error.to_string().into());
     }
-    let expected = std::fs::read_to_string(&path).map_err(|_| format!("{} is missing; UPDATE_SNAPSHOTS=1 writes it:\n{actual}", path.display()))?;
+    let expected =
+        std::fs::read_to_string(&path).map_err(|_| format!("{} is missing; UPDATE_SNAPSHOTS=1 writes it:\n{actual}", path.display()))?;
     if expected == actual { Ok(()) } else { Err(format!("expected:\n{expected}\nbut it is:\n{actual}").into()) }
 }
 

@@ -10,11 +10,22 @@ use crate::pg::Session;
 use crate::plan::{Facts, TableFacts};
 
 /// Reads what the planner rests on. Without a session (two files) every size is unknown.
-pub async fn read(session: Option<&Session>, bench: &mut Workbench, live: &Catalog, desired: &Catalog, server: u32, small: u64) -> Result<Facts, EngineError> {
+pub async fn read(
+    session: Option<&Session>,
+    bench: &mut Workbench,
+    live: &Catalog,
+    desired: &Catalog,
+    server: u32,
+    small: u64,
+) -> Result<Facts, EngineError> {
     let mut facts = Facts { server, ..Facts::default() };
     if let Some(session) = session {
         facts.server = session.server_version;
-        let role = session.client().query_one("SELECT current_user::text", &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
+        let role = session
+            .client()
+            .query_one("SELECT current_user::text", &[])
+            .await
+            .map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
         facts.role = Some(role.get(0));
         facts.tables = sizes(session, &touched(live, desired), small).await?;
     }
@@ -72,7 +83,8 @@ async fn sizes(session: &Session, tables: &BTreeSet<Id>, small: u64) -> Result<B
             )
         })
         .collect();
-    let rows = session.client().query(&parts.join(" UNION ALL "), &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
+    let rows =
+        session.client().query(&parts.join(" UNION ALL "), &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
     let tables: Vec<&Id> = tables.iter().collect();
     Ok(rows
         .iter()
@@ -108,7 +120,8 @@ async fn volatile_defaults(bench: &mut Workbench, live: &Catalog, desired: &Cata
     let (Some(scratch), Some(name)) = (bench.scratch(), bench.latest("desired")) else { return Ok(volatile) };
     let session = scratch.connect(name).await?;
     for (id, data_type, expression) in added {
-        let sql = format!("CREATE TEMP TABLE probe AS SELECT 1 AS one; ALTER TABLE probe ADD COLUMN added {data_type} DEFAULT {expression}");
+        let sql =
+            format!("CREATE TEMP TABLE probe AS SELECT 1 AS one; ALTER TABLE probe ADD COLUMN added {data_type} DEFAULT {expression}");
         if session.client().batch_execute(&sql).await.is_err() {
             volatile.insert(id.clone());
             continue;

@@ -118,7 +118,10 @@ fn check_fill(
     for (id, object) in &desired.objects {
         let Object::Column(column) = object else { continue };
         let new = live.get(id).is_none() && live.contains(&column.table) && !hints.renames.contains_key(id);
-        let filled = desired.contains(&id.as_kind("default")) || column.identity.is_some() || column.generated.is_some() || hints.backfills.contains_key(id);
+        let filled = desired.contains(&id.as_kind("default"))
+            || column.identity.is_some()
+            || column.generated.is_some()
+            || hints.backfills.contains_key(id);
         // A partition's columns are filled with those of its table.
         let inherited = desired
             .get_as::<crate::kind::partition::Partition>(&column.table.as_kind("partition"))

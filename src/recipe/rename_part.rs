@@ -28,7 +28,8 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, owner: &Id, old: &Ident, new: &I
         _ => return None,
     };
     let statement = |from: &str, to: &str| vec![format!("ALTER TYPE {} RENAME {word} {from} TO {to}", owner.sql())];
-    let mut action = Action { sql: statement(&from, &to), ..Action::new(format!("Rename {} {from} of {owner} to {to}", word.to_lowercase())) };
+    let mut action =
+        Action { sql: statement(&from, &to), ..Action::new(format!("Rename {} {from} of {owner} to {to}", word.to_lowercase())) };
     if !cx.policy.direct {
         action = action.hazard(Hazard::Breaking, format!("statements that use {from} of {owner} fail"));
     }

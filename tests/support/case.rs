@@ -61,7 +61,9 @@ impl Case {
 fn observe(catalog: &mut Catalog) {
     for object in catalog.objects.values_mut() {
         let Object::View(view) = object else { continue };
-        let Some(list) = view.sql.trim_start().strip_prefix("SELECT ").map(|rest| rest.split("\n   FROM").next().unwrap_or(rest)) else { continue };
+        let Some(list) = view.sql.trim_start().strip_prefix("SELECT ").map(|rest| rest.split("\n   FROM").next().unwrap_or(rest)) else {
+            continue;
+        };
         let names = list.split(",\n").map(|item| item.rsplit([' ', '.']).next().unwrap_or_default().trim_end_matches(';'));
         view.columns = names.map(|name| OutputColumn { name: name.into(), data_type: "unknown".to_owned() }).collect::<Vec<_>>().into();
     }
