@@ -22,11 +22,6 @@ use schema::pg::{DatabaseOptions, Scratch, ScratchOptions, find};
 const PENDING: &[&str] = &[
     // The proof finds it and calls it a defect of the program; elaboration should, at the span.
     "plan_backfill_column",
-    // The position within a body is not mapped back yet: the function is marked instead.
-    "plan_function_body",
-    "plan_function_plpgsql",
-    // A plan is written: that rows hold NULL is only found by the step that proves NOT NULL.
-    "plan_set_not_null_without_fill",
     // The server's message holds a path of its installation.
     "plan_extension_not_installed",
 ];

@@ -27,6 +27,7 @@ pub async fn read(
             .await
             .map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
         facts.role = Some(role.get(0));
+        facts.holding_nulls = holding_nulls(session, live, desired, small).await?;
         facts.tables = sizes(session, &touched(live, desired), small).await?;
     }
     facts.volatile_defaults = volatile_defaults(bench, live, desired).await?;
@@ -135,4 +136,42 @@ async fn volatile_defaults(bench: &mut Workbench, live: &Catalog, desired: &Cata
         let _ = session.client().batch_execute("DROP TABLE IF EXISTS pg_temp.probe").await;
     }
     Ok(volatile)
+}
+
+/// Columns that become NOT NULL without a default and hold a NULL: looked for among the first rows, and
+/// in the statistics beyond them.
+async fn holding_nulls(session: &Session, live: &Catalog, desired: &Catalog, small: u64) -> Result<BTreeSet<Id>, EngineError> {
+    let wanted: Vec<&crate::kind::column::Column> = desired
+        .of::<crate::kind::column::Column>()
+        .filter(|column| {
+            let id = crate::kind::Kind::id(*column);
+            column.not_null
+                && column.identity.is_none()
+                && !desired.contains(&id.as_kind("default"))
+                && live.get_as::<crate::kind::column::Column>(&id).is_some_and(|old| !old.not_null)
+        })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let parts: Vec<String> = wanted
+        .iter()
+        .enumerate()
+        .map(|(at, column)| {
+            let name = crate::catalog::id::quote(&column.name);
+            format!(
+                "SELECT {at}::int8, EXISTS (SELECT FROM (SELECT {name} AS value FROM {} LIMIT {}) few WHERE value IS NULL) \
+                 OR COALESCE((SELECT max(null_frac) > 0 FROM pg_stats WHERE schemaname = {} AND tablename = {} AND attname = {}), false)",
+                column.table.sql(),
+                small + 1,
+                literal(column.table.schema()),
+                literal(column.table.name()),
+                literal(&column.name)
+            )
+        })
+        .collect();
+    let rows =
+        session.client().query(&parts.join(" UNION ALL "), &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
+    let holding = rows.iter().filter(|row| row.get::<_, bool>(1)).map(|row| usize::try_from(row.get::<_, i64>(0)).unwrap_or_default());
+    Ok(holding.map(|at| crate::kind::Kind::id(wanted[at])).collect())
 }

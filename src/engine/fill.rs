@@ -135,7 +135,11 @@ pub async fn validate_bodies(session: &Session, catalog: &Catalog) -> Result<Vec
     for (item, text) in routines.into_iter().zip(texts) {
         if let Err(error) = session.client().batch_execute(&text).await {
             session.client().batch_execute("ROLLBACK").await.map_err(crate::pg::SessionError::from)?;
-            rejected.push(Rejected { position: None, ..self::rejected(item, error) });
+            // Counted from the start of the text; what was put in stands before every body.
+            let put_in = "BEGIN; ".len() + "OR REPLACE ".len();
+            let one = self::rejected(item, error);
+            let position = one.position.and_then(|position| position.checked_sub(put_in));
+            rejected.push(Rejected { position, ..one });
         }
     }
     session.client().batch_execute("SET check_function_bodies = off").await.map_err(crate::pg::SessionError::from)?;

@@ -126,11 +126,17 @@ fn check_fill(
         let inherited = desired
             .get_as::<crate::kind::partition::Partition>(&column.table.as_kind("partition"))
             .is_some_and(|place| desired.contains(&place.parent.child("column", &column.name)));
-        if inherited || !new || !column.not_null || filled || facts.rows(&column.table) == Some(0) {
+        let holds_nulls = facts.holding_nulls.contains(id) && !filled;
+        let unfilled = new && column.not_null && !filled && facts.rows(&column.table) != Some(0);
+        if inherited || !(holds_nulls || unfilled) {
             continue;
         }
         let rows = facts.rows(&column.table).map_or_else(|| "rows".to_owned(), |rows| format!("about {rows} rows"));
-        let message = format!("{id} is NOT NULL, and {} has {rows} that would have no value for it", column.table);
+        let message = if holds_nulls {
+            format!("{id} is NOT NULL, and rows of {} hold NULL there", column.table)
+        } else {
+            format!("{id} is NOT NULL, and {} has {rows} that would have no value for it", column.table)
+        };
         let help = "say what they get: { backfill \"an expression over the other columns\" }, or give the column a default, or leave `not-null` out";
         let finding = match origins.get(id) {
             Some(origin) => Finding::at(origin.name, message).label("nothing to fill it with").help(help),
