@@ -47,7 +47,7 @@ pub fn column(collation: &str, data_type: &str) -> String {
     )
 }
 
-/// The held text, from what [`column`] gives: empty where there is no collation to name.
+/// The held text, from what [`column()`] gives: empty where there is no collation to name.
 #[must_use]
 pub fn from_names(names: &[Ident]) -> Option<String> {
     match names {

@@ -1,7 +1,7 @@
 //! Kinds of objects: what we know about PostgreSQL, one file per kind.
 //!
 //! A kind file holds the object's shape, its KDL, its catalog query and its SQL. Everything else
-//! reaches kinds through [`Kind`] and the [`Object`] enum that [`kinds!`] makes. **Adding a kind:
+//! reaches kinds through [`Kind`] and the [`Object`] enum that `kinds!` makes. **Adding a kind:
 //! one file, one `mod` line, one `kinds!` entry.**
 
 use std::fmt::Debug;
@@ -185,7 +185,7 @@ macro_rules! kinds {
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         pub enum Object {
             $(
-                #[doc = concat!("See [`", stringify!($module), "`].")]
+                #[doc = concat!("See [`mod@", stringify!($module), "`].")]
                 $name($module::$name),
             )*
         }

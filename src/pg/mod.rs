@@ -9,7 +9,7 @@
 //! | [`session`] | [`connect`], [`Session`], pinned settings |
 //! | [`error`] | [`SessionError`] and [`explain`] |
 //! | [`server`] | [`Installation`]: finding `postgres`, `initdb`, `pg_dump` on this machine |
-//! | [`download`] | fetching a server where none is installed |
+//! | [`mod@download`] | fetching a server where none is installed |
 //! | [`database`] | what a `CREATE DATABASE` may say |
 //! | [`scratch`] | [`Scratch`]: a private throwaway server |
 //!

@@ -63,14 +63,11 @@ const fn default_rule(hazard: Hazard) -> Rule {
         | Hazard::Breaking
         | Hazard::Blocking
         | Hazard::Rewrite
-        | Hazard::Irreversible => Rule::Ask,
-        Hazard::DropIndex
-        | Hazard::Revoke
-        | Hazard::SideEffects
-        | Hazard::RowShape
-        | Hazard::Prepared
-        | Hazard::UpsertRace
-        | Hazard::Unproven => Rule::Allow,
+        | Hazard::Irreversible
+        | Hazard::Revoke => Rule::Ask,
+        Hazard::DropIndex | Hazard::SideEffects | Hazard::RowShape | Hazard::Prepared | Hazard::UpsertRace | Hazard::Unproven => {
+            Rule::Allow
+        }
     }
 }
 
