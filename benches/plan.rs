@@ -123,7 +123,13 @@ impl Figures {
             ("steps for one column: another type", &self.steps_of_type),
             ("  with the fingerprints of both states", &self.whole_plan),
         ] {
-            let _ = writeln!(out, "{what:<40} {:>7} ms {:>7} ms {:>10.2}", milliseconds(times.least()), milliseconds(times.median()), self.ratio(times));
+            let _ = writeln!(
+                out,
+                "{what:<40} {:>7} ms {:>7} ms {:>10.2}",
+                milliseconds(times.least()),
+                milliseconds(times.median()),
+                self.ratio(times)
+            );
         }
         let _ = writeln!(out, "{:<40} {:>7.0} MB", "peak memory of schema plan, warm", self.megabytes);
         out
@@ -139,7 +145,10 @@ fn main() -> ExitCode {
         let arguments = Arguments::read()?;
         let runtime = tokio::runtime::Runtime::new()?;
         let installation = find(None)?;
-        let scratch = runtime.block_on(Scratch::start(&installation, ScratchOptions { settings: vec![("max_locks_per_transaction".into(), "1024".into())], ..ScratchOptions::default() }))?;
+        let scratch = runtime.block_on(Scratch::start(
+            &installation,
+            ScratchOptions { settings: vec![("max_locks_per_transaction".into(), "1024".into())], ..ScratchOptions::default() },
+        ))?;
         let mut all = Vec::new();
         for tables in &arguments.tables {
             let figures = measure(&runtime, &scratch, *tables, arguments.runs)?;
@@ -182,7 +191,13 @@ fn measure(runtime: &tokio::runtime::Runtime, scratch: &Scratch, tables: usize, 
         figures.warm.add(|| project.schema(&["plan"], "cache"))?;
         project.forget("cold")?;
         figures.cold.add(|| project.schema(&["plan"], "cold"))?;
-        figures.introspection.add(|| Ok(runtime.block_on(async { introspect(&scratch.connect(&database).await?, Managed::default()).await.map_err(Failure::from) })?.catalog.objects.len()))?;
+        figures.introspection.add(|| {
+            Ok(runtime
+                .block_on(async { introspect(&scratch.connect(&database).await?, Managed::default()).await.map_err(Failure::from) })?
+                .catalog
+                .objects
+                .len())
+        })?;
         project.forget("entries")?;
         figures.reading_cold.add(|| project.read("entries"))?;
         figures.reading_warm.add(|| project.read("entries"))?;
@@ -209,7 +224,7 @@ fn plans(live: &Catalog, runs: usize, figures: &mut Figures) -> Result<(), Failu
         desired
     };
     let not_null = changed(|column| column.not_null = true);
-    let other_type = changed(|column| column.data_type = "numeric(14,2)".to_owned());
+    let other_type = changed(|column| "numeric(14,2)".clone_into(&mut column.data_type));
     let (hints, facts, policy) = (Hints::default(), Facts::default(), Policy::default());
     for _ in 0..runs {
         let input = Input { live, desired: &not_null, hints: &hints, facts: &facts, policy: &policy };
@@ -260,7 +275,12 @@ impl Project {
 
     fn schema_command(&self, arguments: &[&str], cache: &str) -> Command {
         let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_schema")));
-        command.args(arguments).env("SCHEMA_CACHE_DIR", self.folder.join(cache)).env_remove("DATABASE_URL").stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(arguments)
+            .env("SCHEMA_CACHE_DIR", self.folder.join(cache))
+            .env_remove("DATABASE_URL")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
@@ -326,12 +346,26 @@ fn judge(all: &[Figures]) -> Result<bool, Failure> {
     say("\n")?;
     for figures in all {
         let (warm, cold) = (figures.ratio(&figures.warm), figures.ratio(&figures.cold));
-        verdict(warm <= BOUND, format!("{} tables: a plan without changes takes {warm:.2} × pg_dump -s (bound {BOUND}, aim {AIM}; cold cache {cold:.2})", figures.tables))?;
+        verdict(
+            warm <= BOUND,
+            format!(
+                "{} tables: a plan without changes takes {warm:.2} × pg_dump -s (bound {BOUND}, aim {AIM}; cold cache {cold:.2})",
+                figures.tables
+            ),
+        )?;
         if figures.tables <= 1_000 && figures.megabytes > 0.0 {
             verdict(figures.megabytes < MEMORY, format!("{} tables: {:.0} MB (bound {MEMORY})", figures.tables, figures.megabytes))?;
         }
         let steps = figures.steps.median();
-        verdict(steps < STEPS, format!("{} tables: the steps for one changed column take {} ms (bound {})", figures.tables, milliseconds(steps), milliseconds(STEPS)))?;
+        verdict(
+            steps < STEPS,
+            format!(
+                "{} tables: the steps for one changed column take {} ms (bound {})",
+                figures.tables,
+                milliseconds(steps),
+                milliseconds(STEPS)
+            ),
+        )?;
     }
     if let [small, .., large] = all
         && large.tables > small.tables

@@ -31,7 +31,8 @@ async fn stage_by_stage() {
     let contract = Options { through: Contract, ..quick() };
     let (outcome, events) = db.apply(&plan, &contract).await;
     assert_eq!(outcome.expect("applies"), Outcome::Waiting { stage: Contract, reason: WaitingFor::OldClientsGone });
-    let skipped: Vec<u32> = events.iter().filter_map(|event| if let Event::StepSkipped { number, .. } = event { Some(*number) } else { None }).collect();
+    let skipped: Vec<u32> =
+        events.iter().filter_map(|event| if let Event::StepSkipped { number, .. } = event { Some(*number) } else { None }).collect();
     assert_eq!(skipped, [1, 2]);
     let stages = "SELECT string_agg(stage || ' ' || state, ', ' ORDER BY stage) FROM schema_ledger.stages";
     assert_eq!(db.value(stages).await, "contract waiting, expand done, switch done");
@@ -41,7 +42,11 @@ async fn stage_by_stage() {
     let gone = Options { confirm_old_clients_gone: true, ..contract };
     assert_eq!(db.apply(&plan, &gone).await.0.expect("applies"), Outcome::Done);
     assert_eq!(db.apply(&plan, &gone).await.0.expect("applies again"), Outcome::Done);
-    assert_eq!(db.value("SELECT string_agg(attname, ',') FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 AND NOT attisdropped").await, "b");
+    assert_eq!(
+        db.value("SELECT string_agg(attname, ',') FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 AND NOT attisdropped")
+            .await,
+        "b"
+    );
     assert_eq!(db.value("SELECT sum(attempt)::text FROM schema_ledger.steps").await, "4");
     assert_eq!(db.value("SELECT epoch::text FROM schema_ledger.applier").await, "4");
     let text = status::plan_text(db.session.client(), "0001-two").await.expect("reads").expect("is there");
@@ -58,7 +63,13 @@ async fn a_wrong_verify_keeps_nothing() {
     let ApplyError::Step(failure) = &error else { panic!("{error}") };
     assert_eq!((failure.step, failure.kept.clone(), error.exit_code()), (1, Kept::Nothing, 1));
     let text = error.to_string();
-    for part in ["plan 0001-wrong, step 1", "gave 0 and must give 1", "SELECT count(*) FROM t", "Nothing of this step was kept", "schema apply 0001-wrong"] {
+    for part in [
+        "plan 0001-wrong, step 1",
+        "gave 0 and must give 1",
+        "SELECT count(*) FROM t",
+        "Nothing of this step was kept",
+        "schema apply 0001-wrong",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert_eq!(db.value("SELECT to_regclass('t') IS NULL").await, "true");
@@ -157,7 +168,11 @@ async fn a_failed_build_is_cleaned_up() {
 async fn a_killed_backfill_goes_on() {
     let tables = [
         ("id bigint PRIMARY KEY", "i", &["id"][..]),
-        ("id timestamptz NOT NULL, z text COLLATE \"C\" NOT NULL, UNIQUE (id, z)", "'epoch'::timestamptz + i / 7 * interval '1 hour', 'x''\\' || i", &["id", "z"][..]),
+        (
+            "id timestamptz NOT NULL, z text COLLATE \"C\" NOT NULL, UNIQUE (id, z)",
+            "'epoch'::timestamptz + i / 7 * interval '1 hour', 'x''\\' || i",
+            &["id", "z"][..],
+        ),
         ("id int NOT NULL", "i", &[][..]),
     ];
     for (columns, values, key) in tables {
@@ -171,9 +186,13 @@ async fn a_killed_backfill_goes_on() {
             assert!(stopped(&child), "{at}: {}", String::from_utf8_lossy(&child.stderr));
             let left: i64 = db.value("SELECT count(*)::text FROM t WHERE new IS NULL").await.parse().expect("a number");
             assert!(left > 10_000, "{left}");
-            assert_eq!(db.value("SELECT coalesce(max(rows_done), 0)::text FROM schema_ledger.backfills").await, (20_000 - left).to_string());
+            assert_eq!(
+                db.value("SELECT coalesce(max(rows_done), 0)::text FROM schema_ledger.backfills").await,
+                (20_000 - left).to_string()
+            );
             assert_eq!(db.apply(&plan, &quick()).await.0.expect("resumes"), Outcome::Done);
-            let result = db.value("SELECT count(*) || ' ' || sum(new - 2 * old) || ' ' || min(touched) || ' ' || max(touched) FROM t").await;
+            let result =
+                db.value("SELECT count(*) || ' ' || sum(new - 2 * old) || ' ' || min(touched) || ' ' || max(touched) FROM t").await;
             assert_eq!(result, "20000 0 1 1", "{at} {columns}");
             assert_eq!(db.value("SELECT rows_done || ' ' || pass FROM schema_ledger.backfills").await, "20000 1");
         }
@@ -204,15 +223,20 @@ async fn a_locked_row_is_waited_for() {
 #[tokio::test]
 async fn a_backfill_of_partitions_by_ctid() {
     let db = Db::start().await;
-    db.run("CREATE TABLE t (id int, new int, touched int NOT NULL DEFAULT 0) PARTITION BY RANGE (id);
+    db.run(
+        "CREATE TABLE t (id int, new int, touched int NOT NULL DEFAULT 0) PARTITION BY RANGE (id);
             CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (5000); CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (5000) TO (9000);
             CREATE TABLE t3 PARTITION OF t DEFAULT; INSERT INTO t SELECT i, CASE WHEN i % 10 = 0 THEN 1 END FROM generate_series(0, 4999) i;
-            INSERT INTO t SELECT i FROM generate_series(9000, 9999) i")
-        .await;
+            INSERT INTO t SELECT i FROM generate_series(9000, 9999) i",
+    )
+    .await;
     let settings = backfill(1, &[], "new = current_setting('app.mark')::int, touched = touched + 1", "new IS NULL");
     let plan = plan("0003-parts", vec![(Backfill, vec![with_setting(settings)])]);
     assert_eq!(db.apply(&plan, &quick()).await.0.expect("fills"), Outcome::Done);
-    assert_eq!(db.value("SELECT count(*) FILTER (WHERE touched = 1 AND new = 7) || ' ' || count(*) FILTER (WHERE touched = 0) FROM t").await, "5500 500");
+    assert_eq!(
+        db.value("SELECT count(*) FILTER (WHERE touched = 1 AND new = 7) || ' ' || count(*) FILTER (WHERE touched = 0) FROM t").await,
+        "5500 500"
+    );
 }
 
 fn with_setting(mut step: Step) -> Step {
@@ -248,7 +272,10 @@ async fn backfills_pause_stop_and_end_in_time() {
     let brief = Options { max_time: Some(Duration::from_millis(300)), ..quick() };
     let (outcome, _) = db.apply(&plan, &brief).await;
     let outcome = outcome.expect("ends cleanly");
-    assert!(matches!(&outcome, Outcome::Interrupted { stage: Backfill, step: 1, command, .. } if command == "schema apply 0003-slow"), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Outcome::Interrupted { stage: Backfill, step: 1, command, .. } if command == "schema apply 0003-slow"),
+        "{outcome:?}"
+    );
     assert_eq!(outcome.exit_code(), 5);
     assert_eq!(set_control(db.session.client(), Some("0003-slow"), "pause").await.expect("pauses"), 1);
     let before = db.value("SELECT count(new)::text FROM t").await;
@@ -274,7 +301,9 @@ async fn a_second_applier_is_refused() {
     let error = db.apply(&two_stages(), &quick()).await.0.expect_err("is refused");
     assert_eq!(error.exit_code(), 3);
     let text = error.to_string();
-    for part in [&format!("pid {pid}, user postgres, application schema"), &format!("pg_terminate_backend({pid})"), "pg_sleep(4)"] as [&str; 3] {
+    for part in
+        [&format!("pid {pid}, user postgres, application schema"), &format!("pg_terminate_backend({pid})"), "pg_sleep(4)"] as [&str; 3]
+    {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert!(matches!(error, ApplyError::Held(holder) if !holder.orphan));
@@ -304,10 +333,14 @@ async fn a_blocker_is_named_and_clients_go_on() {
     let plan = steps_only("0001-add", vec![locking(step(1, &["ALTER TABLE t ADD b int"]))]);
     let (outcome, events) = db.apply(&plan, &Options { lock_timeout: Duration::from_millis(100), ..quick() }).await;
     assert_eq!(outcome.expect("succeeds"), Outcome::Done);
-    let blockers: Vec<_> = events.iter().filter_map(|event| if let Event::LockWait { blockers, .. } = event { Some(blockers) } else { None }).collect();
+    let blockers: Vec<_> =
+        events.iter().filter_map(|event| if let Event::LockWait { blockers, .. } = event { Some(blockers) } else { None }).collect();
     assert!(blockers.len() >= 2, "{events:?}");
     let named = &blockers[0][0];
-    assert_eq!((named.application.as_str(), named.state.as_str(), named.query.contains("SELECT * FROM t")), ("sleepy", "idle in transaction", true));
+    assert_eq!(
+        (named.application.as_str(), named.state.as_str(), named.query.contains("SELECT * FROM t")),
+        ("sleepy", "idle in transaction", true)
+    );
     assert!(named.pid.is_some() && named.age.is_some());
     let longest = reader.await.expect("ends");
     assert!(longest < Duration::from_millis(600), "{longest:?}");
@@ -340,14 +373,19 @@ async fn a_locking_transaction_has_a_deadline() {
     db.run("CREATE TABLE t (a int)").await;
     let mut slow = locking(step(1, &["ALTER TABLE t ADD b int", "SELECT pg_sleep(0.7)", "SELECT pg_sleep(0.7)"]));
     slow.title = "Slow".to_owned();
-    let error = db.apply(&steps_only("0001-slow", vec![slow]), &Options { retry_for: Duration::from_millis(100), ..quick() }).await.0.expect_err("is stopped");
+    let error = db
+        .apply(&steps_only("0001-slow", vec![slow]), &Options { retry_for: Duration::from_millis(100), ..quick() })
+        .await
+        .0
+        .expect_err("is stopped");
     assert!(error.to_string().contains("it took longer than 1.2 s"), "{error}");
 }
 
 #[tokio::test]
 async fn an_applier_that_was_overtaken_stops() {
     let db = Db::start().await;
-    let plan = steps_only("0001-fence", vec![step(1, &["UPDATE schema_ledger.applier SET epoch = epoch + 1"]), step(2, &["CREATE TABLE t ()"])]);
+    let plan =
+        steps_only("0001-fence", vec![step(1, &["UPDATE schema_ledger.applier SET epoch = epoch + 1"]), step(2, &["CREATE TABLE t ()"])]);
     let error = db.apply(&plan, &quick()).await.0.expect_err("is fenced off");
     assert!(matches!(error, ApplyError::Fenced { .. }), "{error}");
     assert_eq!(db.value("SELECT to_regclass('t') IS NULL").await, "true");
@@ -380,7 +418,8 @@ async fn a_lost_connection_can_be_resumed() {
 async fn hidden_rows_are_an_error() {
     let db = Db::start().await;
     db.run("CREATE ROLE app LOGIN; GRANT CREATE ON DATABASE postgres TO app; GRANT CREATE ON SCHEMA public TO app; SET ROLE app; CREATE TABLE t (id int PRIMARY KEY, new int)").await;
-    db.run("ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY; RESET ROLE; INSERT INTO t VALUES (1, NULL)").await;
+    db.run("ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY; RESET ROLE; INSERT INTO t VALUES (1, NULL)")
+        .await;
     let fill = plan("0001-rls", vec![(Backfill, vec![backfill(1, &["id"], "new = id", "new IS NULL")])]);
     let (outcome, _) = db.apply_as("app", &fill, &quick()).await;
     let error = outcome.expect_err("fails");
@@ -392,7 +431,8 @@ async fn direct_mode_keeps_no_ledger() {
     let db = Db::start().await;
     let mut value = step(2, &["ALTER TYPE mood ADD VALUE 'glad'"]);
     value.transaction = Transaction::CommitAfter;
-    let plan = steps_only("", vec![step(1, &["CREATE TYPE mood AS ENUM ('sad')"]), value, step(3, &["CREATE TABLE t (m mood DEFAULT 'glad')"])]);
+    let plan =
+        steps_only("", vec![step(1, &["CREATE TYPE mood AS ENUM ('sad')"]), value, step(3, &["CREATE TABLE t (m mood DEFAULT 'glad')"])]);
     assert_eq!(db.apply(&plan, &Options::direct()).await.0.expect("applies"), Outcome::Done);
     assert_eq!(db.value("SELECT to_regnamespace('schema_ledger') IS NULL").await, "true");
     assert_eq!(db.value("SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'").await, "0");
@@ -441,7 +481,9 @@ async fn a_waiting_build_names_its_blocker() {
     let (outcome, events) = db.apply(&build_index(), &quick()).await;
     release.await.expect("releases");
     assert_eq!(outcome.expect("builds"), Outcome::Done);
-    let named = events.iter().any(|event| matches!(event, Event::LockWait { failed: 0, blockers, next_try: None, .. } if blockers[0].application == "report"));
+    let named = events
+        .iter()
+        .any(|event| matches!(event, Event::LockWait { failed: 0, blockers, next_try: None, .. } if blockers[0].application == "report"));
     assert!(named, "{events:?}");
 }
 

@@ -47,7 +47,13 @@ fn check(name: &str) -> Result<(), Failed> {
 
 fn planned(name: &str) -> Result<Plan, Failed> {
     let case = Case::read(name)?;
-    let input = Input { live: &case.before.catalog, desired: &case.after.catalog, hints: &case.after.hints, facts: &case.facts, policy: &case.policy };
+    let input = Input {
+        live: &case.before.catalog,
+        desired: &case.after.catalog,
+        hints: &case.after.hints,
+        facts: &case.facts,
+        policy: &case.policy,
+    };
     let mut plan = schema::plan::plan(&input).map_err(|error| error.to_string())?;
     name.clone_into(&mut plan.name);
     Ok(plan)
@@ -70,6 +76,7 @@ fn compare(name: &str, actual: &str) -> Result<(), Failed> {
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         return std::fs::write(&path, actual).map_err(|error| error.to_string().into());
     }
-    let expected = std::fs::read_to_string(&path).map_err(|_| format!("{} is missing; UPDATE_SNAPSHOTS=1 writes it:\n{actual}", path.display()))?;
+    let expected =
+        std::fs::read_to_string(&path).map_err(|_| format!("{} is missing; UPDATE_SNAPSHOTS=1 writes it:\n{actual}", path.display()))?;
     if expected == actual { Ok(()) } else { Err(format!("expected:\n{expected}\nbut it is:\n{actual}").into()) }
 }

@@ -12,21 +12,13 @@ async fn server(last_byte: u8) -> (Scratch, String) {
     // All of 127/8 is this machine: no other server's port is in the way.
     let address = format!("127.83.67.{last_byte}");
     let installation = find(None).expect("PostgreSQL is installed");
-    let options = ScratchOptions {
-        settings: vec![("listen_addresses".to_owned(), address.clone())],
-        ..ScratchOptions::default()
-    };
-    let scratch = Scratch::start(&installation, options)
-        .await
-        .expect("starts");
+    let options = ScratchOptions { settings: vec![("listen_addresses".to_owned(), address.clone())], ..ScratchOptions::default() };
+    let scratch = Scratch::start(&installation, options).await.expect("starts");
     let owner = std::fs::metadata(scratch.data_dir()).expect("there").uid();
     for (name, text) in [
         ("server.crt", include_str!("tls/server.crt")),
         ("server.key", include_str!("tls/server.key")),
-        (
-            "pg_hba.conf",
-            "local all all trust\nhostssl all tls_only all trust\nhost all me all scram-sha-256\n",
-        ),
+        ("pg_hba.conf", "local all all trust\nhostssl all tls_only all trust\nhost all me all scram-sha-256\n"),
     ] {
         let file = scratch.data_dir().join(name);
         std::fs::write(&file, text).expect("written");
@@ -36,20 +28,11 @@ async fn server(last_byte: u8) -> (Scratch, String) {
     let session = scratch.connect("postgres").await.expect("connects");
     let setup = "CREATE ROLE me LOGIN PASSWORD 'correct horse'; CREATE ROLE tls_only LOGIN";
     session.client().batch_execute(setup).await.expect("made");
-    session
-        .client()
-        .batch_execute("ALTER SYSTEM SET ssl = on")
-        .await
-        .expect("set");
-    session
-        .client()
-        .batch_execute("SELECT pg_reload_conf()")
-        .await
-        .expect("reloaded");
+    session.client().batch_execute("ALTER SYSTEM SET ssl = on").await.expect("set");
+    session.client().batch_execute("SELECT pg_reload_conf()").await.expect("reloaded");
     session.close().await;
     // A reload happens soon, not at once.
-    let probe =
-        format!("host=localhost hostaddr={address} user=tls_only dbname=postgres sslmode=require");
+    let probe = format!("host=localhost hostaddr={address} user=tls_only dbname=postgres sslmode=require");
     for _ in 0..200 {
         if connect(&target(&probe)).await.is_ok() {
             return (scratch, address);
@@ -66,20 +49,11 @@ fn target(text: &str) -> Target {
 
 async fn encrypted(session: &Session) -> bool {
     let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
-    session
-        .client()
-        .query_one(sql, &[])
-        .await
-        .expect(sql)
-        .get(0)
+    session.client().query_one(sql, &[]).await.expect(sql).get(0)
 }
 
 fn file(name: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/tls")
-        .join(name)
-        .display()
-        .to_string()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name).display().to_string()
 }
 
 #[tokio::test]
@@ -92,53 +66,17 @@ async fn what_each_sslmode_demands() {
     let cases = [
         (&localhost, "sslmode=disable".to_owned(), Some(false)),
         (&localhost, "sslmode=allow".to_owned(), Some(false)),
-        (
-            &localhost,
-            "sslmode=allow user=tls_only".to_owned(),
-            Some(true),
-        ),
+        (&localhost, "sslmode=allow user=tls_only".to_owned(), Some(true)),
         (&localhost, "sslmode=prefer".to_owned(), Some(true)),
         (&by_number, "sslmode=require".to_owned(), Some(true)),
-        (
-            &by_number,
-            format!("sslmode=require sslrootcert={own}"),
-            Some(true),
-        ),
-        (
-            &by_number,
-            format!("sslmode=require sslrootcert={stranger}"),
-            None,
-        ),
-        (
-            &by_number,
-            format!("sslmode=verify-ca sslrootcert={own}"),
-            Some(true),
-        ),
-        (
-            &localhost,
-            format!("sslmode=verify-ca sslrootcert={stranger}"),
-            None,
-        ),
-        (
-            &localhost,
-            format!("sslmode=verify-full sslrootcert={own}"),
-            Some(true),
-        ),
-        (
-            &by_number,
-            format!("sslmode=verify-full sslrootcert={own}"),
-            None,
-        ),
-        (
-            &localhost,
-            format!("sslmode=verify-full sslrootcert={stranger}"),
-            None,
-        ),
-        (
-            &localhost,
-            "sslmode=verify-full sslrootcert=/absent.crt".to_owned(),
-            None,
-        ),
+        (&by_number, format!("sslmode=require sslrootcert={own}"), Some(true)),
+        (&by_number, format!("sslmode=require sslrootcert={stranger}"), None),
+        (&by_number, format!("sslmode=verify-ca sslrootcert={own}"), Some(true)),
+        (&localhost, format!("sslmode=verify-ca sslrootcert={stranger}"), None),
+        (&localhost, format!("sslmode=verify-full sslrootcert={own}"), Some(true)),
+        (&by_number, format!("sslmode=verify-full sslrootcert={own}"), None),
+        (&localhost, format!("sslmode=verify-full sslrootcert={stranger}"), None),
+        (&localhost, "sslmode=verify-full sslrootcert=/absent.crt".to_owned(), None),
     ];
     for (host, rest, expected) in cases {
         let text = format!("{host} user=me password='correct horse' dbname=postgres {rest}");
@@ -167,42 +105,22 @@ async fn passwords_and_hosts() {
     assert!(matches!(error, SessionError::Auth { .. }), "{error}");
     assert!(error.to_string().contains("chmod 0600"), "{error}");
     std::fs::set_permissions(&passfile, std::fs::Permissions::from_mode(0o600)).expect("set");
-    connect(&from_file)
-        .await
-        .expect("the file has the password");
+    connect(&from_file).await.expect("the file has the password");
 
-    let wrong = connect(&target(&format!("{base} password=wrong")))
-        .await
-        .expect_err("refused");
-    assert!(
-        matches!(wrong, SessionError::Auth { .. }) && !wrong.is_unreachable(),
-        "{wrong}"
-    );
+    let wrong = connect(&target(&format!("{base} password=wrong"))).await.expect_err("refused");
+    assert!(matches!(wrong, SessionError::Auth { .. }) && !wrong.is_unreachable(), "{wrong}");
     assert!(wrong.to_string().contains("28P01"), "{wrong}");
 
     // Nobody serves port 1: the second host answers.
-    let two = format!(
-        "host={address},{address} port=1,5432 user=me password='correct horse' dbname=postgres"
-    );
+    let two = format!("host={address},{address} port=1,5432 user=me password='correct horse' dbname=postgres");
     let session = connect(&target(&two)).await.expect("the second answers");
-    assert_eq!(
-        session.target().describe(),
-        format!("postgres at {address}:5432")
-    );
+    assert_eq!(session.target().describe(), format!("postgres at {address}:5432"));
     let none = format!("host={address},{address} port=1,2 user=me dbname=postgres");
     let error = connect(&target(&none)).await.expect_err("nobody answers");
     assert!(error.is_unreachable(), "{error}");
-    assert!(
-        error.to_string().contains(&format!("\n  {address}:2: ")),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("\n  {address}:2: ")), "{error}");
     let standby = format!("{base} password='correct horse' target_session_attrs=standby");
-    assert!(
-        connect(&target(&standby))
-            .await
-            .expect_err("a primary")
-            .is_unreachable()
-    );
+    assert!(connect(&target(&standby)).await.expect_err("a primary").is_unreachable());
     let prefer = format!("{base} password='correct horse' target_session_attrs=prefer-standby");
     connect(&target(&prefer)).await.expect("a primary will do");
 }

@@ -50,7 +50,9 @@ fn it_shows_what_it_promises() {
     let output = demo(folder.path(), &["--rows", "20000"]).output().expect("runs");
     let (out, err) = texts(&output);
     assert_eq!(output.status.code(), Some(0), "{out}{err}");
-    for promise in ["20,000 before", ", 0 failed", "wrong in 0 rows", "live schema = desired schema", "pg_dump of it = pg_dump of the desired state"] {
+    for promise in
+        ["20,000 before", ", 0 failed", "wrong in 0 rows", "live schema = desired schema", "pg_dump of it = pg_dump of the desired state"]
+    {
         assert!(out.contains(promise), "{promise}:\n{out}{err}");
     }
     assert!(!out.contains("WRONG"), "{out}");
@@ -66,7 +68,8 @@ fn it_shows_what_it_promises() {
 fn ctrl_c_and_kill_leave_nothing() {
     for signal in ["-INT", "-KILL"] {
         let folder = folder();
-        let mut child = demo(folder.path(), &["--rows", "2000", "--keep"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
+        let mut child =
+            demo(folder.path(), &["--rows", "2000", "--keep"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
         let begun = Instant::now();
         while processes_in(folder.path()).is_empty() {
             assert!(begun.elapsed() < Duration::from_secs(30), "no server was started");

@@ -22,11 +22,6 @@ use schema::pg::{DatabaseOptions, Scratch, ScratchOptions, find};
 const PENDING: &[&str] = &[
     // The proof finds it and calls it a defect of the program; elaboration should, at the span.
     "plan_backfill_column",
-    // The position within a body is not mapped back yet: the function is marked instead.
-    "plan_function_body",
-    "plan_function_plpgsql",
-    // A plan is written: that rows hold NULL is only found by the step that proves NOT NULL.
-    "plan_set_not_null_without_fill",
     // The server's message holds a path of its installation.
     "plan_extension_not_installed",
 ];
@@ -67,7 +62,11 @@ fn trial(name: &str, server: &Arc<Server>) -> Trial {
 
 fn has_source(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| {
-        entries.any(|entry| entry.is_ok_and(|entry| entry.path().is_dir() && has_source(&entry.path()) || entry.path().extension().is_some_and(|extension| extension == "kdl")))
+        entries.any(|entry| {
+            entry.is_ok_and(|entry| {
+                entry.path().is_dir() && has_source(&entry.path()) || entry.path().extension().is_some_and(|extension| extension == "kdl")
+            })
+        })
     })
 }
 
@@ -131,7 +130,8 @@ fn compare(case: &str, actual: &str) -> Result<(), Failed> {
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         return std::fs::write(&path, actual).map_err(|error| error.to_string().into());
     }
-    let expected = std::fs::read_to_string(&path).map_err(|_| format!("{} is missing; UPDATE_SNAPSHOTS=1 writes it:\n{actual}", path.display()))?;
+    let expected =
+        std::fs::read_to_string(&path).map_err(|_| format!("{} is missing; UPDATE_SNAPSHOTS=1 writes it:\n{actual}", path.display()))?;
     if expected == actual { Ok(()) } else { Err(format!("expected:\n{expected}\nbut it is:\n{actual}").into()) }
 }
 

@@ -59,6 +59,11 @@ fn words(text: &str) -> Vec<String> {
             "unit".clone_into(&mut words[at]);
         }
     }
+    // A machine that is busy waits for locks; how long is no part of the story.
+    let waited = ["#", "unit", "of", "it", "for", "locks"];
+    while let Some(at) = words.windows(waited.len()).position(|window| window == waited) {
+        words.drain(at..at + waited.len());
+    }
     for word in &mut words {
         let is_date = word.len() == 10 && word.starts_with("20") && word.matches('-').count() == 2;
         let is_time = word.len() == 5 && word.as_bytes()[2] == b':';

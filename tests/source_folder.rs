@@ -90,7 +90,8 @@ fn other_spellings_stay() {
 fn what_is_empty_goes() {
     let table = "schema app {\n    table t { column a int; }\n}\n";
     let other = "schema app { table u { column a int; }; }\n";
-    let (folder, changes) = over(&[("t.kdl", table), ("kept.kdl", &format!("// Why.\n{}", table.replace(" t ", " v "))), ("u.kdl", other)], other);
+    let (folder, changes) =
+        over(&[("t.kdl", table), ("kept.kdl", &format!("// Why.\n{}", table.replace(" t ", " v "))), ("u.kdl", other)], other);
     assert_eq!(changes.deleted, [folder.path().join("t.kdl")]);
     assert_eq!(text(&folder, "kept.kdl"), "// Why.\nschema app {\n}\n");
     // The schema itself still stands somewhere.
@@ -106,7 +107,8 @@ fn owners_and_grants_stay_where_nobody_manages_them() {
     let wanted = read_text("wanted", "schema app { table t { column a bigint; }; }").unwrap().catalog;
     write_folder(&wanted, folder.path()).unwrap();
     assert_eq!(text(&folder, "a.kdl"), mine.replace("column a int", "column a bigint"));
-    let managed = read_text("wanted", "schema app owner=boss { table t owner=you { column a bigint; grant app delete; }; }").unwrap().catalog;
+    let managed =
+        read_text("wanted", "schema app owner=boss { table t owner=you { column a bigint; grant app delete; }; }").unwrap().catalog;
     write_folder(&managed, folder.path()).unwrap();
     assert_eq!(text(&folder, "a.kdl"), "schema app owner=boss { table t owner=you { column a bigint { }; grant app delete; }; }");
 }

@@ -1,5 +1,12 @@
 //! What is written reads back equal; a folder that people edited keeps what does not differ.
-#![allow(clippy::unwrap_used, clippy::struct_excessive_bools, clippy::format_push_string, clippy::type_complexity, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::struct_excessive_bools,
+    clippy::format_push_string,
+    clippy::type_complexity,
+    missing_docs,
+    reason = "tests"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,12 +20,32 @@ use schema::source::{document, read_folder, read_text, write_folder};
 
 /// Names that a sloppy reader or writer takes for something else.
 const NAMES: &[&str] = &[
-    "a", "User Id", "true", "not-null", "x.y", "q\"q", "größe", "was", "default", "-1", "/-x", "1st", "sql", "comment", "null", "name", "table", "#", "column", "a\\b",
+    "a", "User Id", "true", "not-null", "x.y", "q\"q", "größe", "was", "default", "-1", "/-x", "1st", "sql", "comment", "null", "name",
+    "table", "#", "column", "a\\b",
 ];
 
 fn texts() -> impl Strategy<Value = String> {
-    const NASTY: &[&str] = &["it's", "a\nb", " lead\n\n  trail ", "\"\"\"", "\"#", "\\", "// no comment", "/* x", "}", "\r\n", "\t", "\u{202e}", "0", "true", "#true", "a; b", "\n"];
-    prop_oneof![prop::sample::select(NASTY).prop_map(str::to_owned), "[ -~\\n]{1,12}", "\\PC{1,8}"].prop_filter("a text", |text| !text.is_empty())
+    const NASTY: &[&str] = &[
+        "it's",
+        "a\nb",
+        " lead\n\n  trail ",
+        "\"\"\"",
+        "\"#",
+        "\\",
+        "// no comment",
+        "/* x",
+        "}",
+        "\r\n",
+        "\t",
+        "\u{202e}",
+        "0",
+        "true",
+        "#true",
+        "a; b",
+        "\n",
+    ];
+    prop_oneof![prop::sample::select(NASTY).prop_map(str::to_owned), "[ -~\\n]{1,12}", "\\PC{1,8}"]
+        .prop_filter("a text", |text| !text.is_empty())
 }
 
 fn names(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<&'static str>> {
@@ -42,12 +69,29 @@ fn shapes() -> impl Strategy<Value = Shape> {
     let column = || (0..4_u8, any::<bool>(), prop::option::of(texts()), prop::option::weighted(0.2, texts()));
     let columns = names(1..5).prop_flat_map(move |names| {
         let count = names.len();
-        (Just(names), prop::collection::vec(column(), count)).prop_map(|(names, parts)| names.into_iter().zip(parts).map(|(name, (a, b, c, d))| (name, a, b, c, d)).collect())
+        (Just(names), prop::collection::vec(column(), count))
+            .prop_map(|(names, parts)| names.into_iter().zip(parts).map(|(name, (a, b, c, d))| (name, a, b, c, d)).collect())
     });
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (columns, flags, prop::option::of(texts()), prop::option::of(prop::sample::select(NAMES)), prop::option::of(texts()), prop::option::of(10..100_u8)).prop_map(
-        |(columns, (key, serial, unique, unlogged), check, index, comment, fillfactor)| Shape { columns, key, serial, unique, check, index, comment, unlogged, fillfactor },
+    (
+        columns,
+        flags,
+        prop::option::of(texts()),
+        prop::option::of(prop::sample::select(NAMES)),
+        prop::option::of(texts()),
+        prop::option::of(10..100_u8),
     )
+        .prop_map(|(columns, (key, serial, unique, unlogged), check, index, comment, fillfactor)| Shape {
+            columns,
+            key,
+            serial,
+            unique,
+            check,
+            index,
+            comment,
+            unlogged,
+            fillfactor,
+        })
 }
 
 fn key(table: &Id, name: &str, columns: &[&str]) -> Key {
@@ -67,12 +111,27 @@ fn key(table: &Id, name: &str, columns: &[&str]) -> Key {
 fn put_table(catalog: &mut Catalog, name: &'static str, shape: &Shape) {
     let id = Id::new("table", ["app", name]);
     let options = shape.fillfactor.map(|factor| ("fillfactor".to_owned(), factor.to_string())).into_iter().collect();
-    catalog.put(table::Table { schema: "app".into(), name: name.into(), unlogged: shape.unlogged, options, tablespace: None, using: None, partition_by: None }.into());
+    catalog.put(
+        table::Table {
+            schema: "app".into(),
+            name: name.into(),
+            unlogged: shape.unlogged,
+            options,
+            tablespace: None,
+            using: None,
+            partition_by: None,
+        }
+        .into(),
+    );
     let first = shape.columns[0].0;
     for (column, data_type, not_null, default, comment) in &shape.columns {
         let is_key = shape.key && *column == first;
         let is_serial = shape.serial && *column == first;
-        let data_type = if is_serial { "bigint" } else { ["integer", "text", "character varying(16)", "timestamp with time zone"][usize::from(*data_type)] };
+        let data_type = if is_serial {
+            "bigint"
+        } else {
+            ["integer", "text", "character varying(16)", "timestamp with time zone"][usize::from(*data_type)]
+        };
         let own = column::Column {
             table: id.clone(),
             name: (*column).into(),
@@ -91,7 +150,15 @@ fn put_table(catalog: &mut Catalog, name: &'static str, shape: &Shape) {
         if is_serial {
             let sequence = Id::new("sequence", ["app", schema::catalog::id::default_name(name, column.name(), "seq").as_str()]);
             let expression = format!("nextval({}::regclass)", schema::catalog::id::literal(&sequence.sql()));
-            catalog.put(sequence::Sequence { schema: "app".into(), name: sequence.name().into(), options: sequence::SequenceOptions::defaults("bigint", 1), unlogged: shape.unlogged }.into());
+            catalog.put(
+                sequence::Sequence {
+                    schema: "app".into(),
+                    name: sequence.name().into(),
+                    options: sequence::SequenceOptions::defaults("bigint", 1),
+                    unlogged: shape.unlogged,
+                }
+                .into(),
+            );
             catalog.put(owned_by::OwnedBy { sequence, column: column.clone() }.into());
             catalog.put(default::Default { column: column.clone(), expression }.into());
         } else if let Some(expression) = default {
@@ -108,7 +175,16 @@ fn put_table(catalog: &mut Catalog, name: &'static str, shape: &Shape) {
         catalog.put(unique::Unique { key: key(&id, &format!("{name} by hand"), &[first]), nulls_not_distinct: false }.into());
     }
     if let Some(expression) = &shape.check {
-        catalog.put(check::Check { table: id.clone(), name: "true".into(), expression: expression.clone(), no_inherit: false, not_valid: shape.unique }.into());
+        catalog.put(
+            check::Check {
+                table: id.clone(),
+                name: "true".into(),
+                expression: expression.clone(),
+                no_inherit: false,
+                not_valid: shape.unique,
+            }
+            .into(),
+        );
     }
     if let Some(index) = shape.index {
         let index = index::Index {
@@ -161,9 +237,11 @@ fn on_lines(state: State) -> State {
 fn states() -> impl Strategy<Value = State> {
     let tables = names(0..6).prop_flat_map(|names| {
         let count = names.len();
-        (Just(names), prop::collection::vec(shapes(), count)).prop_map(|(names, shapes)| names.into_iter().zip(shapes).collect::<BTreeMap<_, _>>())
+        (Just(names), prop::collection::vec(shapes(), count))
+            .prop_map(|(names, shapes)| names.into_iter().zip(shapes).collect::<BTreeMap<_, _>>())
     });
-    (tables, prop::option::of(texts()), prop::option::of(texts())).prop_map(|(tables, view, comment)| state(tables, view.as_deref(), comment.as_deref()))
+    (tables, prop::option::of(texts()), prop::option::of(texts()))
+        .prop_map(|(tables, view, comment)| state(tables, view.as_deref(), comment.as_deref()))
 }
 
 fn state(tables: BTreeMap<&'static str, Shape>, view: Option<&str>, comment: Option<&str>) -> State {
@@ -178,13 +256,26 @@ fn state(tables: BTreeMap<&'static str, Shape>, view: Option<&str>, comment: Opt
     }
     if let Some(sql) = view {
         let sql = format!("SELECT {sql}x");
-        catalog.put(view::View { schema: "app".into(), name: "the view".into(), with: Vec::new(), sql, columns: schema::kind::observed::Observed::default() }.into());
+        catalog.put(
+            view::View {
+                schema: "app".into(),
+                name: "the view".into(),
+                with: Vec::new(),
+                sql,
+                columns: schema::kind::observed::Observed::default(),
+            }
+            .into(),
+        );
     }
     State { catalog, tables }
 }
 
 fn differences(expected: &Catalog, read: &Catalog) -> Vec<String> {
-    let lacking = expected.objects.iter().filter(|(id, object)| read.get(id) != Some(*object)).map(|(id, object)| format!("{object:?} against {:?}", read.get(id)));
+    let lacking = expected
+        .objects
+        .iter()
+        .filter(|(id, object)| read.get(id) != Some(*object))
+        .map(|(id, object)| format!("{object:?} against {:?}", read.get(id)));
     lacking.chain(read.objects.keys().filter(|id| !expected.contains(id)).map(|id| format!("extra {id}"))).collect()
 }
 
@@ -225,7 +316,10 @@ fn all_files(folder: &Path) -> BTreeMap<PathBuf, String> {
 
 fn comments(files: &BTreeMap<PathBuf, String>) -> BTreeSet<String> {
     let lines = files.values().flat_map(|text| text.lines());
-    lines.filter_map(|line| line.rfind("// ").map(|at| line[at..].to_owned())).filter(|comment| comment.contains(" above ") || comment.contains(" behind ")).collect()
+    lines
+        .filter_map(|line| line.rfind("// ").map(|at| line[at..].to_owned()))
+        .filter(|comment| comment.contains(" above ") || comment.contains(" behind "))
+        .collect()
 }
 
 fn is_of(comment: &str, tables: &BTreeMap<&'static str, Shape>) -> bool {

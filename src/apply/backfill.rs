@@ -87,7 +87,9 @@ impl Run<'_> {
         *progress = Progress { cursor: None, pass: progress.pass + 1, ..progress.clone() };
         let moved = async {
             begin(context, Duration::from_secs(10), None).await?;
-            ledger::backfill_moved(context, self.step, progress, self.rate()).await.map_err(|error| Fault::server("recording the pass", error))?;
+            ledger::backfill_moved(context, self.step, progress, self.rate())
+                .await
+                .map_err(|error| Fault::server("recording the pass", error))?;
             context.ddl().batch_execute("COMMIT").await.map_err(|error| Fault::server("COMMIT", error))
         };
         if let Err(fault) = moved.await {

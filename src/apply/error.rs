@@ -26,7 +26,9 @@ pub enum ApplyError {
     #[error("another applier is at work on this database:\n{0}")]
     Held(Box<Holder>),
     /// The connection does not give us a session of our own.
-    #[error("this connection goes through a pooler in transaction mode ({reason}); `apply` needs a session of its own, because its lock lives in the session: connect to the server directly, or to a session-mode port of the pooler")]
+    #[error(
+        "this connection goes through a pooler in transaction mode ({reason}); `apply` needs a session of its own, because its lock lives in the session: connect to the server directly, or to a session-mode port of the pooler"
+    )]
     Pooler {
         /// How it showed.
         reason: String,
@@ -38,7 +40,9 @@ pub enum ApplyError {
         reason: String,
     },
     /// The plan file differs from what was applied in part.
-    #[error("plan {plan} was edited after {done} of its steps were applied: the ledger holds it with hash {applied}, the file has {file}\nPut the file back as it was (`schema history` shows when it was applied), and make a new plan for what is to change.")]
+    #[error(
+        "plan {plan} was edited after {done} of its steps were applied: the ledger holds it with hash {applied}, the file has {file}\nPut the file back as it was (`schema history` shows when it was applied), and make a new plan for what is to change."
+    )]
     Edited {
         /// The plan's name.
         plan: String,
@@ -85,7 +89,12 @@ impl ApplyError {
         match self {
             Self::Unreachable(_) => 4,
             Self::Lost { .. } => 5,
-            Self::Held(_) | Self::Pooler { .. } | Self::Fenced { .. } | Self::Edited { .. } | Self::RolledBack { .. } | Self::NewerLedger { .. } => 3,
+            Self::Held(_)
+            | Self::Pooler { .. }
+            | Self::Fenced { .. }
+            | Self::Edited { .. }
+            | Self::RolledBack { .. }
+            | Self::NewerLedger { .. } => 3,
             Self::Query { .. } | Self::Step(_) => 1,
         }
     }

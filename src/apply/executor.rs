@@ -91,7 +91,13 @@ fn barrier(stage: StageName, options: &Options) -> Option<WaitingFor> {
     }
 }
 
-async fn run_stage(context: &mut Context<'_>, stage: &Stage, left: usize, done: &BTreeSet<u32>, at: &mut (StageName, u32)) -> Result<(), Halt> {
+async fn run_stage(
+    context: &mut Context<'_>,
+    stage: &Stage,
+    left: usize,
+    done: &BTreeSet<u32>,
+    at: &mut (StageName, u32),
+) -> Result<(), Halt> {
     if left > 0 {
         ledger::set_state(context, PlanState::Running).await?;
         context.emit(Event::StageStarted { stage: stage.name, steps: left });

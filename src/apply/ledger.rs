@@ -217,7 +217,8 @@ pub(super) struct Progress {
 
 /// Reads where a backfill stands and makes its row.
 pub(super) async fn backfill_started(context: &Context<'_>, step: &Step, rows: Option<u64>) -> Result<Progress, ApplyError> {
-    let begin = Progress { pass: 1, batch_rows: i32::try_from(context.options.batch_rows.max(1)).unwrap_or(i32::MAX), ..Progress::default() };
+    let begin =
+        Progress { pass: 1, batch_rows: i32::try_from(context.options.batch_rows.max(1)).unwrap_or(i32::MAX), ..Progress::default() };
     if !context.options.ledger {
         return Ok(begin);
     }
@@ -228,13 +229,24 @@ pub(super) async fn backfill_started(context: &Context<'_>, step: &Step, rows: O
     let rows = rows.and_then(|rows| i64::try_from(rows).ok());
     let read = async {
         let row = context.ddl().query_one(sql, &[&context.plan.name, &signed(step), &begin.batch_rows, &rows]).await?;
-        Ok(Progress { cursor: row.try_get(0)?, pass: row.try_get(1)?, rows_seen: row.try_get(2)?, rows_done: row.try_get(3)?, batch_rows: row.try_get(4)? })
+        Ok(Progress {
+            cursor: row.try_get(0)?,
+            pass: row.try_get(1)?,
+            rows_seen: row.try_get(2)?,
+            rows_done: row.try_get(3)?,
+            batch_rows: row.try_get(4)?,
+        })
     };
     read.await.map_err(|error: tokio_postgres::Error| context.query_error("reading where the backfill stands", &error))
 }
 
 /// Records where a backfill stands, within its batch's transaction.
-pub(super) async fn backfill_moved(context: &Context<'_>, step: &Step, progress: &Progress, rate: f64) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn backfill_moved(
+    context: &Context<'_>,
+    step: &Step,
+    progress: &Progress,
+    rate: f64,
+) -> Result<(), tokio_postgres::Error> {
     if !context.options.ledger {
         return Ok(());
     }

@@ -88,7 +88,9 @@ pub(super) async fn acquire(context: &mut Context<'_>) -> Result<(), Halt> {
     let begun = Instant::now();
     while !try_lock(context.watcher(), LIFE, context).await? {
         if begun.elapsed() > COURTESY * 5 {
-            return Err(ApplyError::Pooler { reason: "the lock of a second connection is held by a session that is not ours".to_owned() }.into());
+            return Err(
+                ApplyError::Pooler { reason: "the lock of a second connection is held by a session that is not ours".to_owned() }.into()
+            );
         }
         context.sleep(POLL).await?;
     }

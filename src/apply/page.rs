@@ -97,7 +97,8 @@ impl Paging {
         let relation = backfill.table.relation();
         if backfill.key.is_empty() {
             let rows = client.query(LEAVES, &[&relation]).await?;
-            let leaf = |row: &tokio_postgres::Row| Ok(Leaf { relation: row.try_get(0)?, blocks: row.try_get(1)?, density: row.try_get(2)? });
+            let leaf =
+                |row: &tokio_postgres::Row| Ok(Leaf { relation: row.try_get(0)?, blocks: row.try_get(1)?, density: row.try_get(2)? });
             return Ok(Ok(Self::Ctid(rows.iter().map(leaf).collect::<Result<_, tokio_postgres::Error>>()?)));
         }
         let mut columns = Vec::with_capacity(backfill.key.len());

@@ -149,7 +149,10 @@ mod tests {
         assert_eq!(found(&plan(&["a", "b"], None), &["a", "b"]), [""; 0]);
         assert_eq!(found(&plan(&["a", "b"], None), &["a"]), ["schema b is gone (the plan relies on schema a)"]);
         assert_eq!(found(&plan(&["a"], None), &["a", "b"]), ["schema b is new (the plan relies on schema a)"]);
-        assert_eq!(found(&plan(&["a", "b"], Some(&Fingerprint::default())), &["a", "b"]), ["schema b changed (the plan relies on schema a)"]);
+        assert_eq!(
+            found(&plan(&["a", "b"], Some(&Fingerprint::default())), &["a", "b"]),
+            ["schema b changed (the plan relies on schema a)"]
+        );
         assert_eq!(found(&plan(&["a", "b"], None), &["b"]), ["schema a is gone"]);
     }
 

@@ -181,6 +181,7 @@ pub async fn last_result(client: &Client) -> Result<Option<Vec<u8>>, tokio_postg
     if ledger::format(client).await? == 0 {
         return Ok(None);
     }
-    let sql = "SELECT result FROM schema_ledger.plans WHERE state = 'done' AND result IS NOT NULL ORDER BY ended DESC, entered DESC LIMIT 1";
+    let sql =
+        "SELECT result FROM schema_ledger.plans WHERE state = 'done' AND result IS NOT NULL ORDER BY ended DESC, entered DESC LIMIT 1";
     client.query_opt(sql, &[]).await?.map(|row| row.try_get(0)).transpose()
 }

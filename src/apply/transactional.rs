@@ -53,7 +53,9 @@ impl Fault {
     pub(super) fn message(&self) -> String {
         match &self.cause {
             Cause::Server(error) => explain(error),
-            Cause::Deadline(limit) => format!("it took longer than {:.1} s, its limit for waiting and working under its locks", limit.as_secs_f64()),
+            Cause::Deadline(limit) => {
+                format!("it took longer than {:.1} s, its limit for waiting and working under its locks", limit.as_secs_f64())
+            }
             Cause::Wrong(message) => message.clone(),
             Cause::Fenced(error) => error.to_string(),
         }
@@ -65,7 +67,8 @@ impl Fault {
         match self.cause {
             Cause::Fenced(error) => error.into(),
             Cause::Server(error) if is_connection_lost(&error) || context.session.is_closed() => {
-                ApplyError::Lost { doing: format!("step {} ({}) ran", step.number, step.title), cause: message, command: context.command() }.into()
+                ApplyError::Lost { doing: format!("step {} ({}) ran", step.number, step.title), cause: message, command: context.command() }
+                    .into()
             }
             _ => failure(context, step, self.statement, message, kept),
         }
@@ -114,7 +117,8 @@ pub(super) async fn run(context: &mut Context<'_>, step: &Step, statements: &[St
 
 /// The failure of a step that did not get its locks.
 pub(super) fn gave_up(context: &Context<'_>, step: &Step, fault: Fault, tries: &Tries, blockers: &[Blocker], kept: Kept) -> Halt {
-    let mut message = format!("it did not get its locks in {} tries over {} s; at last: {}", tries.failed, tries.elapsed().as_secs(), fault.message());
+    let mut message =
+        format!("it did not get its locks in {} tries over {} s; at last: {}", tries.failed, tries.elapsed().as_secs(), fault.message());
     for blocker in blockers {
         // Writing to a String cannot fail.
         let _ = write!(message, "\nblocked by {blocker}; it can be ended with: {}", blocker.ended_by());
@@ -173,7 +177,9 @@ async fn attempt(context: &mut Context<'_>, step: &Step, statements: &[String], 
         }
     }
     point(Point::Step(step.number, Moment::Middle));
-    ledger::step_done(context, step, waited).await.map_err(|error| Fault::server("writing the step's row into schema_ledger.steps", error))?;
+    ledger::step_done(context, step, waited)
+        .await
+        .map_err(|error| Fault::server("writing the step's row into schema_ledger.steps", error))?;
     context.ddl().batch_execute("COMMIT").await.map_err(|error| Fault::server("COMMIT", error))?;
     Ok(waited)
 }

@@ -65,7 +65,9 @@ impl Catalog {
         }
         if matched < other.objects.len() {
             place = 0;
-            differences.extend(other.objects.iter().filter(|(id, _)| self.at_or_near(id, &mut place).is_none()).map(|(id, new)| (id, None, Some(new))));
+            differences.extend(
+                other.objects.iter().filter(|(id, _)| self.at_or_near(id, &mut place).is_none()).map(|(id, new)| (id, None, Some(new))),
+            );
         }
         differences
     }
@@ -74,7 +76,8 @@ impl Catalog {
     #[must_use]
     pub fn same_objects(&self, other: &Self) -> bool {
         let mut place = 0;
-        self.objects.len() == other.objects.len() && self.objects.iter().all(|(id, object)| other.at_or_near(id, &mut place) == Some(object))
+        self.objects.len() == other.objects.len()
+            && self.objects.iter().all(|(id, object)| other.at_or_near(id, &mut place) == Some(object))
     }
 
     /// The object with this id, looked for at `place` first, which moves on: two states of one database are in

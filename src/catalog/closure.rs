@@ -96,7 +96,9 @@ pub fn mentions(catalog: &Catalog, of: &[&Id]) -> Vec<(Id, Id)> {
     for id in of {
         let Some(object) = catalog.get(id) else { continue };
         for word in object.texts().iter().flat_map(|text| words(text)) {
-            found.extend(by_name.get(word.as_str()).into_iter().flatten().filter(|need| *need != id).map(|need| ((*id).clone(), (*need).clone())));
+            found.extend(
+                by_name.get(word.as_str()).into_iter().flatten().filter(|need| *need != id).map(|need| ((*id).clone(), (*need).clone())),
+            );
         }
     }
     found.into_iter().collect()
@@ -132,7 +134,10 @@ mod tests {
 
     #[test]
     fn names_are_replaced_as_whole_words() {
-        assert_eq!(substitute_name("(level > 0) AND level2 = t.level", "level", "Severity"), "(\"Severity\" > 0) AND level2 = t.\"Severity\"");
+        assert_eq!(
+            substitute_name("(level > 0) AND level2 = t.level", "level", "Severity"),
+            "(\"Severity\" > 0) AND level2 = t.\"Severity\""
+        );
         assert_eq!(substitute_name("\"A b\" > 1", "A b", "c"), "c > 1");
     }
 }

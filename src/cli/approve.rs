@@ -36,7 +36,9 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
     let plan = plans::find(&project.config.plans, &args.plan)?;
     let by = match &args.by {
         Some(by) => by.clone(),
-        None => git_identity().ok_or_else(|| CliError::failed("who approves?", "say --by \"Ann <ann@example.org>\", or set git's user.name and user.email"))?,
+        None => git_identity().ok_or_else(|| {
+            CliError::failed("who approves?", "say --by \"Ann <ann@example.org>\", or set git's user.name and user.email")
+        })?,
     };
     if plan.approvers()?.contains(&by) {
         out.notice(&format!("{by} has already approved {}: {}", plan.plan.name, plan.hash));

@@ -1,6 +1,5 @@
 //! `schema check`
 
-
 use super::{Global, Out, planning};
 use crate::engine::State;
 use crate::error::{CliError, Code};

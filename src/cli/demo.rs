@@ -85,7 +85,11 @@ async fn show(args: &Args, out: &Out) -> Result<Code, CliError> {
     let target = scratch.target(TWIN);
     let mut stage = Stage { out, scratch, target, bench: planning::bench(out), scope: Scope::default(), begun };
     stage.heading("A private server, and an example in it");
-    out.notice(&format!("PostgreSQL {}, reached by a socket in {}: no port, no password.", version(&installation), stage.scratch.socket_dir().display()));
+    out.notice(&format!(
+        "PostgreSQL {}, reached by a socket in {}: no port, no password.",
+        version(&installation),
+        stage.scratch.socket_dir().display()
+    ));
     stage.build(TWIN, example::before().map_err(CliError::from)?).await?;
     let session = stage.scratch.connect(TWIN).await?;
     example::load(&session, args.rows).await?;
@@ -103,7 +107,9 @@ async fn show(args: &Args, out: &Out) -> Result<Code, CliError> {
 
     stage.heading("The new release is deployed");
     let new = Clients::start(&stage.target, example::NEW, CLIENTS, 101, args.rows).await?;
-    out.notice(&format!("{CLIENTS} clients of the new release work beside those of the old one, which never heard of severity_level and temperature."));
+    out.notice(&format!(
+        "{CLIENTS} clients of the new release work beside those of the old one, which never heard of severity_level and temperature."
+    ));
     tokio::time::sleep(SIDE_BY_SIDE).await;
     let mut felt = old.stop().await;
     out.notice("The old release is gone.");
@@ -127,7 +133,13 @@ async fn show(args: &Args, out: &Out) -> Result<Code, CliError> {
 
 /// A server like those in use: with room, and with autovacuum.
 fn settings() -> Vec<(String, String)> {
-    let all = [("autovacuum", "on"), ("autovacuum_naptime", "5s"), ("shared_buffers", "128MB"), ("max_wal_size", "2GB"), ("synchronous_commit", "on")];
+    let all = [
+        ("autovacuum", "on"),
+        ("autovacuum_naptime", "5s"),
+        ("shared_buffers", "128MB"),
+        ("max_wal_size", "2GB"),
+        ("synchronous_commit", "on"),
+    ];
     all.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
 
@@ -202,7 +214,13 @@ impl Stage<'_> {
     }
 
     /// Checks everything that was promised, and prints it. Whether all of it held.
-    async fn verdict(&mut self, session: &crate::pg::Session, before: example::Sums, after: example::Sums, felt: &Measured) -> Result<bool, CliError> {
+    async fn verdict(
+        &mut self,
+        session: &crate::pg::Session,
+        before: example::Sums,
+        after: example::Sums,
+        felt: &Measured,
+    ) -> Result<bool, CliError> {
         let desired = || example::after().map_err(CliError::from);
         let left = planning::from_database(session, desired()?, &self.scope, self.policy(), false, &mut self.bench).await?.plan;
         self.build("afresh", desired()?).await?;
@@ -224,13 +242,21 @@ impl Stage<'_> {
             ),
             (
                 after.first_temperatures == before.first_temperatures + signed(felt.updated),
-                format!("updates: {} by clients under both names, {} found in the data", number(felt.updated), shown(after.first_temperatures - before.first_temperatures)),
+                format!(
+                    "updates: {} by clients under both names, {} found in the data",
+                    number(felt.updated),
+                    shown(after.first_temperatures - before.first_temperatures)
+                ),
             ),
             (after.wrong == 0, format!("severity_level: wrong in {} rows", shown(after.wrong))),
             (felt.failed == 0, format!("client statements: {}, {} failed", number(felt.latencies.len() as u64), number(felt.failed))),
             (
                 felt.longest() < Duration::from_secs(2),
-                format!("longest client stall: {} ms; 99.9 % took less than {} ms", felt.longest().as_millis(), felt.permille(999).as_millis() + 1),
+                format!(
+                    "longest client stall: {} ms; 99.9 % took less than {} ms",
+                    felt.longest().as_millis(),
+                    felt.permille(999).as_millis() + 1
+                ),
             ),
             (left.is_empty(), "live schema = desired schema".to_owned()),
             (dumps_equal, dumps_text),

@@ -1,6 +1,5 @@
 //! `schema diff`
 
-
 use super::{Format, Global, Out, planning};
 use crate::error::{CliError, Code};
 use crate::plan::Plan;

@@ -93,10 +93,9 @@ const fn explanation(hazard: Hazard) -> (&'static str, &'static str) {
             "a table is written again",
             "The whole table is copied under an ACCESS EXCLUSIVE lock; it needs its size again on disk, and all of it goes to the replicas.",
         ),
-        Hazard::Irreversible => (
-            "a step cannot be undone",
-            "A way back ends before this step: what it does cannot be brought back by statements.",
-        ),
+        Hazard::Irreversible => {
+            ("a step cannot be undone", "A way back ends before this step: what it does cannot be brought back by statements.")
+        }
         Hazard::Revoke => ("a role loses a privilege", "Statements of that role may fail from this step on."),
         Hazard::SideEffects => (
             "a backfill drives triggers or publications",

@@ -84,16 +84,33 @@ async fn adopt(project: &Project, out: &Out) -> Result<Code, CliError> {
         config = format!("{}\n{new}", config.trim_end_matches('\n').to_owned() + "\n");
     }
     files::write(&path, &config)?;
-    out.notice(&format!("Read {} from {}, wrote {} files below {}.", planning::counted(&catalog), crate::project::described(&session), written.len(), project.shown(&project.config.source)));
+    out.notice(&format!(
+        "Read {} from {}, wrote {} files below {}.",
+        planning::counted(&catalog),
+        crate::project::described(&session),
+        written.len(),
+        project.shown(&project.config.source)
+    ));
     // The proof: a server built from these files is the same.
     let mut bench = planning::bench(out);
     let desired = crate::source::read_folder(&project.config.source).map_err(crate::engine::EngineError::from)?;
     let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
-    let rebuilt = planning::between(crate::engine::State::Empty, crate::engine::State::Files(desired.clone()), &scope, policy.clone(), true, &mut bench).await?;
+    let rebuilt = planning::between(
+        crate::engine::State::Empty,
+        crate::engine::State::Files(desired.clone()),
+        &scope,
+        policy.clone(),
+        true,
+        &mut bench,
+    )
+    .await?;
     let again = planning::from_database(&session, desired, &scope, policy, false, &mut bench).await?;
     bench.stop().await;
     if !again.plan.is_empty() {
-        return Err(CliError::failed(format!("the files do not say what the database holds: {} differences", again.plan.summary.len()), "this is a defect of schema; the database was not touched"));
+        return Err(CliError::failed(
+            format!("the files do not say what the database holds: {} differences", again.plan.summary.len()),
+            "this is a defect of schema; the database was not touched",
+        ));
     }
     out.notice(&format!(
         "{} read, rebuilt on a scratch server ({}), equal; {} ignored.",

@@ -35,13 +35,18 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let project = global.project()?;
     let scope = planning::scope(&project);
     let mut bench = planning::bench(out);
-    let state = if let Some(path) = &args.from { crate::engine::state::path(path, &mut bench, &scope).await? } else {
+    let state = if let Some(path) = &args.from {
+        crate::engine::state::path(path, &mut bench, &scope).await?
+    } else {
         let place = project.place()?;
         crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
     };
     let (mut catalog, _, _session, version) = state.into_start();
     // What has no kind is told by name; the files hold the rest.
-    let unmodelled: Vec<String> = std::mem::take(&mut catalog.unmodelled).into_iter().filter(|name| !scope.ignore.iter().any(|rule| rule.matches_name(name))).collect();
+    let unmodelled: Vec<String> = std::mem::take(&mut catalog.unmodelled)
+        .into_iter()
+        .filter(|name| !scope.ignore.iter().any(|rule| rule.matches_name(name)))
+        .collect();
     let raw = crate::catalog::Catalog::default();
     let mut catalog = scope.live(catalog, &raw)?;
     if !args.schemas.is_empty() {
@@ -63,20 +68,41 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
             let changes = crate::source::folder::write_folder_beside(&catalog, folder, outside)?;
             let files = |count: usize| format!("{count} {}", if count == 1 { "file" } else { "files" });
             let deleted = if changes.deleted.is_empty() { String::new() } else { format!(", deleted {}", files(changes.deleted.len())) };
-            out.notice(&format!("Read {}; wrote {}{deleted} below {}.", planning::counted(&catalog), files(changes.written.len()), project.shown(folder)));
+            out.notice(&format!(
+                "Read {}; wrote {}{deleted} below {}.",
+                planning::counted(&catalog),
+                files(changes.written.len()),
+                project.shown(folder)
+            ));
         }
     }
     bench.stop().await;
     if !unmodelled.is_empty() {
-        out.notice(&format!("Not written, because schema does not model it yet:\n{}", unmodelled.iter().map(|name| format!("  {name}")).collect::<Vec<_>>().join("\n")));
+        out.notice(&format!(
+            "Not written, because schema does not model it yet:\n{}",
+            unmodelled.iter().map(|name| format!("  {name}")).collect::<Vec<_>>().join("\n")
+        ));
     }
     Ok(Code::Done)
 }
 
 /// Takes the text that the files have where it means what the database has.
-async fn keep_spelling(live: &mut crate::catalog::Catalog, folder: &Path, version: Option<u32>, scope: &Scope, bench: &mut Workbench, out: &mut Out) -> Result<(), CliError> {
+async fn keep_spelling(
+    live: &mut crate::catalog::Catalog,
+    folder: &Path,
+    version: Option<u32>,
+    scope: &Scope,
+    bench: &mut Workbench,
+    out: &mut Out,
+) -> Result<(), CliError> {
     let files = crate::source::read_folder(folder).map_err(EngineError::from)?;
-    let spelled: Vec<Id> = files.catalog.objects.iter().filter(|(id, raw)| !raw.texts().is_empty() && live.get(id).is_some_and(|live| live != *raw)).map(|(id, _)| id.clone()).collect();
+    let spelled: Vec<Id> = files
+        .catalog
+        .objects
+        .iter()
+        .filter(|(id, raw)| !raw.texts().is_empty() && live.get(id).is_some_and(|live| live != *raw))
+        .map(|(id, _)| id.clone())
+        .collect();
     if spelled.is_empty() {
         return Ok(());
     }

@@ -119,7 +119,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Fmt(args) => fmt::run(&args, &global, out),
         Command::Check(args) => check::run(args, &global, out).await,
         Command::Diff(args) => diff::run(args, &global, out).await,
-        Command::Plan(args) => plan::run(args, &global, out).await,
+        Command::Plan(args) => Box::pin(plan::run(args, &global, out)).await,
         Command::Show(args) => show::run(&args, &global, out),
         Command::Approve(args) => approve::run(&args, &global, out),
         Command::Apply(args) => apply::run(args, &global, out).await,

@@ -128,7 +128,10 @@ pub fn plain(diagnostic: &dyn Diagnostic) -> String {
 
 fn rendered(diagnostic: &dyn Diagnostic, theme: GraphicalTheme) -> String {
     let mut text = String::new();
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(WIDTH).with_links(false).with_word_splitter(textwrap::WordSplitter::NoHyphenation);
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_width(WIDTH)
+        .with_links(false)
+        .with_word_splitter(textwrap::WordSplitter::NoHyphenation);
     match handler.render_report(&mut text, diagnostic) {
         Ok(()) => text,
         Err(_) => format!("{diagnostic}\n"),

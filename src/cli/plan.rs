@@ -73,7 +73,9 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let mut rules = project.config.policy.clone();
     let computed = if args.from.is_some() || args.to.is_some() {
         let source = project.config.source.to_string_lossy().into_owned();
-        let from = if let Some(from) = &args.from { planning::state(&project, from, &scope, &mut bench).await? } else {
+        let from = if let Some(from) = &args.from {
+            planning::state(&project, from, &scope, &mut bench).await?
+        } else {
             let place = project.place()?;
             crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
         };
@@ -90,7 +92,9 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         target = Some(crate::project::described(&session));
         waiting = planning::under_way(&session).await?.into_iter().map(|plan| plan.name).collect();
         let desired = match reading {
-            Some(reading) => reading.await.expect("reading reports findings and does not panic").map_err(crate::engine::EngineError::from)?,
+            Some(reading) => {
+                reading.await.expect("reading reports findings and does not panic").map_err(crate::engine::EngineError::from)?
+            }
             None => planning::source(&project, &scope, &mut bench).await?,
         };
         empty = desired.sources.iter().next().is_none() && !is_sql;
@@ -99,7 +103,9 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     bench.stop().await;
     let mut plan = computed.plan;
     for name in &waiting {
-        out.notice(&format!("{name} is under way on this database: what it touches stays as it is, and can be planned for when it is done."));
+        out.notice(&format!(
+            "{name} is under way on this database: what it touches stays as it is, and can be planned for when it is done."
+        ));
     }
     if plan.is_empty() {
         if args.out.as_ref().is_none_or(|out| out.as_os_str() != "-") {
@@ -116,11 +122,16 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     allow(&mut plan, &args.allow, args.because.as_deref());
     let path = place_of(&args, &project, &mut plan)?;
     if !prove {
-        plan.hazards.push(crate::plan::plan::HazardNote { hazard: crate::plan::Hazard::Unproven, subject: "the plan as a whole".to_owned() });
+        plan.hazards
+            .push(crate::plan::plan::HazardNote { hazard: crate::plan::Hazard::Unproven, subject: "the plan as a whole".to_owned() });
     }
     let context = crate::plan::render::Context { target, policy: rules };
     match &path {
-        None => out.result(&if global.format == Format::Text { crate::plan::file::write(&plan) } else { rendered(&plan, &context, global.format, out) })?,
+        None => out.result(&if global.format == Format::Text {
+            crate::plan::file::write(&plan)
+        } else {
+            rendered(&plan, &context, global.format, out)
+        })?,
         Some(path) => {
             files::write(path, &crate::plan::file::write(&plan))?;
             out.result(&rendered(&plan, &context, global.format, out))?;
@@ -134,9 +145,13 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
 fn next(plan: &Plan, shown: &str, policy: &crate::plan::policy::Policy) -> String {
     use crate::plan::policy::{Standing, judge};
     let judged = judge(plan, policy);
-    let missing: Vec<&str> = judged.iter().filter(|hazard| matches!(hazard.standing, Standing::Missing)).map(|hazard| hazard.hazard.name()).collect();
+    let missing: Vec<&str> =
+        judged.iter().filter(|hazard| matches!(hazard.standing, Standing::Missing)).map(|hazard| hazard.hazard.name()).collect();
     if !missing.is_empty() {
-        return format!("review it; if its hazards are meant, make it again with\n  schema plan --out {shown} --allow {} --because \"…\"", missing.join(","));
+        return format!(
+            "review it; if its hazards are meant, make it again with\n  schema plan --out {shown} --allow {} --because \"…\"",
+            missing.join(",")
+        );
     }
     "review it, then `schema apply`.".to_owned()
 }

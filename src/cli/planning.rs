@@ -7,9 +7,9 @@ use super::Out;
 use crate::catalog::Catalog;
 use crate::engine::{Computed, Request, Scope, State, Workbench, compute, state};
 use crate::error::CliError;
+use crate::pg::Session;
 use crate::pg::Target;
 use crate::pg::introspect::{Managed, introspect};
-use crate::pg::Session;
 use crate::plan::Policy;
 use crate::project::{Project, target};
 
@@ -86,7 +86,8 @@ pub async fn from_database(
         let units = under_way.iter().flat_map(crate::engine::in_flight::touched).collect();
         desired.catalog = crate::engine::in_flight::hold(&live.catalog, desired.catalog, &units);
     }
-    let request = Request { session: Some(session), live: live.catalog, live_is_elaborated: true, desired, scope, policy, prove, server: None };
+    let request =
+        Request { session: Some(session), live: live.catalog, live_is_elaborated: true, desired, scope, policy, prove, server: None };
     Ok(compute(request, bench).await?)
 }
 
@@ -112,7 +113,14 @@ pub async fn under_way(session: &Session) -> Result<Vec<crate::plan::Plan>, CliE
 ///
 /// # Errors
 /// See [`compute`].
-pub async fn between(from: State, to: State, scope: &Scope, policy: Policy, prove: bool, bench: &mut Workbench) -> Result<Computed, CliError> {
+pub async fn between(
+    from: State,
+    to: State,
+    scope: &Scope,
+    policy: Policy,
+    prove: bool,
+    bench: &mut Workbench,
+) -> Result<Computed, CliError> {
     let (live, live_is_elaborated, session, server) = from.into_start();
     let server = server.or(match &to {
         State::Database { server, .. } => Some(*server),

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::out::WIDTH;
 use super::{Out, time};
 use crate::apply::{Blocker, Event};
-use super::out::WIDTH;
 use crate::plan::render::{number, wrap};
 
 /// How often a backfill speaks where no bar can be drawn.
@@ -68,7 +68,8 @@ impl<'o> Progress<'o> {
                 self.bar.set_message(format!("{}, waits: {reason}", self.step.trim_start()));
             }
             Event::StepDone { number, title, elapsed, waited } => {
-                let waited = if waited > Duration::from_millis(50) { format!(", {} of it for locks", time::span(waited)) } else { String::new() };
+                let waited =
+                    if waited > Duration::from_millis(50) { format!(", {} of it for locks", time::span(waited)) } else { String::new() };
                 self.line(&step_line(number, &title, &format!("{}{waited}", time::span(elapsed))));
                 self.bar.set_length(0);
             }

@@ -29,7 +29,8 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
     let project = global.project()?;
     let plan = plans::find(&project.config.plans, &args.plan)?.plan;
     // The policy of the environment that is meant, if one is; the database itself is not needed.
-    let environment = project.env.as_deref().or(project.config.default_env.as_deref()).and_then(|name| project.config.environments.get(name));
+    let environment =
+        project.env.as_deref().or(project.config.default_env.as_deref()).and_then(|name| project.config.environments.get(name));
     let policy = environment.map_or(&project.config.policy, |environment| &environment.policy).clone();
     out.result(&rendered(&plan, &Context { target: None, policy }, global.format, out))?;
     Ok(Code::Done)

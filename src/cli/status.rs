@@ -81,7 +81,12 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
             });
             format!("{value:#}\n")
         }
-        _ => text(&rows, &target, environment.as_deref(), holder.as_ref().map(|holder| format!("session {} of {}, since {}", holder.pid, holder.user, holder.since))),
+        _ => text(
+            &rows,
+            &target,
+            environment.as_deref(),
+            holder.as_ref().map(|holder| format!("session {} of {}, since {}", holder.pid, holder.user, holder.since)),
+        ),
     };
     out.result(&text)?;
     Ok(Code::Done)
@@ -94,18 +99,20 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gated: bool) -
         .map(|status| {
             let file = files.iter().find(|file| file.plan.name == status.name);
             let edited = file.is_some_and(|file| file.hash.0 != status.hash);
-            let note = if edited {
-                Some("the file is not what was applied".to_owned())
-            } else {
-                note(status, at_work, gated)
-            };
+            let note = if edited { Some("the file is not what was applied".to_owned()) } else { note(status, at_work, gated) };
             let mut stages: BTreeMap<StageName, (usize, usize)> = BTreeMap::new();
             for step in &status.steps {
                 let (done, all) = stages.entry(step.stage).or_default();
                 *done += usize::from(step.state == "done");
                 *all += 1;
             }
-            Row { name: status.name.clone(), state: status.state.name().to_owned(), hash: Some(status.hash.clone()), stages: Steps::of(stages), note }
+            Row {
+                name: status.name.clone(),
+                state: status.state.name().to_owned(),
+                hash: Some(status.hash.clone()),
+                stages: Steps::of(stages),
+                note,
+            }
         })
         .collect();
     let pending = files.iter().filter(|file| ledger.iter().all(|status| status.name != file.plan.name));
@@ -123,7 +130,9 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gated: bool) -
 fn note(status: &PlanStatus, at_work: bool, gated: bool) -> Option<String> {
     match status.state {
         PlanState::Done | PlanState::RolledBack => None,
-        PlanState::Running if at_work => Some(status.steps.iter().find(|step| step.state == "running").map_or_else(|| "at work".into(), running)),
+        PlanState::Running if at_work => {
+            Some(status.steps.iter().find(|step| step.state == "running").map_or_else(|| "at work".into(), running))
+        }
         PlanState::Running => Some("its applier is gone; go on with: schema apply".to_owned()),
         PlanState::Failed => Some(status.steps.iter().find(|step| step.state == "failed").map_or_else(
             || "failed; go on with: schema apply".to_owned(),
@@ -132,7 +141,11 @@ fn note(status: &PlanStatus, at_work: bool, gated: bool) -> Option<String> {
         PlanState::Waiting => {
             let next = status.steps.iter().find(|step| step.state != "done")?.stage;
             Some(if next == StageName::Contract {
-                format!("when no client of the old release is left: schema apply {} --through contract{}", status.name, if gated { "" } else { " --confirm old-clients-gone" })
+                format!(
+                    "when no client of the old release is left: schema apply {} --through contract{}",
+                    status.name,
+                    if gated { "" } else { " --confirm old-clients-gone" }
+                )
             } else {
                 format!("next: schema apply {} --through {}", status.name, next.name())
             })

@@ -38,7 +38,9 @@ fn help_of_apply() {
 fn arguments() {
     let ok = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
     let bad = |line: &str| Cli::try_parse_from(line.split(' ')).is_err();
-    let Command::Apply(apply) = ok("schema apply 7 --through contract --confirm old-clients-gone --max-time 45m -y --env production").command else {
+    let Command::Apply(apply) =
+        ok("schema apply 7 --through contract --confirm old-clients-gone --max-time 45m -y --env production").command
+    else {
         panic!("apply")
     };
     assert_eq!(apply.through, Some(crate::plan::plan::StageName::Contract));

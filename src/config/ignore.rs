@@ -39,7 +39,8 @@ impl Ignore {
     pub fn matches_name(&self, name: &str) -> bool {
         let Some((kind, path)) = name.split_once(' ') else { return false };
         let path = undotted(path);
-        (kind == self.kind && path.len() == self.parts.len() && self.starts(&path)) || (self.kind == "schema" && path.len() > 1 && self.starts(&path))
+        (kind == self.kind && path.len() == self.parts.len() && self.starts(&path))
+            || (self.kind == "schema" && path.len() > 1 && self.starts(&path))
     }
 
     fn starts(&self, path: &[Ident]) -> bool {

@@ -10,9 +10,8 @@ use crate::plan::op::Hazard;
 use crate::plan::policy::{Policy, Rule};
 
 /// The nodes of the file.
-const NODES: [&str; 11] = [
-    "source", "plans", "default-env", "env", "hazards", "small-table", "lock-timeout", "quarantine", "manage", "ignore", "scratch",
-];
+const NODES: [&str; 11] =
+    ["source", "plans", "default-env", "env", "hazards", "small-table", "lock-timeout", "quarantine", "manage", "ignore", "scratch"];
 /// Those that may stand more than once.
 const REPEATED: [&str; 3] = ["env", "ignore", "hazards"];
 
@@ -32,7 +31,9 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Config, Diagnostics> {
     for mut node in document.nodes() {
         let name = node.name();
         if let Some((_, first)) = seen.iter().find(|(earlier, _)| *earlier == name && !REPEATED.contains(&name)) {
-            f.push(Finding::at(node.span(), format!("`{name}` stands twice")).label("a second time here").other(*first, "the first time here"));
+            f.push(
+                Finding::at(node.span(), format!("`{name}` stands twice")).label("a second time here").other(*first, "the first time here"),
+            );
         }
         seen.push((name, node.span()));
         match name {
@@ -130,7 +131,9 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
             let number = part.arg("a number", f).and_then(|text| {
                 let number = text.integer().and_then(|number| u32::try_from(number).ok());
                 if number.is_none() {
-                    f.push(Finding::at(text.span, "`approvals` must be a number of people").label("not a number").help("write `approvals 1`"));
+                    f.push(
+                        Finding::at(text.span, "`approvals` must be a number of people").label("not a number").help("write `approvals 1`"),
+                    );
                 }
                 number
             });
@@ -180,7 +183,8 @@ fn url(node: &mut Node<'_>, f: &mut Findings) -> Option<Url> {
     if text.annotation.is_some() {
         return Some(Url { form: UrlForm::Variable(text.value), span: text.span });
     }
-    let looks_like_variable = text.spelling == Spelling::Word && text.value.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    let looks_like_variable =
+        text.spelling == Spelling::Word && text.value.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
     if looks_like_variable {
         f.push(
             Finding::at(text.span, format!("`{}` is no connection string", text.value))
@@ -275,7 +279,10 @@ fn ignore(node: &mut Node<'_>, rules: &mut Vec<Ignore>, f: &mut Findings) {
     let reason = node.value("reason", f).map(|text| text.value);
     let patterns = node.properties(f);
     if patterns.is_empty() {
-        f.push(Finding::at(node.span(), "`ignore` needs what it ignores").help("write a kind and a pattern: `ignore table=\"public.events_p*\"`"));
+        f.push(
+            Finding::at(node.span(), "`ignore` needs what it ignores")
+                .help("write a kind and a pattern: `ignore table=\"public.events_p*\"`"),
+        );
     }
     let kinds: Vec<&str> = KINDS.iter().map(|known| known.keyword).collect();
     for (kind, pattern) in patterns {

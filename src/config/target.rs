@@ -56,7 +56,9 @@ impl Config {
             return Ok(Place { environment: Some(environment), address: Address::Url(address), policy: &environment.policy });
         }
         if let Some(url) = url {
-            let same = |environment: &&Environment| environment.url.as_ref().is_some_and(|own| self.url(own, &variable).is_ok_and(|own| own == url));
+            let same = |environment: &&Environment| {
+                environment.url.as_ref().is_some_and(|own| self.url(own, &variable).is_ok_and(|own| own == url))
+            };
             let environment = self.environments.values().find(same);
             let policy = environment.map_or(&self.policy, |environment| &environment.policy);
             return Ok(Place { environment, address: Address::Url(url.to_owned()), policy });
@@ -72,7 +74,9 @@ impl Config {
                 Address::Variables
             }
             None => {
-                let finding = Finding::general("which database? there is no --url, no schema.kdl with an env, no DATABASE_URL and no PGHOST or PGDATABASE");
+                let finding = Finding::general(
+                    "which database? there is no --url, no schema.kdl with an env, no DATABASE_URL and no PGHOST or PGDATABASE",
+                );
                 return Err(self.error(finding.help("say --url postgres://user@host/database")));
             }
         };

@@ -86,7 +86,10 @@ fn which_database() {
     let example = config(EXAMPLE);
     let set = [("DATABASE_URL", "postgres://dev"), ("PRODUCTION_URL", "postgres://prod"), ("PGHOST", "h")];
     let place = |config: &Config, env: Option<&str>, url: Option<&str>| {
-        config.place(env, url, &vars(&set)).map(|place| (place.environment.map(|env| env.name.clone()), place.address)).map_err(|error| error.to_string())
+        config
+            .place(env, url, &vars(&set))
+            .map(|place| (place.environment.map(|env| env.name.clone()), place.address))
+            .map_err(|error| error.to_string())
     };
     let url = |text: &str| Address::Url(text.to_owned());
     assert_eq!(place(&example, None, None), Ok((Some("dev".into()), url("postgres://dev"))));

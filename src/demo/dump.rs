@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn only_the_order_of_columns_may_differ() {
-        let one = "-- x\n\\restrict abc\nCREATE TABLE public.t (\n    a integer,\n    b text\n);\nALTER TABLE public.t OWNER TO postgres;\n";
+        let one =
+            "-- x\n\\restrict abc\nCREATE TABLE public.t (\n    a integer,\n    b text\n);\nALTER TABLE public.t OWNER TO postgres;\n";
         let other = "CREATE TABLE public.t (\n    b text,\n    a integer\n);\n\nALTER TABLE public.t OWNER TO postgres;\n";
         assert_eq!(comparable(one), comparable(other));
         assert_ne!(comparable(one), comparable(&other.replace("b text", "b text NOT NULL")));

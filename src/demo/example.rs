@@ -11,7 +11,10 @@ use crate::source::read::read_sources;
 const BEFORE: &str = include_str!("before.kdl");
 
 /// The state that it leads to.
-const AFTER: [(&str, &str); 2] = [("schema/models.kdl", include_str!("../../schema/models.kdl")), ("schema/model_states.kdl", include_str!("../../schema/model_states.kdl"))];
+const AFTER: [(&str, &str); 2] = [
+    ("schema/models.kdl", include_str!("../../schema/models.kdl")),
+    ("schema/model_states.kdl", include_str!("../../schema/model_states.kdl")),
+];
 
 /// Models, each with as many states as there are rows for.
 const MODELS: u64 = 100;

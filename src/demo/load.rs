@@ -141,7 +141,13 @@ impl Drop for Clients {
     }
 }
 
-async fn work(session: Session, statements: Vec<(Statement, tokio_postgres::Statement)>, stop: Arc<AtomicBool>, number: u32, rows: u64) -> Measured {
+async fn work(
+    session: Session,
+    statements: Vec<(Statement, tokio_postgres::Statement)>,
+    stop: Arc<AtomicBool>,
+    number: u32,
+    rows: u64,
+) -> Measured {
     let mut measured = Measured::default();
     // Room for a thousand million calls of each client.
     let mut unique = i64::from(number) * 1_000_000_000;
@@ -190,7 +196,10 @@ mod tests {
         let one = Measured { latencies: (1..=999).map(Duration::from_millis).collect(), inserted: 3, ..Measured::default() };
         let mut all = Measured { latencies: vec![Duration::from_secs(2)], failed: 1, failures: vec!["x".into()], ..Measured::default() };
         all.add(one);
-        assert_eq!((all.longest(), all.permille(500), all.permille(999)), (Duration::from_secs(2), Duration::from_millis(501), Duration::from_secs(2)));
+        assert_eq!(
+            (all.longest(), all.permille(500), all.permille(999)),
+            (Duration::from_secs(2), Duration::from_millis(501), Duration::from_secs(2))
+        );
         assert_eq!((all.failed, all.inserted), (1, 3));
         assert_eq!(Measured::default().longest(), Duration::ZERO);
     }

@@ -19,7 +19,8 @@ pub fn closure(live: &Catalog, raw: &Catalog) -> Option<BTreeSet<Id>> {
         return None;
     }
     let (live_units, raw_units) = (Units::of(live), Units::of(raw));
-    let mut changed: BTreeSet<Id> = raw.objects.iter().filter(|(id, object)| live.get(id) != Some(*object)).map(|(id, _)| id.clone()).collect();
+    let mut changed: BTreeSet<Id> =
+        raw.objects.iter().filter(|(id, object)| live.get(id) != Some(*object)).map(|(id, _)| id.clone()).collect();
     changed.extend(live.objects.keys().filter(|id| !raw.contains(id)).cloned());
     // What is not in a schema (a schema, an extension, a cast) can be felt anywhere.
     let unit_of = |id: &Id| if live.contains(id) { live_units.unit(id).clone() } else { raw_units.unit(id).clone() };
@@ -114,6 +115,9 @@ fn home_of(catalog: &Catalog, known: &HashMap<Id, Id>, object: &Object) -> Id {
             // What only hangs on a schema belongs to it.
             if matches!(object, Object::Comment(_) | Object::Owner(_) | Object::Grant(_)) { parent } else { id }
         }
-        Some(parent) => known.get(&parent).cloned().unwrap_or_else(|| catalog.get(&parent).map_or_else(|| parent.clone(), |above| home_of(catalog, known, above))),
+        Some(parent) => known
+            .get(&parent)
+            .cloned()
+            .unwrap_or_else(|| catalog.get(&parent).map_or_else(|| parent.clone(), |above| home_of(catalog, known, above))),
     }
 }

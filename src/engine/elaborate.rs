@@ -42,7 +42,9 @@ pub async fn elaborate(
     // made, and that decides.
     let wanted = closure(live, raw);
     let confined = match &wanted {
-        Some(wanted) => canonical(bench, "desired", restrict(raw, wanted), origins, sources, scope).await.ok().map(|made| (made, wanted.clone())),
+        Some(wanted) => {
+            canonical(bench, "desired", restrict(raw, wanted), origins, sources, scope).await.ok().map(|made| (made, wanted.clone()))
+        }
         None => None,
     };
     let (made, confined_to) = match confined {
@@ -75,7 +77,8 @@ pub async fn elaborate(
             desired.needs.insert(id.clone(), needs.clone());
         }
     }
-    let differs = desired.objects.iter().any(|(id, object)| live.get(id) != Some(object)) || live.objects.keys().any(|id| !desired.contains(id));
+    let differs =
+        desired.objects.iter().any(|(id, object)| live.get(id) != Some(object)) || live.objects.keys().any(|id| !desired.contains(id));
     if !differs {
         return Ok(Elaborated { desired, reloaded: live.clone(), confined_to });
     }
@@ -96,7 +99,14 @@ pub async fn elaborate(
 }
 
 /// Makes a state on the scratch server and reads it back, with its dependencies.
-pub async fn canonical(bench: &mut Workbench, label: &str, raw: Catalog, origins: &IndexMap<Id, Origin>, sources: &Sources, _scope: &Scope) -> Result<Catalog, EngineError> {
+pub async fn canonical(
+    bench: &mut Workbench,
+    label: &str,
+    raw: Catalog,
+    origins: &IndexMap<Id, Origin>,
+    sources: &Sources,
+    _scope: &Scope,
+) -> Result<Catalog, EngineError> {
     let (_, session) = bench.database(label).await?;
     if !raw.contains(&crate::kind::schema::Schema::id_of("public")) {
         session.client().batch_execute("DROP SCHEMA IF EXISTS public").await.map_err(crate::pg::SessionError::from)?;
@@ -122,7 +132,10 @@ pub async fn canonical(bench: &mut Workbench, label: &str, raw: Catalog, origins
     }
     // What carries only privileges is not seen without them.
     for (id, object) in &raw.objects {
-        if matches!(object, Object::ViewColumn(_)) && !catalog.contains(id) && object.parent().is_some_and(|parent| catalog.contains(&parent)) {
+        if matches!(object, Object::ViewColumn(_))
+            && !catalog.contains(id)
+            && object.parent().is_some_and(|parent| catalog.contains(&parent))
+        {
             catalog.objects.insert(id.clone(), object.clone());
         }
     }
@@ -146,19 +159,32 @@ fn roots(rejected: &[Rejected]) -> Vec<&Rejected> {
 }
 
 fn mentions(message: &str, id: &Id) -> bool {
-    let name = if matches!(id.kind.as_str(), "function" | "procedure" | "aggregate") { id.path.get(1).map_or("", |name| name.as_str()) } else { id.name() };
-    id.path.len() >= 2 && !name.is_empty() && (message.contains(&format!(".{name}")) || message.contains(&format!("\"{name}\"")) || message.contains(&format!("{name}(")))
+    let name = if matches!(id.kind.as_str(), "function" | "procedure" | "aggregate") {
+        id.path.get(1).map_or("", |name| name.as_str())
+    } else {
+        id.name()
+    };
+    id.path.len() >= 2
+        && !name.is_empty()
+        && (message.contains(&format!(".{name}")) || message.contains(&format!("\"{name}\"")) || message.contains(&format!("{name}(")))
 }
 
 /// PostgreSQL's complaints at the places in the files that they are about.
 fn explain(rejected: &[Rejected], origins: &IndexMap<Id, Origin>, sources: &Sources) -> EngineError {
     let roots = roots(rejected);
     let mut findings = Findings::new();
-    let circle = roots.len() > 1 && roots.iter().all(|one| one.error.as_db_error().is_some_and(|db| db.message().contains("does not exist") && roots.iter().any(|other| other.id != one.id && mentions(db.message(), &other.id))));
+    let circle = roots.len() > 1
+        && roots.iter().all(|one| {
+            one.error.as_db_error().is_some_and(|db| {
+                db.message().contains("does not exist") && roots.iter().any(|other| other.id != one.id && mentions(db.message(), &other.id))
+            })
+        });
     if circle {
         let names = roots.iter().map(|one| one.id.to_string()).collect::<Vec<_>>().join(", ");
         let mut finding = match origin_of(&roots[0].id, origins) {
-            Some(origin) => Finding::at(origin.name, format!("these need each other, so none can be made first: {names}")).label("in the circle"),
+            Some(origin) => {
+                Finding::at(origin.name, format!("these need each other, so none can be made first: {names}")).label("in the circle")
+            }
             None => Finding::general(format!("these need each other, so none can be made first: {names}")),
         };
         for other in &roots[1..] {
@@ -177,7 +203,13 @@ fn explain(rejected: &[Rejected], origins: &IndexMap<Id, Origin>, sources: &Sour
 
 /// The origin of an object, or of the nearest thing around it that was written.
 fn origin_of<'o>(id: &Id, origins: &'o IndexMap<Id, Origin>) -> Option<&'o Origin> {
-    origins.get(id).or_else(|| (1..id.path.len()).rev().find_map(|length| ["table", "view", "materialized-view", "domain", "schema"].iter().find_map(|kind| origins.get(&Id::new(kind, id.path[..length].to_vec())))))
+    origins.get(id).or_else(|| {
+        (1..id.path.len()).rev().find_map(|length| {
+            ["table", "view", "materialized-view", "domain", "schema"]
+                .iter()
+                .find_map(|kind| origins.get(&Id::new(kind, id.path[..length].to_vec())))
+        })
+    })
 }
 
 fn finding(one: &Rejected, origins: &IndexMap<Id, Origin>, sources: &Sources) -> Finding {
@@ -186,7 +218,9 @@ fn finding(one: &Rejected, origins: &IndexMap<Id, Origin>, sources: &Sources) ->
     let text = format!("PostgreSQL refuses {}: {message}", one.id);
     // A table is made with its columns, so the text may be a column's.
     let mut homes: Vec<&Origin> = origins.get(&one.id).into_iter().collect();
-    homes.extend(origins.iter().filter(|(id, _)| id.path.len() > one.id.path.len() && id.path.starts_with(&one.id.path)).map(|(_, origin)| origin));
+    homes.extend(
+        origins.iter().filter(|(id, _)| id.path.len() > one.id.path.len() && id.path.starts_with(&one.id.path)).map(|(_, origin)| origin),
+    );
     let place = one.position.and_then(|position| {
         let mut best: Option<(usize, crate::kdl::Span)> = None;
         for value in homes.iter().flat_map(|origin| &origin.texts) {
@@ -206,7 +240,13 @@ fn finding(one: &Rejected, origins: &IndexMap<Id, Origin>, sources: &Sources) ->
         best.map(|(_, span)| span)
     });
     // Without a position, a value that the message names.
-    let named = || homes.iter().flat_map(|origin| &origin.texts).find(|value| value.value.len() > 1 && message.contains(&format!("\"{}\"", value.value))).map(|value| value.span);
+    let named = || {
+        homes
+            .iter()
+            .flat_map(|origin| &origin.texts)
+            .find(|value| value.value.len() > 1 && message.contains(&format!("\"{}\"", value.value)))
+            .map(|value| value.span)
+    };
     let span = place.or_else(named).or_else(|| origin_of(&one.id, origins).map(|origin| origin.name));
     let mut finding = match span {
         Some(span) => Finding::at(span, text).label("here"),
@@ -214,11 +254,16 @@ fn finding(one: &Rejected, origins: &IndexMap<Id, Origin>, sources: &Sources) ->
     };
     let mut help: Vec<String> = db.and_then(|db| db.hint()).map(str::to_owned).into_iter().collect();
     help.extend(db.and_then(|db| db.detail()).map(str::to_owned));
-    if one.id.kind == "default" && message.contains("cannot use column reference") || one.id.kind == "default" && message.contains("does not exist") && message.starts_with("column") {
+    if one.id.kind == "default" && message.contains("cannot use column reference")
+        || one.id.kind == "default" && message.contains("does not exist") && message.starts_with("column")
+    {
         help.push(format!("a text needs quotes of its own: default=\"'{}'\"", one.sql.rsplit("SET DEFAULT ").next().unwrap_or_default()));
     }
     if message.contains("could not open extension control file") || message.contains("is not available") {
-        help.push("install the extension's package beside the local PostgreSQL, or name a server that has it as `scratch` in schema.kdl".to_owned());
+        help.push(
+            "install the extension's package beside the local PostgreSQL, or name a server that has it as `scratch` in schema.kdl"
+                .to_owned(),
+        );
     }
     if !help.is_empty() {
         finding = finding.help(help.join("\n"));

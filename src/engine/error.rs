@@ -62,11 +62,21 @@ impl From<EngineError> for CliError {
                     let (kind, path) = name.split_once(' ').unwrap_or(("object", name));
                     format!("{kind}=\"{path}\"")
                 });
-                Self::failed(error.to_string(), format!("it would be passed over, so nothing is done. Say so for each in schema.kdl, for example:\nignore {example} reason=\"made by hand\""))
+                Self::failed(
+                    error.to_string(),
+                    format!(
+                        "it would be passed over, so nothing is done. Say so for each in schema.kdl, for example:\nignore {example} reason=\"made by hand\""
+                    ),
+                )
             }
             EngineError::State { message, help } => Self::failed(message, help),
-            EngineError::Unproven(_) => Self::failed(error.to_string(), "this is a defect of schema or a difference between the servers; `--no-proof` makes the plan without this check, and says so in it"),
-            EngineError::Rebuild(_) => Self::failed(error.to_string(), "name a server that has what is missing as `scratch` in schema.kdl, or ignore the objects"),
+            EngineError::Unproven(_) => Self::failed(
+                error.to_string(),
+                "this is a defect of schema or a difference between the servers; `--no-proof` makes the plan without this check, and says so in it",
+            ),
+            EngineError::Rebuild(_) => {
+                Self::failed(error.to_string(), "name a server that has what is missing as `scratch` in schema.kdl, or ignore the objects")
+            }
             other => Self::message(Code::Error, other.to_string()),
         }
     }

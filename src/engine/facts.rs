@@ -10,12 +10,24 @@ use crate::pg::Session;
 use crate::plan::{Facts, TableFacts};
 
 /// Reads what the planner rests on. Without a session (two files) every size is unknown.
-pub async fn read(session: Option<&Session>, bench: &mut Workbench, live: &Catalog, desired: &Catalog, server: u32, small: u64) -> Result<Facts, EngineError> {
+pub async fn read(
+    session: Option<&Session>,
+    bench: &mut Workbench,
+    live: &Catalog,
+    desired: &Catalog,
+    server: u32,
+    small: u64,
+) -> Result<Facts, EngineError> {
     let mut facts = Facts { server, ..Facts::default() };
     if let Some(session) = session {
         facts.server = session.server_version;
-        let role = session.client().query_one("SELECT current_user::text", &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
+        let role = session
+            .client()
+            .query_one("SELECT current_user::text", &[])
+            .await
+            .map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
         facts.role = Some(role.get(0));
+        facts.holding_nulls = holding_nulls(session, live, desired, small).await?;
         facts.tables = sizes(session, &touched(live, desired), small).await?;
     }
     facts.volatile_defaults = volatile_defaults(bench, live, desired).await?;
@@ -72,7 +84,8 @@ async fn sizes(session: &Session, tables: &BTreeSet<Id>, small: u64) -> Result<B
             )
         })
         .collect();
-    let rows = session.client().query(&parts.join(" UNION ALL "), &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
+    let rows =
+        session.client().query(&parts.join(" UNION ALL "), &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
     let tables: Vec<&Id> = tables.iter().collect();
     Ok(rows
         .iter()
@@ -108,7 +121,8 @@ async fn volatile_defaults(bench: &mut Workbench, live: &Catalog, desired: &Cata
     let (Some(scratch), Some(name)) = (bench.scratch(), bench.latest("desired")) else { return Ok(volatile) };
     let session = scratch.connect(name).await?;
     for (id, data_type, expression) in added {
-        let sql = format!("CREATE TEMP TABLE probe AS SELECT 1 AS one; ALTER TABLE probe ADD COLUMN added {data_type} DEFAULT {expression}");
+        let sql =
+            format!("CREATE TEMP TABLE probe AS SELECT 1 AS one; ALTER TABLE probe ADD COLUMN added {data_type} DEFAULT {expression}");
         if session.client().batch_execute(&sql).await.is_err() {
             volatile.insert(id.clone());
             continue;
@@ -122,4 +136,42 @@ async fn volatile_defaults(bench: &mut Workbench, live: &Catalog, desired: &Cata
         let _ = session.client().batch_execute("DROP TABLE IF EXISTS pg_temp.probe").await;
     }
     Ok(volatile)
+}
+
+/// Columns that become NOT NULL without a default and hold a NULL: looked for among the first rows, and
+/// in the statistics beyond them.
+async fn holding_nulls(session: &Session, live: &Catalog, desired: &Catalog, small: u64) -> Result<BTreeSet<Id>, EngineError> {
+    let wanted: Vec<&crate::kind::column::Column> = desired
+        .of::<crate::kind::column::Column>()
+        .filter(|column| {
+            let id = crate::kind::Kind::id(*column);
+            column.not_null
+                && column.identity.is_none()
+                && !desired.contains(&id.as_kind("default"))
+                && live.get_as::<crate::kind::column::Column>(&id).is_some_and(|old| !old.not_null)
+        })
+        .collect();
+    if wanted.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let parts: Vec<String> = wanted
+        .iter()
+        .enumerate()
+        .map(|(at, column)| {
+            let name = crate::catalog::id::quote(&column.name);
+            format!(
+                "SELECT {at}::int8, EXISTS (SELECT FROM (SELECT {name} AS value FROM {} LIMIT {}) few WHERE value IS NULL) \
+                 OR COALESCE((SELECT max(null_frac) > 0 FROM pg_stats WHERE schemaname = {} AND tablename = {} AND attname = {}), false)",
+                column.table.sql(),
+                small + 1,
+                literal(column.table.schema()),
+                literal(column.table.name()),
+                literal(&column.name)
+            )
+        })
+        .collect();
+    let rows =
+        session.client().query(&parts.join(" UNION ALL "), &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
+    let holding = rows.iter().filter(|row| row.get::<_, bool>(1)).map(|row| usize::try_from(row.get::<_, i64>(0)).unwrap_or_default());
+    Ok(holding.map(|at| crate::kind::Kind::id(wanted[at])).collect())
 }

@@ -37,7 +37,11 @@ const PIPELINE: usize = 256;
 
 /// Makes every object that `wanted` lets through.
 pub async fn fill(session: &Session, catalog: &Catalog, wanted: impl Fn(&Object) -> bool) -> Result<Vec<Rejected>, EngineError> {
-    session.client().batch_execute("SET check_function_bodies = off; SET client_min_messages = error").await.map_err(crate::pg::SessionError::from)?;
+    session
+        .client()
+        .batch_execute("SET check_function_bodies = off; SET client_min_messages = error")
+        .await
+        .map_err(crate::pg::SessionError::from)?;
     let mut pending = items(catalog, wanted);
     loop {
         let before = pending.len();
@@ -79,7 +83,8 @@ fn items(catalog: &Catalog, wanted: impl Fn(&Object) -> bool) -> Vec<Item> {
         })
         .filter_map(|object| {
             let id = object.id();
-            let columns: Vec<&Object> = children.get(&id).into_iter().flatten().copied().filter(|child| child.inlines() == Inline::Always).collect();
+            let columns: Vec<&Object> =
+                children.get(&id).into_iter().flatten().copied().filter(|child| child.inlines() == Inline::Always).collect();
             let sql = object.create_with(&columns).sql.join(";\n");
             (!sql.is_empty()).then(|| {
                 let schema = if object.parent().is_some() { id_schema(&id) } else { "public" };
@@ -112,12 +117,29 @@ pub async fn validate_bodies(session: &Session, catalog: &Catalog) -> Result<Vec
     let routines = items(catalog, |object| matches!(object, Object::Function(_) | Object::Procedure(_)));
     session.client().batch_execute("SET check_function_bodies = on").await.map_err(crate::pg::SessionError::from)?;
     // In a transaction that is taken back: only the check is wanted.
-    let texts: Vec<String> = routines.iter().map(|item| format!("BEGIN; {}{}; ROLLBACK", item.prefix, item.sql.replacen("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1).replacen("CREATE PROCEDURE", "CREATE OR REPLACE PROCEDURE", 1))).collect();
+    let texts: Vec<String> = routines
+        .iter()
+        .map(|item| {
+            format!(
+                "BEGIN; {}{}; ROLLBACK",
+                item.prefix,
+                item.sql.replacen("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION", 1).replacen(
+                    "CREATE PROCEDURE",
+                    "CREATE OR REPLACE PROCEDURE",
+                    1
+                )
+            )
+        })
+        .collect();
     let mut rejected = Vec::new();
     for (item, text) in routines.into_iter().zip(texts) {
         if let Err(error) = session.client().batch_execute(&text).await {
             session.client().batch_execute("ROLLBACK").await.map_err(crate::pg::SessionError::from)?;
-            rejected.push(Rejected { position: None, ..self::rejected(item, error) });
+            // Counted from the start of the text; what was put in stands before every body.
+            let put_in = "BEGIN; ".len() + "OR REPLACE ".len();
+            let one = self::rejected(item, error);
+            let position = one.position.and_then(|position| position.checked_sub(put_in));
+            rejected.push(Rejected { position, ..one });
         }
     }
     session.client().batch_execute("SET check_function_bodies = off").await.map_err(crate::pg::SessionError::from)?;

@@ -118,16 +118,25 @@ fn check_fill(
     for (id, object) in &desired.objects {
         let Object::Column(column) = object else { continue };
         let new = live.get(id).is_none() && live.contains(&column.table) && !hints.renames.contains_key(id);
-        let filled = desired.contains(&id.as_kind("default")) || column.identity.is_some() || column.generated.is_some() || hints.backfills.contains_key(id);
+        let filled = desired.contains(&id.as_kind("default"))
+            || column.identity.is_some()
+            || column.generated.is_some()
+            || hints.backfills.contains_key(id);
         // A partition's columns are filled with those of its table.
         let inherited = desired
             .get_as::<crate::kind::partition::Partition>(&column.table.as_kind("partition"))
             .is_some_and(|place| desired.contains(&place.parent.child("column", &column.name)));
-        if inherited || !new || !column.not_null || filled || facts.rows(&column.table) == Some(0) {
+        let holds_nulls = facts.holding_nulls.contains(id) && !filled;
+        let unfilled = new && column.not_null && !filled && facts.rows(&column.table) != Some(0);
+        if inherited || !(holds_nulls || unfilled) {
             continue;
         }
         let rows = facts.rows(&column.table).map_or_else(|| "rows".to_owned(), |rows| format!("about {rows} rows"));
-        let message = format!("{id} is NOT NULL, and {} has {rows} that would have no value for it", column.table);
+        let message = if holds_nulls {
+            format!("{id} is NOT NULL, and rows of {} hold NULL there", column.table)
+        } else {
+            format!("{id} is NOT NULL, and {} has {rows} that would have no value for it", column.table)
+        };
         let help = "say what they get: { backfill \"an expression over the other columns\" }, or give the column a default, or leave `not-null` out";
         let finding = match origins.get(id) {
             Some(origin) => Finding::at(origin.name, message).label("nothing to fill it with").help(help),

@@ -14,7 +14,15 @@ use crate::plan::plan::{Step, Work};
 
 /// Proves that `plan` leads from `live` to `desired`. `reloaded` is what the scratch server makes of
 /// the live texts.
-pub async fn prove(bench: &mut Workbench, live: &Catalog, desired: &Catalog, reloaded: &Catalog, plan: &Plan, role: Option<&str>, scope: &Scope) -> Result<(), EngineError> {
+pub async fn prove(
+    bench: &mut Workbench,
+    live: &Catalog,
+    desired: &Catalog,
+    reloaded: &Catalog,
+    plan: &Plan,
+    role: Option<&str>,
+    scope: &Scope,
+) -> Result<(), EngineError> {
     let (_, session) = bench.database("proof").await?;
     if !live.contains(&crate::kind::schema::Schema::id_of("public")) {
         session.client().batch_execute("DROP SCHEMA IF EXISTS public").await.map_err(crate::pg::SessionError::from)?;
@@ -29,7 +37,11 @@ pub async fn prove(bench: &mut Workbench, live: &Catalog, desired: &Catalog, rel
         // What default privileges give depends on who makes an object.
         let name = crate::catalog::id::quote(role);
         let _ = session.client().batch_execute(&format!("CREATE ROLE {name} SUPERUSER")).await;
-        session.client().batch_execute(&format!("ALTER ROLE {name} SUPERUSER; SET ROLE {name}")).await.map_err(crate::pg::SessionError::from)?;
+        session
+            .client()
+            .batch_execute(&format!("ALTER ROLE {name} SUPERUSER; SET ROLE {name}"))
+            .await
+            .map_err(crate::pg::SessionError::from)?;
     }
     for (_, step) in plan.steps() {
         run(&session, step).await?;
@@ -73,8 +85,14 @@ async fn run(session: &Session, step: &Step) -> Result<(), EngineError> {
     let statements: Vec<String> = match &step.work {
         Work::Sql(statements) => statements.clone(),
         Work::Backfill(backfill) => {
-            let settings = backfill.settings.iter().map(|(name, value)| format!("SELECT set_config({}, {}, true)", literal(name), literal(value)));
-            let update = format!("UPDATE {} SET {} WHERE {}", backfill.table.sql(), backfill.set, if backfill.filter.is_empty() { "true" } else { &backfill.filter });
+            let settings =
+                backfill.settings.iter().map(|(name, value)| format!("SELECT set_config({}, {}, true)", literal(name), literal(value)));
+            let update = format!(
+                "UPDATE {} SET {} WHERE {}",
+                backfill.table.sql(),
+                backfill.set,
+                if backfill.filter.is_empty() { "true" } else { &backfill.filter }
+            );
             settings.chain([update]).collect()
         }
     };
@@ -98,7 +116,12 @@ async fn run(session: &Session, step: &Step) -> Result<(), EngineError> {
         }
         let Some((statement, error)) = failed else { return Ok(()) };
         if !provide_for(session, &error).await {
-            return Err(EngineError::Unproven(format!("step {} ({}) fails: {}\n  {statement}", step.number, step.title, crate::pg::explain(&error))));
+            return Err(EngineError::Unproven(format!(
+                "step {} ({}) fails: {}\n  {statement}",
+                step.number,
+                step.title,
+                crate::pg::explain(&error)
+            )));
         }
     }
     Err(EngineError::Unproven(format!("step {} ({}) asks for ever more roles", step.number, step.title)))

@@ -43,7 +43,10 @@ impl Scope {
         match object {
             Object::Owner(_) if !self.managed.owners => false,
             Object::Grant(_) | Object::DefaultPrivileges(_) if !self.managed.grants => false,
-            Object::ViewColumn(column) if !self.managed.grants => catalog.contains(&kind_id(column).satellite("comment", None)) && (self.ignore.is_empty() || !self.leaves_alone(catalog, object)),
+            Object::ViewColumn(column) if !self.managed.grants => {
+                catalog.contains(&kind_id(column).satellite("comment", None))
+                    && (self.ignore.is_empty() || !self.leaves_alone(catalog, object))
+            }
             _ => self.ignore.is_empty() || !self.leaves_alone(catalog, object),
         }
     }
@@ -51,7 +54,10 @@ impl Scope {
     /// The live state without what does not count. What is not modelled and not ignored is an error
     /// that names it.
     pub fn live(&self, mut live: Catalog, raw: &Catalog) -> Result<Catalog, EngineError> {
-        let unmodelled: Vec<String> = std::mem::take(&mut live.unmodelled).into_iter().filter(|name| !self.ignore.iter().any(|rule| rule.matches_name(name))).collect();
+        let unmodelled: Vec<String> = std::mem::take(&mut live.unmodelled)
+            .into_iter()
+            .filter(|name| !self.ignore.iter().any(|rule| rule.matches_name(name)))
+            .collect();
         if !unmodelled.is_empty() {
             return Err(EngineError::Unmodelled(unmodelled));
         }
@@ -74,7 +80,11 @@ impl Scope {
         // Nobody drops `public` by not mentioning it.
         let public = crate::kind::schema::Schema::id_of("public");
         if !raw.contains(&public) {
-            for object in live.objects.values().filter(|object| object.id() == public || object.parent().as_ref() == Some(&public) && matches!(object, Object::Comment(_) | Object::Grant(_) | Object::Owner(_))) {
+            for object in live.objects.values().filter(|object| {
+                object.id() == public
+                    || object.parent().as_ref() == Some(&public)
+                        && matches!(object, Object::Comment(_) | Object::Grant(_) | Object::Owner(_))
+            }) {
                 raw.put(object.clone());
             }
         }
@@ -97,8 +107,13 @@ pub fn match_unnamed(live: &Catalog, raw: &mut Catalog, hints: &Hints) {
         let Some(object) = raw.get(id).cloned() else { continue };
         let content = |object: &Object, id: &Id| Fingerprint::of(&crate::plan::rename::renamed_object(object, id, id, &id.renamed("")));
         let wanted = content(&object, id);
-        let candidates = live.objects.iter().filter(|(other, _)| other.kind == id.kind && other.path[..2] == id.path[..2] && !raw.contains(other) && !taken.contains(*other));
-        let found = candidates.into_iter().find(|(other, candidate)| content(candidate, other) == wanted).map(|(other, candidate)| (other.clone(), candidate.clone()));
+        let candidates = live.objects.iter().filter(|(other, _)| {
+            other.kind == id.kind && other.path[..2] == id.path[..2] && !raw.contains(other) && !taken.contains(*other)
+        });
+        let found = candidates
+            .into_iter()
+            .find(|(other, candidate)| content(candidate, other) == wanted)
+            .map(|(other, candidate)| (other.clone(), candidate.clone()));
         if let Some((other, candidate)) = found {
             taken.insert(other.clone());
             raw.remove(id);

@@ -67,7 +67,10 @@ async fn sql_file(path: &Path, bench: &mut Workbench, scope: &Scope) -> Result<S
     // Roles belong to a cluster, and this one is ours: those that the file misses are made.
     for _ in 0..64 {
         let file = path.to_string_lossy();
-        let output = run(&["-1", "-f", &file]).map_err(|error| EngineError::State { message: format!("cannot run psql: {error}"), help: "it comes with PostgreSQL's client programs".to_owned() })?;
+        let output = run(&["-1", "-f", &file]).map_err(|error| EngineError::State {
+            message: format!("cannot run psql: {error}"),
+            help: "it comes with PostgreSQL's client programs".to_owned(),
+        })?;
         if output.status.success() {
             let mut read = introspect(&session, scope.managed).await?;
             read.read_dependencies(&session).await?;
@@ -76,7 +79,10 @@ async fn sql_file(path: &Path, bench: &mut Workbench, scope: &Scope) -> Result<S
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         let role = message.split("role \"").nth(1).and_then(|rest| rest.split_once("\" does not exist")).map(|(role, _)| role.to_owned());
         let Some(role) = role else {
-            return Err(EngineError::State { message: format!("PostgreSQL does not take {}:\n{}", path.display(), message.trim()), help: "the file must load into an empty database".to_owned() });
+            return Err(EngineError::State {
+                message: format!("PostgreSQL does not take {}:\n{}", path.display(), message.trim()),
+                help: "the file must load into an empty database".to_owned(),
+            });
         };
         let created = session.client().batch_execute(&format!("CREATE ROLE {}", crate::catalog::id::quote(&role))).await;
         created.map_err(crate::pg::SessionError::from)?;
@@ -86,18 +92,26 @@ async fn sql_file(path: &Path, bench: &mut Workbench, scope: &Scope) -> Result<S
 
 /// The source folder as of a git revision, unpacked into a temporary folder.
 pub fn git(revision: &str, source: &Path) -> Result<Desired, EngineError> {
-    let error = |message: String| EngineError::State { message, help: "git:REV means the source folder as of that revision, for example git:main".to_owned() };
+    let error = |message: String| EngineError::State {
+        message,
+        help: "git:REV means the source folder as of that revision, for example git:main".to_owned(),
+    };
     let git = |args: &[&str]| {
-        let directory = source.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+        let directory =
+            source.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
         std::process::Command::new("git").current_dir(directory).args(args).output()
     };
     let name = source.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let list = git(&["ls-tree", "-r", "--name-only", "-z", revision, "--", &format!("./{name}")]).map_err(|cause| error(format!("cannot run git: {cause}")))?;
+    let list = git(&["ls-tree", "-r", "--name-only", "-z", revision, "--", &format!("./{name}")])
+        .map_err(|cause| error(format!("cannot run git: {cause}")))?;
     if !list.status.success() {
         return Err(error(format!("git knows no revision {revision}: {}", String::from_utf8_lossy(&list.stderr).trim())));
     }
     let mut sources = crate::kdl::Sources::new();
-    for file in String::from_utf8_lossy(&list.stdout).split('\0').filter(|file| Path::new(file).extension().is_some_and(|extension| extension == "kdl")) {
+    for file in String::from_utf8_lossy(&list.stdout)
+        .split('\0')
+        .filter(|file| Path::new(file).extension().is_some_and(|extension| extension == "kdl"))
+    {
         let text = git(&["show", &format!("{revision}:./{file}")]).map_err(|cause| error(format!("cannot run git: {cause}")))?;
         sources.add(format!("{revision}:{file}"), String::from_utf8_lossy(&text.stdout).into_owned());
     }

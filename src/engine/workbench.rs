@@ -55,17 +55,19 @@ impl Workbench {
     async fn installation(&self, major: Option<u32>) -> Result<Installation, ServerError> {
         match find(major) {
             Ok(installation) => Ok(installation),
-            Err(error) => if let Ok(other) = find(None) {
-                if let (Some(notice), Some(major)) = (&self.notice, major) {
-                    notice(&format!("PostgreSQL {major} is not installed here: texts are elaborated on {}.", other.version));
+            Err(error) => {
+                if let Ok(other) = find(None) {
+                    if let (Some(notice), Some(major)) = (&self.notice, major) {
+                        notice(&format!("PostgreSQL {major} is not installed here: texts are elaborated on {}.", other.version));
+                    }
+                    Ok(other)
+                } else {
+                    if let Some(notice) = &self.notice {
+                        notice("No PostgreSQL is installed here: fetching one.");
+                    }
+                    crate::pg::download(major, &|_| {}).await.map_err(|_| error)
                 }
-                Ok(other)
-            } else {
-                if let Some(notice) = &self.notice {
-                    notice("No PostgreSQL is installed here: fetching one.");
-                }
-                crate::pg::download(major, &|_| {}).await.map_err(|_| error)
-            },
+            }
         }
     }
 
@@ -73,7 +75,10 @@ impl Workbench {
     pub async fn database(&mut self, label: &str) -> Result<(String, Session), EngineError> {
         self.count += 1;
         let name = format!("{label}_{}", self.count);
-        let scratch = self.scratch.as_ref().ok_or_else(|| EngineError::State { message: "no scratch server was started".to_owned(), help: "this is a defect of schema".to_owned() })?;
+        let scratch = self.scratch.as_ref().ok_or_else(|| EngineError::State {
+            message: "no scratch server was started".to_owned(),
+            help: "this is a defect of schema".to_owned(),
+        })?;
         scratch.create_database(&name, &DatabaseOptions::default()).await?;
         let session = scratch.connect(&name).await?;
         self.names.push(name.clone());

@@ -232,7 +232,11 @@ impl<'d> Node<'d> {
             None => true,
             Some(text) if text.spelling == Spelling::Boolean => text.value == "true",
             Some(text) => {
-                f.push(Finding::at(text.span, format!("`{name}` is a flag: it is `#true` or `#false`")).label("not a boolean").help(format!("write `{name}=#true`")));
+                f.push(
+                    Finding::at(text.span, format!("`{name}` is a flag: it is `#true` or `#false`"))
+                        .label("not a boolean")
+                        .help(format!("write `{name}=#true`")),
+                );
                 false
             }
         }
@@ -366,7 +370,10 @@ impl<'d> Node<'d> {
     fn check(&self, entry: &KdlEntry, text: &Text, f: &mut Findings) {
         if text.spelling == Spelling::Keyword {
             let word = &text.value;
-            f.push(Finding::at(text.span, format!("`#{word}` has no meaning here")).help(format!("write `\"{word}\"` for the word, or leave it out")));
+            f.push(
+                Finding::at(text.span, format!("`#{word}` has no meaning here"))
+                    .help(format!("write `\"{word}\"` for the word, or leave it out")),
+            );
         }
         if let Some(annotation) = text.annotation.as_deref().filter(|one| !self.annotations.contains(one)) {
             f.push(annotated(entry.ty().map_or(text.span, |ty| span_of(self.document, ty.span())), annotation, self.annotations));
@@ -451,7 +458,8 @@ pub fn one_of(value: &Text, name: &str, allowed: &[&str], f: &mut Findings) -> b
         Some(near) => format!("did you mean `{near}`? Possible are {list}"),
         None => format!("possible are {list}"),
     };
-    let message = if name.contains(' ') { format!("`{}` is no {name}", value.value) } else { format!("`{name}` cannot be `{}`", value.value) };
+    let message =
+        if name.contains(' ') { format!("`{}` is no {name}", value.value) } else { format!("`{name}` cannot be `{}`", value.value) };
     f.push(Finding::at(value.span, message).label("not one of the known words").help(help));
     false
 }

@@ -122,8 +122,7 @@ impl Text {
     /// (escapes) does not tell.
     #[must_use]
     pub fn at(&self, sources: &Sources, offset: usize) -> Span {
-        super::literal::place(sources.slice(self.span), &self.value, offset).map_or(self.span, |(start, end)| {
-            Span::new(self.span.file, self.span.start as usize + start, self.span.start as usize + end)
-        })
+        super::literal::place(sources.slice(self.span), &self.value, offset)
+            .map_or(self.span, |(start, end)| Span::new(self.span.file, self.span.start as usize + start, self.span.start as usize + end))
     }
 }

@@ -281,7 +281,9 @@ impl<'t> Edits<'t> {
             at = above;
         }
         // A line inside a multi-line string or a block comment may look like a comment.
-        let is_comment = |start: usize| tokens(self.text, 0).any(|token| token.kind == TokenKind::LineComment && token.start >= start && token.start < line_start);
+        let is_comment = |start: usize| {
+            tokens(self.text, 0).any(|token| token.kind == TokenKind::LineComment && token.start >= start && token.start < line_start)
+        };
         first.filter(|start| is_comment(*start))
     }
 
@@ -297,7 +299,8 @@ impl<'t> Edits<'t> {
         let deeper = self.child_indent(&inside).map_or_else(|| format!("{indent}{INDENT}"), str::to_owned);
         let rendered = render_at(children, &deeper);
         // Behind `\` the first line break ends nothing.
-        let continued = inside.iter().rev().find(|token| !matches!(token.kind, TokenKind::Space | TokenKind::Newline) && !token.is_comment());
+        let continued =
+            inside.iter().rev().find(|token| !matches!(token.kind, TokenKind::Space | TokenKind::Newline) && !token.is_comment());
         let lead = if continued.is_some_and(|token| token.kind == TokenKind::Continuation) { "\n" } else { "" };
         let line_start = self.line_start(close);
         let own_line = self.text[line_start..close].chars().all(|c| c == ' ' || c == '\t');
@@ -330,7 +333,9 @@ impl<'t> Edits<'t> {
         let mut text = render_at(&std::mem::take(&mut self.appended), "");
         let empty = self.text.trim_start_matches('\u{FEFF}').is_empty();
         if !empty {
-            let continued = tokens(self.text, 0).filter(|token| !matches!(token.kind, TokenKind::Space | TokenKind::Newline) && !token.is_comment()).last();
+            let continued = tokens(self.text, 0)
+                .filter(|token| !matches!(token.kind, TokenKind::Space | TokenKind::Newline) && !token.is_comment())
+                .last();
             let ended = self.text.ends_with('\n') && continued.is_none_or(|token| token.kind != TokenKind::Continuation);
             text.insert_str(0, if ended { "" } else { "\n" });
         }

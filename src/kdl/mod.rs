@@ -15,9 +15,9 @@ pub mod write;
 
 pub use cursor::{Node, one_of, suggest};
 pub use document::{Document, Spelling, Text};
-pub use source::{Diagnostic, Diagnostics, FileId, Finding, Findings, SourceFile, Sources, Span};
 pub use edit::{Comments, EditError, Edits, is_free_of_comments};
 pub use format::{FormatError, format};
+pub use source::{Diagnostic, Diagnostics, FileId, Finding, Findings, SourceFile, Sources, Span};
 pub use write::{NodeOut, ValueOut, render, render_at};
 
 #[cfg(test)]

@@ -40,12 +40,22 @@ fn shallow(text: &str) -> Result<Cow<'_, str>, KdlError> {
             _ => {}
         }
         if depth > MAX_DEPTH {
-            return Err(error(&text, (token.start, token.end), "these blocks stand inside each other too deep", "more than 100 levels are not read"));
+            return Err(error(
+                &text,
+                (token.start, token.end),
+                "these blocks stand inside each other too deep",
+                "more than 100 levels are not read",
+            ));
         }
     }
     for (start, end) in long_comments {
         if end < start + 4 || !text[..end].ends_with("*/") {
-            return Err(error(&text, (start, start + 2), "this comment is not closed", "close it with `*/`; comments inside it are closed on their own"));
+            return Err(error(
+                &text,
+                (start, start + 2),
+                "this comment is not closed",
+                "close it with `*/`; comments inside it are closed on their own",
+            ));
         }
         text.to_mut().replace_range(start + 2..end - 2, &" ".repeat(end - start - 4));
     }
@@ -89,7 +99,9 @@ pub(super) fn findings(file: FileId, text: &str, error: &::kdl::KdlError) -> Fin
         unclosed |= message.ends_with("closed");
         let mut finding = Finding::at(span, message).label(label).code("kdl::syntax");
         finding.help = spelling_help(bad).or(help).or_else(|| diagnostic.help.clone());
-        if bad == "{" && let Some(suspect) = misfit(text).filter(|suspect| *suspect != offset) {
+        if bad == "{"
+            && let Some(suspect) = misfit(text).filter(|suspect| *suspect != offset)
+        {
             finding = finding.other(Span::new(file, suspect, suspect + 1), "perhaps it is this one: the next `}` stands further left");
         }
         findings.push(finding);
@@ -135,7 +147,11 @@ fn words(bad: &str, message: &str) -> (String, &'static str, Option<String>) {
     }
     if message.starts_with("Expected property value") && bad.ends_with('=') {
         let name = bad.trim_end_matches('=');
-        return (format!("`{name}` has no value"), "a value is missing after this", Some(format!("write the value directly behind `=`: `{name}=…`")));
+        return (
+            format!("`{name}` has no value"),
+            "a value is missing after this",
+            Some(format!("write the value directly behind `=`: `{name}=…`")),
+        );
     }
     if message.starts_with("Expected property value") || message.starts_with("Expected identifier") {
         return (format!("`{}` is no value of KDL", bad.rsplit('=').next().unwrap_or(bad)), "not a value", None);
@@ -155,7 +171,11 @@ fn misfit(text: &str) -> Option<usize> {
             TokenKind::Open => open.push(token.start),
             TokenKind::Close => {
                 let start = open.pop()?;
-                let first = text[..token.start].rfind('\n').map_or(&text[..token.start], |newline| &text[newline + 1..token.start]).trim().is_empty();
+                let first = text[..token.start]
+                    .rfind('\n')
+                    .map_or(&text[..token.start], |newline| &text[newline + 1..token.start])
+                    .trim()
+                    .is_empty();
                 if first && indent(token.start) < indent(start) {
                     return Some(start);
                 }

@@ -272,11 +272,7 @@ fn spell(value: &ValueOut, indent: &str) -> String {
 
 /// The spelling of a text inside a node that is indented by `indent`; it may take several lines.
 fn spell_text(text: &str, indent: &str) -> String {
-    if text.contains('\n') {
-        raw_lines(text, indent).unwrap_or_else(|| escaped(text))
-    } else {
-        spell_on_line(text)
-    }
+    if text.contains('\n') { raw_lines(text, indent).unwrap_or_else(|| escaped(text)) } else { spell_on_line(text) }
 }
 
 /// The spelling of a text on one line.

@@ -38,7 +38,8 @@ impl State {
     pub const NAMES: Names = ["sfunc", "stype", "sspace", "finalfunc", "finalfunc-extra", "finalfunc-modify", "", "initcond"];
 
     /// The KDL names for moving frames.
-    pub const MOVING_NAMES: Names = ["msfunc", "mstype", "msspace", "mfinalfunc", "mfinalfunc-extra", "mfinalfunc-modify", "minvfunc", "minitcond"];
+    pub const MOVING_NAMES: Names =
+        ["msfunc", "mstype", "msspace", "mfinalfunc", "mfinalfunc-extra", "mfinalfunc-modify", "minvfunc", "minitcond"];
 
     /// Columns of `pg_aggregate a`; `prefix` is empty, or `m` for moving frames.
     #[must_use]
@@ -62,7 +63,16 @@ impl State {
         let final_modify = word.filter(|word| *word != default_modify(ordered)).map(str::to_owned);
         let (inverse, initial) = (row.opt_text(), row.opt_text());
         let function = function?;
-        Some(Self { function, data_type: data_type.unwrap_or_default(), space, final_function, final_extra, final_modify, inverse, initial })
+        Some(Self {
+            function,
+            data_type: data_type.unwrap_or_default(),
+            space,
+            final_function,
+            final_extra,
+            final_modify,
+            inverse,
+            initial,
+        })
     }
 
     /// Reads the options of one of the two states; nothing where its function or type is missing.
@@ -72,7 +82,8 @@ impl State {
         let words: Vec<&str> = MODIFY.iter().map(|(word, _)| *word).collect();
         let final_modify = node.word(final_modify, &words, &mut out.findings).map(|word| word.value);
         let space = node.number(space, &mut out.findings).unwrap_or(0);
-        let mut value = |name: &'static str| if name.is_empty() { None } else { node.value(name, &mut out.findings).map(|text| text.value) };
+        let mut value =
+            |name: &'static str| if name.is_empty() { None } else { node.value(name, &mut out.findings).map(|text| text.value) };
         let (function, data_type, inverse) = (value(function), value(data_type), value(inverse));
         let (final_function, initial) = (value(final_function), value(initial));
         Some(Self {

@@ -23,7 +23,8 @@ pub enum Mode {
 
 impl Mode {
     /// The node name in KDL and the mode, in no particular order.
-    pub const WORDS: [(&'static str, Self); 4] = [("arg", Self::In), ("out", Self::Out), ("inout", Self::InOut), ("variadic", Self::Variadic)];
+    pub const WORDS: [(&'static str, Self); 4] =
+        [("arg", Self::In), ("out", Self::Out), ("inout", Self::InOut), ("variadic", Self::Variadic)];
 
     fn word(self) -> &'static str {
         Self::WORDS.iter().find(|(_, mode)| *mode == self).map_or("arg", |(word, _)| word)
@@ -287,7 +288,12 @@ mod tests {
 
     #[test]
     fn types_lose_what_postgresql_drops() {
-        for (written, says) in [("numeric(5,2)", "numeric"), ("char", "character"), ("varchar(3)[][]", "character varying[]"), ("timestamptz(3)", "timestamp with time zone")] {
+        for (written, says) in [
+            ("numeric(5,2)", "numeric"),
+            ("char", "character"),
+            ("varchar(3)[][]", "character varying[]"),
+            ("timestamptz(3)", "timestamp with time zone"),
+        ] {
             assert_eq!(argument_type(written), says);
         }
     }
@@ -300,7 +306,8 @@ mod tests {
             data_type: "integer".to_owned(),
             default: default.map(str::to_owned),
         };
-        let (bare, named, defaulted) = (argument(Mode::In, None, None), argument(Mode::In, Some("a"), None), argument(Mode::In, None, Some("1")));
+        let (bare, named, defaulted) =
+            (argument(Mode::In, None, None), argument(Mode::In, Some("a"), None), argument(Mode::In, None, Some("1")));
         assert!(replaceable(std::slice::from_ref(&bare), std::slice::from_ref(&named)));
         assert!(!replaceable(std::slice::from_ref(&named), std::slice::from_ref(&bare)));
         assert!(replaceable(std::slice::from_ref(&bare), std::slice::from_ref(&defaulted)));

@@ -19,9 +19,15 @@ pub(super) fn check(node: &mut Node<'_>, data_type: &Text, out: &mut Lowering) {
             (None, ["NOT", "NULL", ..]) => (2, "write `not-null`".to_owned()),
             (None, ["NULL", ..]) => (1, "columns may be null unless they are `not-null`: take it out".to_owned()),
             (None, ["PRIMARY", "KEY", ..]) => (2, "a key is a node of the table: `primary-key` and the names of its columns".to_owned()),
-            (None, ["PRIMARY-KEY" | "UNIQUE" | "CHECK", ..]) => (1, format!("`{}` is a node of the table, beside the column", rest[0].to_lowercase())),
-            (None, ["DEFAULT", value, ..]) => (2, format!("write `default={value}`, as KDL spells the expression", value = quoted(&words[at + 1].value, value))),
-            (None, ["REFERENCES", ..]) => (words.len() - at, "write a node of the table: `foreign-key column { references table column; }`".to_owned()),
+            (None, ["PRIMARY-KEY" | "UNIQUE" | "CHECK", ..]) => {
+                (1, format!("`{}` is a node of the table, beside the column", rest[0].to_lowercase()))
+            }
+            (None, ["DEFAULT", value, ..]) => {
+                (2, format!("write `default={value}`, as KDL spells the expression", value = quoted(&words[at + 1].value, value)))
+            }
+            (None, ["REFERENCES", ..]) => {
+                (words.len() - at, "write a node of the table: `foreign-key column { references table column; }`".to_owned())
+            }
             _ => {
                 let help = match crate::kdl::suggest(&word.value, &asked) {
                     Some(same) if same == word.value => format!("`{same}` needs a value: write `{same}=…`"),
@@ -35,7 +41,8 @@ pub(super) fn check(node: &mut Node<'_>, data_type: &Text, out: &mut Lowering) {
         let last = &words[at + used - 1];
         let span = crate::kdl::Span::new(word.span.file, word.span.range().start, last.span.range().end);
         let text = join("", &words[at..at + used]);
-        out.findings.push(Finding::at(span, format!("unexpected argument `{}` on column", text.trim_start())).label("not known here").help(help));
+        out.findings
+            .push(Finding::at(span, format!("unexpected argument `{}` on column", text.trim_start())).label("not known here").help(help));
         at += used;
     }
 }
@@ -52,5 +59,11 @@ fn is_type(first: &str, words: &[Text]) -> bool {
 
 /// A value as a property spells it: quoted unless it is a number.
 fn quoted(value: &str, upper: &str) -> String {
-    if value.parse::<f64>().is_ok() { value.to_owned() } else if matches!(upper, "TRUE" | "FALSE") { format!("#{}", value.to_lowercase()) } else { format!("\"{value}\"") }
+    if value.parse::<f64>().is_ok() {
+        value.to_owned()
+    } else if matches!(upper, "TRUE" | "FALSE") {
+        format!("#{}", value.to_lowercase())
+    } else {
+        format!("\"{value}\"")
+    }
 }

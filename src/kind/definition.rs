@@ -70,7 +70,10 @@ mod tests {
     #[test]
     fn conditions_are_found_whatever_names_and_strings_hold() {
         for (definition, when) in [
-            ("CREATE TRIGGER a BEFORE UPDATE ON s.t FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION s.f()", "old.* IS DISTINCT FROM new.*"),
+            (
+                "CREATE TRIGGER a BEFORE UPDATE ON s.t FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION s.f()",
+                "old.* IS DISTINCT FROM new.*",
+            ),
             ("CREATE TRIGGER \"x WHEN (\" AFTER INSERT ON s.t FOR EACH ROW WHEN (new.b) EXECUTE FUNCTION s.f(') WHEN (')", "new.b"),
             ("CREATE TRIGGER a AFTER INSERT ON s.t FOR EACH ROW WHEN ((new.a = E'\\')')) EXECUTE FUNCTION s.f()", "new.a = E'\\')'"),
             (

@@ -107,7 +107,16 @@ impl Key {
         let include = columns.split_off(usize::try_from(row.int()).unwrap_or(columns.len()).min(columns.len()));
         let mut options = row::options(row.texts());
         options.sort();
-        Self { table, name, columns, include, options, tablespace: row.opt_name(), deferrable: Deferrable::from_row(row), part_of: row.opt_name() }
+        Self {
+            table,
+            name,
+            columns,
+            include,
+            options,
+            tablespace: row.opt_name(),
+            deferrable: Deferrable::from_row(row),
+            part_of: row.opt_name(),
+        }
     }
 
     /// Reads what both kinds have in common; `label` is the default name's ending. The flag says
@@ -116,7 +125,10 @@ impl Key {
         let table = at.parent().as_kind("table");
         let columns: Vec<_> = node.args();
         if columns.is_empty() {
-            out.findings.push(crate::kdl::Finding::at(node.span(), format!("`{}` needs at least one column", node.name())).help(format!("write their names behind it: `{} id`", node.name())));
+            out.findings.push(
+                crate::kdl::Finding::at(node.span(), format!("`{}` needs at least one column", node.name()))
+                    .help(format!("write their names behind it: `{} id`", node.name())),
+            );
             return None;
         }
         let columns: Vec<Ident> = columns.iter().map(|text| Ident::new(&text.value)).collect();
@@ -182,9 +194,11 @@ impl Key {
     /// ADD, building the index while the table is locked.
     #[must_use]
     pub fn create(&self, id: &Id, word: &str) -> Action {
-        Action::new(format!("Add {id}"))
-            .sql(format!("ALTER TABLE {} ADD {}", self.table.sql(), self.clause(word)))
-            .lock(&self.table, LockMode::AccessExclusive, Cost::Build)
+        Action::new(format!("Add {id}")).sql(format!("ALTER TABLE {} ADD {}", self.table.sql(), self.clause(word))).lock(
+            &self.table,
+            LockMode::AccessExclusive,
+            Cost::Build,
+        )
     }
 
     /// CREATE UNIQUE INDEX … for this key, under `name`, to be attached with [`Self::adopt`].
@@ -210,7 +224,13 @@ impl Key {
     #[must_use]
     pub fn adopt(&self, id: &Id, word: &str, index: &str) -> Action {
         Action::new(format!("Make {id} out of its index"))
-            .sql(format!("ALTER TABLE {} ADD CONSTRAINT {} {word} USING INDEX {}{}", self.table.sql(), quote(&self.name), quote(index), self.deferrable.clause()))
+            .sql(format!(
+                "ALTER TABLE {} ADD CONSTRAINT {} {word} USING INDEX {}{}",
+                self.table.sql(),
+                quote(&self.name),
+                quote(index),
+                self.deferrable.clause()
+            ))
             .lock(&self.table, LockMode::AccessExclusive, Cost::Instant)
     }
 
@@ -220,7 +240,13 @@ impl Key {
         // The parent's index lives in the schema of the parent table, which the planner knows; a
         // key of a partition names it within its own schema.
         let parent = self.part_of.as_ref()?;
-        Some(format!("ALTER INDEX {}.{} ATTACH PARTITION {}.{}", quote(self.table.schema()), quote(parent), quote(self.table.schema()), quote(&self.name)))
+        Some(format!(
+            "ALTER INDEX {}.{} ATTACH PARTITION {}.{}",
+            quote(self.table.schema()),
+            quote(parent),
+            quote(self.table.schema()),
+            quote(&self.name)
+        ))
     }
 
     /// DROP CONSTRAINT.
@@ -242,9 +268,11 @@ impl Key {
         let mut actions: Vec<Action> = super::table::options_changes(&old.options, options)
             .into_iter()
             .map(|clause| {
-                Action::new(format!("Set storage parameters of {id}"))
-                    .sql(format!("ALTER INDEX {} {clause}", id.in_schema()))
-                    .lock(&self.table, LockMode::ShareUpdateExclusive, Cost::Instant)
+                Action::new(format!("Set storage parameters of {id}")).sql(format!("ALTER INDEX {} {clause}", id.in_schema())).lock(
+                    &self.table,
+                    LockMode::ShareUpdateExclusive,
+                    Cost::Instant,
+                )
             })
             .collect();
         // Detaching the partition detaches its index: there is no statement for it.

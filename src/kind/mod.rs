@@ -12,23 +12,23 @@ use crate::catalog::Id;
 use crate::kdl::{Node, NodeOut};
 use crate::plan::op::{Action, Alteration};
 
+pub mod aggregate_state;
+pub mod argument;
 pub mod collation_name;
 mod column_slips;
-pub mod key;
-pub mod observed;
-pub mod view_query;
-pub mod routine;
-pub mod firing;
 pub mod definition;
-pub mod published;
-pub mod argument;
-pub mod aggregate_state;
-pub mod trigger_call;
+pub mod firing;
+pub mod key;
 pub mod lowering;
+pub mod observed;
+pub mod published;
 #[cfg(test)]
 pub mod round_trip;
+pub mod routine;
 pub mod row;
 pub mod sql_type;
+pub mod trigger_call;
+pub mod view_query;
 
 pub use lowering::{Lowering, Scope};
 pub use row::Row;
@@ -113,7 +113,7 @@ pub trait Kind: Clone + Debug + PartialEq + Sized {
 
     /// How it is given a new name or place, where PostgreSQL can: both have different ids and are
     /// otherwise the same.
-    #[must_use] 
+    #[must_use]
     fn rename(_old: &Id, _new: &Id) -> Option<Action> {
         None
     }
@@ -124,13 +124,13 @@ pub trait Kind: Clone + Debug + PartialEq + Sized {
     }
 
     /// How SQL calls it after COMMENT ON, ALTER … OWNER: `TABLE public.orders`.
-    #[must_use] 
+    #[must_use]
     fn address(id: &Id) -> String {
         format!("{} {}", Self::KEYWORD.replace('-', " ").to_uppercase(), id.sql())
     }
 
     /// How GRANT … ON calls it, where it can be granted.
-    #[must_use] 
+    #[must_use]
     fn grant_address(_id: &Id) -> Option<String> {
         None
     }

@@ -128,9 +128,12 @@ impl Routine {
         let again = bodies.next().is_some();
         if body.is_none() {
             let finding = Finding::at(node.title(), format!("{} `{name}` has no body", node.name()));
-            out.findings.push(finding.help("add `body \"…\"`; or `atomic \"…\"` for SQL that PostgreSQL parses at once, or `library \"file\" symbol=name` for C"));
+            out.findings.push(finding.help(
+                "add `body \"…\"`; or `atomic \"…\"` for SQL that PostgreSQL parses at once, or `library \"file\" symbol=name` for C",
+            ));
         } else if again {
-            let finding = Finding::at(node.title(), format!("{} `{name}` has more than one of `body`, `atomic` and `library`", node.name()));
+            let finding =
+                Finding::at(node.title(), format!("{} `{name}` has more than one of `body`, `atomic` and `library`", node.name()));
             out.findings.push(finding.help("keep one of them"));
         }
         body

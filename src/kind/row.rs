@@ -108,7 +108,9 @@ pub const USER_SCHEMA: &str = "nspname !~ '^(pg_|_timescaledb|timescaledb_)' AND
 /// `pg_depend` (6 ms of every query at 1,000 tables).
 #[must_use]
 pub fn not_extension_member(catalog: &str, oid: &str) -> String {
-    format!("{oid} NOT IN (SELECT x.objid FROM pg_depend x WHERE x.refclassid = 'pg_extension'::regclass AND x.classid = '{catalog}'::regclass AND x.deptype = 'e')")
+    format!(
+        "{oid} NOT IN (SELECT x.objid FROM pg_depend x WHERE x.refclassid = 'pg_extension'::regclass AND x.classid = '{catalog}'::regclass AND x.deptype = 'e')"
+    )
 }
 
 /// An SQL expression: the names (`text[]`) of the columns of `relation` whose numbers stand in the array `key`.
@@ -126,5 +128,8 @@ pub fn column_names(relation: &str, key: &str) -> String {
 /// `reloptions` entries (`name=value`) as pairs.
 #[must_use]
 pub fn options(entries: Vec<String>) -> Vec<(String, String)> {
-    entries.into_iter().map(|entry| entry.split_once('=').map_or((entry.clone(), String::new()), |(name, value)| (name.to_owned(), value.to_owned()))).collect()
+    entries
+        .into_iter()
+        .map(|entry| entry.split_once('=').map_or((entry.clone(), String::new()), |(name, value)| (name.to_owned(), value.to_owned())))
+        .collect()
 }

@@ -67,7 +67,9 @@ fn split(text: &str) -> Parts {
 fn join(base: &str, modifier: &str, arrays: &str) -> String {
     // The precision of times stands in the middle: timestamp(3) with time zone.
     match base.split_once(' ') {
-        Some((first, rest)) if !modifier.is_empty() && (first == "timestamp" || first == "time") => format!("{first}{modifier} {rest}{arrays}"),
+        Some((first, rest)) if !modifier.is_empty() && (first == "timestamp" || first == "time") => {
+            format!("{first}{modifier} {rest}{arrays}")
+        }
         _ => format!("{base}{modifier}{arrays}"),
     }
 }
@@ -100,9 +102,45 @@ pub fn canonical(text: &str) -> String {
 
 /// Types of `pg_catalog` that are their own `format_type`, whatever case they are written in.
 const BARE: &[&str] = &[
-    "bigint", "bit", "boolean", "box", "bytea", "cidr", "circle", "date", "daterange", "double precision", "inet", "int4range", "int8range",
-    "integer", "interval", "json", "jsonb", "line", "lseg", "macaddr", "macaddr8", "money", "name", "numeric", "numrange", "oid", "path",
-    "point", "polygon", "real", "regclass", "smallint", "text", "tsquery", "tsrange", "tstzrange", "tsvector", "uuid", "xml",
+    "bigint",
+    "bit",
+    "boolean",
+    "box",
+    "bytea",
+    "cidr",
+    "circle",
+    "date",
+    "daterange",
+    "double precision",
+    "inet",
+    "int4range",
+    "int8range",
+    "integer",
+    "interval",
+    "json",
+    "jsonb",
+    "line",
+    "lseg",
+    "macaddr",
+    "macaddr8",
+    "money",
+    "name",
+    "numeric",
+    "numrange",
+    "oid",
+    "path",
+    "point",
+    "polygon",
+    "real",
+    "regclass",
+    "smallint",
+    "text",
+    "tsquery",
+    "tsrange",
+    "tstzrange",
+    "tsvector",
+    "uuid",
+    "xml",
 ];
 
 /// Whether the text is a type of `pg_catalog` that we know by name, so that no user type is meant.
@@ -163,7 +201,16 @@ mod tests {
 
     #[test]
     fn display_reads_back() {
-        for says in ["integer", "timestamp(3) with time zone[]", "character varying(16)", "character(1)", "bpchar", "app.mood[]", "numeric(5,2)", "bit varying(4)"] {
+        for says in [
+            "integer",
+            "timestamp(3) with time zone[]",
+            "character varying(16)",
+            "character(1)",
+            "bpchar",
+            "app.mood[]",
+            "numeric(5,2)",
+            "bit varying(4)",
+        ] {
             assert_eq!(canonical(&display(says)), says);
         }
         assert_eq!(display("timestamp with time zone"), "timestamptz");

@@ -4,7 +4,8 @@ use super::{Lowering, Row, row, table};
 use crate::kdl::{Finding, Node};
 
 /// A `text[]` column: the parameters of the relation `c` and, prefixed, those of its TOAST table.
-pub const OPTIONS: &str = "c.reloptions || ARRAY(SELECT 'toast.' || o FROM pg_class tc, unnest(tc.reloptions) o WHERE tc.oid = c.reltoastrelid)";
+pub const OPTIONS: &str =
+    "c.reloptions || ARRAY(SELECT 'toast.' || o FROM pg_class tc, unnest(tc.reloptions) o WHERE tc.oid = c.reltoastrelid)";
 
 /// Takes a column of `name=value` entries, sorted by name: the order in which they were set means
 /// nothing.

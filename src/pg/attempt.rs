@@ -17,12 +17,7 @@ pub type Connection = tokio_postgres::Connection<
 >;
 
 /// The configuration for one host, without `sslmode`.
-pub fn config(
-    target: &Target,
-    endpoint: &Endpoint,
-    attrs: TargetSessionAttrs,
-    warnings: &mut Vec<String>,
-) -> Config {
+pub fn config(target: &Target, endpoint: &Endpoint, attrs: TargetSessionAttrs, warnings: &mut Vec<String>) -> Config {
     let mut config = Config::new();
     match &endpoint.host {
         Host::Tcp(name) => config.host(name.as_str()),
@@ -121,15 +116,8 @@ impl Failure {
             return Class::Unreachable;
         };
         if let Some(code) = error.code() {
-            let refused = [
-                SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-                SqlState::INVALID_PASSWORD,
-            ];
-            return if refused.contains(code) {
-                Class::Auth
-            } else {
-                Class::Unreachable
-            };
+            let refused = [SqlState::INVALID_AUTHORIZATION_SPECIFICATION, SqlState::INVALID_PASSWORD];
+            return if refused.contains(code) { Class::Auth } else { Class::Unreachable };
         }
         match error.to_string().as_str() {
             "error performing TLS handshake" => Class::Tls,
@@ -147,16 +135,12 @@ impl Failure {
     }
 
     fn may_depend_on_tls(&self) -> bool {
-        self.class() == Class::Tls
-            || self.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+        self.class() == Class::Tls || self.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
     }
 
     /// libpq: a server that is starting or shutting down, or none at all, but not one that refuses us.
     pub fn tries_next_host(&self) -> bool {
-        self.class() == Class::Unreachable
-            && self
-                .code()
-                .is_none_or(|code| *code == SqlState::CANNOT_CONNECT_NOW)
+        self.class() == Class::Unreachable && self.code().is_none_or(|code| *code == SqlState::CANNOT_CONNECT_NOW)
     }
 
     pub fn text(&self) -> String {
@@ -183,61 +167,35 @@ impl Failure {
                     "Is the server running, is the URL right, and does a firewall let you through? Try: pg_isready -h {name} -p {}",
                     endpoint.port
                 ),
-                Host::Unix(dir) => format!(
-                    "Is the server running, and is its socket in {0}? Try: pg_isready -h {0} -p {1}",
-                    dir.display(),
-                    endpoint.port
-                ),
+                Host::Unix(dir) => {
+                    format!("Is the server running, and is its socket in {0}? Try: pg_isready -h {0} -p {1}", dir.display(), endpoint.port)
+                }
             };
         };
         hint.to_owned()
     }
 
-    pub fn into_error(
-        self,
-        target: &Target,
-        endpoint: &Endpoint,
-        warnings: &[String],
-    ) -> SessionError {
-        let described = Target {
-            endpoints: vec![endpoint.clone()],
-            ..target.clone()
-        }
-        .describe();
+    pub fn into_error(self, target: &Target, endpoint: &Endpoint, warnings: &[String]) -> SessionError {
+        let described = Target { endpoints: vec![endpoint.clone()], ..target.clone() }.describe();
         let cause = self.text();
         match self.class() {
-            Class::Unreachable => SessionError::Unreachable {
-                target: described,
-                cause,
-                hint: self.hint(endpoint),
-            },
+            Class::Unreachable => SessionError::Unreachable { target: described, cause, hint: self.hint(endpoint) },
             Class::Auth => {
                 let mut hint = "Check the user, the password (URL, PGPASSWORD or ~/.pgpass) and the server's pg_hba.conf.".to_owned();
                 for warning in warnings {
                     hint.push_str("\nNote: ");
                     hint.push_str(warning);
                 }
-                SessionError::Auth {
-                    target: described,
-                    user: target.user.clone(),
-                    cause,
-                    hint,
-                }
+                SessionError::Auth { target: described, user: target.user.clone(), cause, hint }
             }
             Class::Tls => {
                 let hint = match target.sslmode {
                     SslMode::VerifyCa | SslMode::VerifyFull => {
                         "Name the file with the server's root certificate: sslrootcert=… (or PGSSLROOTCERT), and connect with the name that stands in its certificate."
                     }
-                    _ => {
-                        "Turn on ssl on the server, or say sslmode=prefer where encryption is not needed."
-                    }
+                    _ => "Turn on ssl on the server, or say sslmode=prefer where encryption is not needed.",
                 };
-                SessionError::Tls {
-                    target: described,
-                    cause,
-                    hint: hint.to_owned(),
-                }
+                SessionError::Tls { target: described, cause, hint: hint.to_owned() }
             }
         }
     }

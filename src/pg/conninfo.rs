@@ -15,19 +15,16 @@ pub type Parameters = Vec<(String, String)>;
 /// A sentence that says what is wrong. It never quotes a value, since values may be passwords.
 pub fn parse(text: &str) -> Result<Parameters, String> {
     let text = text.trim();
-    if let Some(rest) = text
-        .strip_prefix("postgresql://")
-        .or_else(|| text.strip_prefix("postgres://"))
-    {
+    if let Some(rest) = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")) {
         return parse_url(rest);
     }
     if let Some((scheme, _)) = text.split_once("://")
         && !scheme.contains(['=', ' '])
     {
         return Err(match scheme.split_once('+') {
-            Some((base @ ("postgres" | "postgresql"), driver)) => format!(
-                "the scheme \"{base}+{driver}://\" names a driver of another library; write \"postgresql://\""
-            ),
+            Some((base @ ("postgres" | "postgresql"), driver)) => {
+                format!("the scheme \"{base}+{driver}://\" names a driver of another library; write \"postgresql://\"")
+            }
             _ => format!("the scheme \"{scheme}://\" is not PostgreSQL's; write \"postgresql://\""),
         });
     }
@@ -43,13 +40,9 @@ fn parse_url(rest: &str) -> Result<Parameters, String> {
     };
     // The first slash ends the hosts, unless it belongs to the password: libpq takes the user part first.
     let (credentials, rest) = match (rest.find('@'), rest.find('/')) {
-        (Some(at), slash) if slash.is_none_or(|slash| at < slash) => {
-            (Some(&rest[..at]), &rest[at + 1..])
-        }
+        (Some(at), slash) if slash.is_none_or(|slash| at < slash) => (Some(&rest[..at]), &rest[at + 1..]),
         (Some(_), Some(_)) => {
-            return Err(
-                "there is a \"/\" before the \"@\"; write a slash in a password as %2F".to_owned(),
-            );
+            return Err("there is a \"/\" before the \"@\"; write a slash in a password as %2F".to_owned());
         }
         _ => (None, rest),
     };
@@ -90,14 +83,8 @@ fn parse_url(rest: &str) -> Result<Parameters, String> {
     if let Some(database) = database.filter(|database| !database.is_empty()) {
         parameters.push(("dbname".to_owned(), decode(database, "database")?));
     }
-    for pair in query
-        .unwrap_or("")
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-    {
-        let (key, value) = pair
-            .split_once('=')
-            .ok_or("a parameter after \"?\" has no \"=\"")?;
+    for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').ok_or("a parameter after \"?\" has no \"=\"")?;
         let key = decode(key, "parameter name")?;
         let value = decode(value, &key)?;
         // libpq does the same for what JDBC URLs say.
@@ -113,9 +100,7 @@ fn parse_url(rest: &str) -> Result<Parameters, String> {
 /// Splits `host:port`, where an IPv6 address stands in brackets.
 fn split_host_port(text: &str) -> Result<(&str, &str), String> {
     if let Some(rest) = text.strip_prefix('[') {
-        let (host, rest) = rest
-            .split_once(']')
-            .ok_or("an IPv6 address has no closing bracket")?;
+        let (host, rest) = rest.split_once(']').ok_or("an IPv6 address has no closing bracket")?;
         return match rest.strip_prefix(':') {
             Some(port) => Ok((host, port)),
             None if rest.is_empty() => Ok((host, "")),
@@ -136,9 +121,7 @@ fn decode(text: &str, what: &str) -> Result<String, String> {
         }
         let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
         let (Some(high), Some(low)) = (digit(rest.next()), digit(rest.next())) else {
-            return Err(format!(
-                "the {what} has a \"%\" without two hexadecimal digits; write a percent sign as %25"
-            ));
+            return Err(format!("the {what} has a \"%\" without two hexadecimal digits; write a percent sign as %25"));
         };
         bytes.push(u8::try_from(high * 16 + low).expect("two hexadecimal digits fit a byte"));
     }
@@ -163,10 +146,7 @@ fn parse_pairs(text: &str) -> Result<Parameters, String> {
         }
         while rest.next_if(|c| c.is_whitespace()).is_some() {}
         if rest.next() != Some('=') {
-            return Err(
-                "it is neither a URL (postgresql://user@host/database) nor a list of key=value"
-                    .to_owned(),
-            );
+            return Err("it is neither a URL (postgresql://user@host/database) nor a list of key=value".to_owned());
         }
         while rest.next_if(|c| c.is_whitespace()).is_some() {}
         let quoted = rest.next_if_eq(&'\'').is_some();
@@ -196,9 +176,8 @@ fn parse_pairs(text: &str) -> Result<Parameters, String> {
 /// # Errors
 /// When no file has that section: to go on without it would connect to the wrong database.
 pub fn service(name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Parameters, String> {
-    let user_file = env("PGSERVICEFILE")
-        .map(PathBuf::from)
-        .or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".pg_service.conf")));
+    let user_file =
+        env("PGSERVICEFILE").map(PathBuf::from).or_else(|| env("HOME").map(|home| PathBuf::from(home).join(".pg_service.conf")));
     let system_file = env("PGSYSCONFDIR").map(|dir| PathBuf::from(dir).join("pg_service.conf"));
     for file in user_file.into_iter().chain(system_file) {
         let Ok(text) = std::fs::read_to_string(&file) else {
@@ -224,9 +203,7 @@ pub fn service(name: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Param
             return Ok(found);
         }
     }
-    Err(format!(
-        "the service \"{name}\" is in no service file (PGSERVICEFILE, ~/.pg_service.conf, PGSYSCONFDIR)"
-    ))
+    Err(format!("the service \"{name}\" is in no service file (PGSERVICEFILE, ~/.pg_service.conf, PGSYSCONFDIR)"))
 }
 
 #[cfg(test)]
@@ -238,10 +215,7 @@ mod tests {
     }
 
     fn as_text(text: &str) -> String {
-        let list: Vec<String> = pairs(text)
-            .into_iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
+        let list: Vec<String> = pairs(text).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
         list.join(" | ")
     }
 
@@ -249,31 +223,17 @@ mod tests {
     fn urls() {
         assert_eq!(as_text("postgres://"), "");
         assert_eq!(
-            as_text(
-                "postgresql://u%40x:p%2Fq:r@db1:5433/my%20db?sslmode=verify-full&application_name=a"
-            ),
+            as_text("postgresql://u%40x:p%2Fq:r@db1:5433/my%20db?sslmode=verify-full&application_name=a"),
             "user=u@x | password=p/q:r | host=db1 | port=5433 | dbname=my db | sslmode=verify-full | application_name=a"
         );
-        assert_eq!(
-            as_text("postgresql://a:1,[::1]:2,c/d"),
-            "host=a,::1,c | port=1,2, | dbname=d"
-        );
-        assert_eq!(
-            as_text("postgresql://%2Fvar%2Frun%2Fpostgresql/d"),
-            "host=/var/run/postgresql | dbname=d"
-        );
-        assert_eq!(
-            as_text("postgresql:///d?host=/tmp&user=u&ssl=true"),
-            "dbname=d | host=/tmp | user=u | sslmode=require"
-        );
+        assert_eq!(as_text("postgresql://a:1,[::1]:2,c/d"), "host=a,::1,c | port=1,2, | dbname=d");
+        assert_eq!(as_text("postgresql://%2Fvar%2Frun%2Fpostgresql/d"), "host=/var/run/postgresql | dbname=d");
+        assert_eq!(as_text("postgresql:///d?host=/tmp&user=u&ssl=true"), "dbname=d | host=/tmp | user=u | sslmode=require");
     }
 
     #[test]
     fn key_value_strings() {
-        assert_eq!(
-            as_text(r"host=db1 user = me password='a \' b\\' dbname=''"),
-            r"host=db1 | user=me | password=a ' b\ | dbname="
-        );
+        assert_eq!(as_text(r"host=db1 user = me password='a \' b\\' dbname=''"), r"host=db1 | user=me | password=a ' b\ | dbname=");
     }
 
     #[test]
@@ -296,20 +256,10 @@ mod tests {
     fn service_files() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("services");
-        std::fs::write(
-            &file,
-            "# mine\n[one]\nhost=a\n[two]\nhost=b\nport=6\n[three]\nhost=c\n",
-        )
-        .expect("written");
+        std::fs::write(&file, "# mine\n[one]\nhost=a\n[two]\nhost=b\nport=6\n[three]\nhost=c\n").expect("written");
         let path = file.display().to_string();
         let env = move |name: &str| (name == "PGSERVICEFILE").then(|| path.clone());
-        assert_eq!(
-            service("two", &env),
-            Ok(vec![
-                ("host".into(), "b".into()),
-                ("port".into(), "6".into())
-            ])
-        );
+        assert_eq!(service("two", &env), Ok(vec![("host".into(), "b".into()), ("port".into(), "6".into())]));
         assert!(service("four", &env).is_err());
     }
 }

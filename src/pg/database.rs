@@ -33,31 +33,19 @@ pub struct DatabaseOptions {
 impl DatabaseOptions {
     /// The statement for a server of version `major`.
     pub(super) fn statement(&self, name: &str, major: u32) -> String {
-        let Self {
-            template,
-            encoding,
-            collate,
-            ctype,
-            provider,
-            provider_locale,
-        } = self;
+        let Self { template, encoding, collate, ctype, provider, provider_locale } = self;
         let mut sql = format!("CREATE DATABASE {}", quote_identifier(name));
         let mut add = |word: &str, value: &str| {
             // Writing to a String cannot fail.
             let _ = write!(sql, " {word} {value}");
         };
-        let special =
-            encoding.is_some() || collate.is_some() || ctype.is_some() || provider.is_some();
+        let special = encoding.is_some() || collate.is_some() || ctype.is_some() || provider.is_some();
         match template {
             Some(template) => add("TEMPLATE", &quote_identifier(template)),
             None if special => add("TEMPLATE", "template0"),
             None => {}
         }
-        for (word, value) in [
-            ("ENCODING", encoding),
-            ("LC_COLLATE", collate),
-            ("LC_CTYPE", ctype),
-        ] {
+        for (word, value) in [("ENCODING", encoding), ("LC_COLLATE", collate), ("LC_CTYPE", ctype)] {
             if let Some(value) = value {
                 add(word, &quote_literal(value));
             }
@@ -84,10 +72,7 @@ pub(super) fn quote_identifier(name: &str) -> String {
 
 fn quote_literal(text: &str) -> String {
     let backslash = if text.contains('\\') { "E" } else { "" };
-    format!(
-        "{backslash}'{}'",
-        text.replace('\\', r"\\").replace('\'', "''")
-    )
+    format!("{backslash}'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
 #[cfg(test)]
@@ -104,9 +89,6 @@ mod tests {
         options.provider_locale = Some("de-x-'".to_owned());
         let before = "CREATE DATABASE \"d\" TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C'";
         assert_eq!(options.statement("d", 14), before);
-        assert_eq!(
-            options.statement("d", 15),
-            format!("{before} LOCALE_PROVIDER icu ICU_LOCALE 'de-x-'''")
-        );
+        assert_eq!(options.statement("d", 15), format!("{before} LOCALE_PROVIDER icu ICU_LOCALE 'de-x-'''"));
     }
 }

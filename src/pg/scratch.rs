@@ -62,14 +62,10 @@ impl Scratch {
     ///
     /// # Errors
     /// [`ServerError`]; when the server does not start, with the end of its log.
-    pub async fn start(
-        installation: &Installation,
-        options: ScratchOptions,
-    ) -> Result<Self, ServerError> {
+    pub async fn start(installation: &Installation, options: ScratchOptions) -> Result<Self, ServerError> {
         let installation = installation.clone();
         // Copying and forking block; tokio's workers must not.
-        let spawned =
-            tokio::task::spawn_blocking(move || Self::spawn(installation, &options)).await;
+        let spawned = tokio::task::spawn_blocking(move || Self::spawn(installation, &options)).await;
         let mut scratch = match spawned {
             Ok(result) => result?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -98,15 +94,7 @@ impl Scratch {
         };
         watchdog.watch(server.id());
         let kept = options.keep.is_some();
-        Ok(Self {
-            installation,
-            dir: dir.keep(),
-            data,
-            kept,
-            server,
-            watchdog,
-            stopped: false,
-        })
+        Ok(Self { installation, dir: dir.keep(), data, kept, server, watchdog, stopped: false })
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
@@ -141,11 +129,7 @@ impl Scratch {
     }
 
     fn failure(&self, did: &'static str, reason: String) -> ServerError {
-        ServerError::Scratch {
-            did,
-            reason,
-            log: self.log_tail(20),
-        }
+        ServerError::Scratch { did, reason, log: self.log_tail(20) }
     }
 
     /// How to connect to one of its databases.
@@ -166,11 +150,7 @@ impl Scratch {
     ///
     /// # Errors
     /// [`ServerError::Session`] with what PostgreSQL says, such as that the name is taken.
-    pub async fn create_database(
-        &self,
-        name: &str,
-        options: &DatabaseOptions,
-    ) -> Result<(), ServerError> {
+    pub async fn create_database(&self, name: &str, options: &DatabaseOptions) -> Result<(), ServerError> {
         let session = self.connect("postgres").await?;
         let statement = options.statement(name, self.installation.major);
         let result = session.client().batch_execute(&statement).await;
@@ -184,10 +164,7 @@ impl Scratch {
     /// [`ServerError::Session`].
     pub async fn drop_database(&self, name: &str) -> Result<(), ServerError> {
         let session = self.connect("postgres").await?;
-        let statement = format!(
-            "DROP DATABASE IF EXISTS {} WITH (FORCE)",
-            quote_identifier(name)
-        );
+        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quote_identifier(name));
         let result = session.client().batch_execute(&statement).await;
         session.close().await;
         Ok(result.map_err(SessionError::from)?)
@@ -221,9 +198,7 @@ impl Scratch {
     #[must_use]
     pub fn command_env_line(&self, database: &str) -> String {
         let mut text = format!("psql -h {} -U postgres ", self.dir.display());
-        let plain = database
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_.".contains(c));
+        let plain = database.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c));
         if plain && !database.is_empty() {
             text.push_str(database);
         } else {
@@ -248,15 +223,8 @@ impl Scratch {
     /// [`ServerError::Scratch`] when it does not stop within a minute; it is then killed.
     pub async fn stop(mut self) -> Result<(), ServerError> {
         let stopped = tokio::task::spawn_blocking(move || {
-            let clean = self.end(
-                if self.kept { Signal::INT } else { Signal::QUIT },
-                START_LIMIT,
-            );
-            let result = if clean {
-                Ok(())
-            } else {
-                Err(self.failure("had to be killed", "it did not stop".to_owned()))
-            };
+            let clean = self.end(if self.kept { Signal::INT } else { Signal::QUIT }, START_LIMIT);
+            let result = if clean { Ok(()) } else { Err(self.failure("had to be killed", "it did not stop".to_owned())) };
             self.clean_up();
             result
         });
@@ -321,9 +289,7 @@ fn prepare(
     }
     let log_file = dir.join("log");
     let log = fs::File::create(&log_file).map_err(ServerError::io("create", &log_file))?;
-    let errors = log
-        .try_clone()
-        .map_err(ServerError::io("open", &log_file))?;
+    let errors = log.try_clone().map_err(ServerError::io("open", &log_file))?;
     let mut command = Command::new(installation.program("postgres"));
     command.arg("-D").arg(data);
     for (name, value) in settings(dir, options) {
@@ -383,11 +349,7 @@ fn base_dir(user: Option<&super::server::User>) -> PathBuf {
     let name = format!("/schema-XXXXXX/.s.PGSQL.{PORT}.lock");
     let preferred = std::env::temp_dir();
     let short = preferred.as_os_str().len() + name.len() <= SOCKET_PATH_LIMIT;
-    if short && preferred.is_absolute() && may_enter(&preferred, user) {
-        preferred
-    } else {
-        PathBuf::from("/tmp")
-    }
+    if short && preferred.is_absolute() && may_enter(&preferred, user) { preferred } else { PathBuf::from("/tmp") }
 }
 
 /// A temporary folder that is removed unless it is kept.

@@ -73,11 +73,7 @@ impl ServerError {
     /// Turns an IO error into [`ServerError::Io`].
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::Io { action, path, source }
     }
 }
 
@@ -98,27 +94,17 @@ impl Installation {
     /// # Errors
     /// [`ServerError::Unusable`] when `initdb` or `postgres` is not in it or does not run.
     pub fn at(bin: &Path) -> Result<Self, ServerError> {
-        let unusable = |reason: String| {
-            ServerError::Unusable {
+        let unusable = |reason: String| ServerError::Unusable {
             path: bin.to_owned(),
             reason,
             hint: "Name the folder that holds postgres and initdb, such as /usr/lib/postgresql/15/bin.".to_owned(),
-        }
         };
-        if let Some(absent) = ["postgres", "initdb"]
-            .iter()
-            .find(|name| !bin.join(name).is_file())
-        {
+        if let Some(absent) = ["postgres", "initdb"].iter().find(|name| !bin.join(name).is_file()) {
             return Err(unusable(format!("{absent} is not in it")));
         }
         let output = run_version(&bin.join("postgres")).map_err(unusable)?;
-        let (version, major) = parse_version(&output)
-            .ok_or_else(|| unusable(format!("postgres --version says \"{output}\"")))?;
-        Ok(Self {
-            bin: bin.to_owned(),
-            major,
-            version,
-        })
+        let (version, major) = parse_version(&output).ok_or_else(|| unusable(format!("postgres --version says \"{output}\"")))?;
+        Ok(Self { bin: bin.to_owned(), major, version })
     }
 
     /// The path of one of its programs.
@@ -140,22 +126,14 @@ impl Installation {
         let control = format!("extension/{name}.control");
         let prefix = self.bin.parent().unwrap_or(&self.bin);
         let debian = PathBuf::from(format!("/usr/share/postgresql/{}", self.major));
-        [
-            prefix.join("share"),
-            prefix.join("share/postgresql"),
-            debian,
-        ]
-        .iter()
-        .any(|share| share.join(&control).is_file())
+        [prefix.join("share"), prefix.join("share/postgresql"), debian].iter().any(|share| share.join(&control).is_file())
     }
 }
 
 /// The output of `program --version`.
 fn run_version(program: &Path) -> Result<String, String> {
     match Command::new(program).arg("--version").output() {
-        Ok(output) if output.status.success() => {
-            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        }
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
         Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
         Err(error) => Err(format!("{} does not run: {error}", program.display())),
     }
@@ -225,20 +203,13 @@ fn candidates() -> Vec<PathBuf> {
     if let Ok(output) = Command::new("pg_config").arg("--bindir").output()
         && output.status.success()
     {
-        bins.push(PathBuf::from(
-            String::from_utf8_lossy(&output.stdout).trim(),
-        ));
+        bins.push(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     for dir in std::env::split_paths(&path) {
         // A link such as /usr/local/bin/initdb leads to the folder where its siblings are.
         let links = ["initdb", "postgres"].map(|name| dir.join(name).canonicalize());
-        bins.extend(
-            links
-                .into_iter()
-                .flatten()
-                .filter_map(|file| file.parent().map(Path::to_owned)),
-        );
+        bins.extend(links.into_iter().flatten().filter_map(|file| file.parent().map(Path::to_owned)));
     }
     for (parent, prefix, rest) in [
         ("/usr/lib/postgresql", "", "bin"),
@@ -247,17 +218,9 @@ fn candidates() -> Vec<PathBuf> {
         ("/usr/local/opt", "postgresql@", "bin"),
         ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
     ] {
-        bins.extend(
-            children(Path::new(parent), prefix)
-                .into_iter()
-                .map(|dir| dir.join(rest)),
-        );
+        bins.extend(children(Path::new(parent), prefix).into_iter().map(|dir| dir.join(rest)));
     }
-    bins.extend(
-        children(&downloads_dir(), "")
-            .into_iter()
-            .map(|dir| dir.join("bin")),
-    );
+    bins.extend(children(&downloads_dir(), "").into_iter().map(|dir| dir.join("bin")));
     let mut seen = std::collections::BTreeSet::new();
     bins.retain(|bin| bin.is_dir() && seen.insert(bin.clone()));
     bins
@@ -283,18 +246,13 @@ fn children(parent: &Path, prefix: &str) -> Vec<PathBuf> {
 pub(super) fn install_hint(major: Option<u32>) -> String {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let command = install_command(&release, cfg!(target_os = "macos"), major);
-    format!(
-        "Install it: {command}\nOr set SCHEMA_PG_BIN to the folder that holds postgres and initdb."
-    )
+    format!("Install it: {command}\nOr set SCHEMA_PG_BIN to the folder that holds postgres and initdb.")
 }
 
 fn install_command(os_release: &str, macos: bool, major: Option<u32>) -> String {
     let ids: Vec<&str> = os_release
         .lines()
-        .filter_map(|line| {
-            line.strip_prefix("ID=")
-                .or_else(|| line.strip_prefix("ID_LIKE="))
-        })
+        .filter_map(|line| line.strip_prefix("ID=").or_else(|| line.strip_prefix("ID_LIKE=")))
         .flat_map(|value| value.trim_matches(['"', '\'']).split_whitespace())
         .collect();
     let is = |names: &[&str]| ids.iter().any(|id| names.contains(id));
@@ -321,20 +279,11 @@ fn install_command(os_release: &str, macos: bool, major: Option<u32>) -> String 
 /// `~/.cache/schema`.
 #[must_use]
 pub fn cache_dir() -> PathBuf {
-    let var = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     var("SCHEMA_CACHE_DIR")
         .or_else(|| var("XDG_CACHE_HOME").map(|dir| dir.join("schema")))
         .or_else(|| var("HOME").map(|dir| dir.join(".cache/schema")))
-        .unwrap_or_else(|| {
-            std::env::temp_dir().join(format!(
-                "schema-cache-{}",
-                rustix::process::geteuid().as_raw()
-            ))
-        })
+        .unwrap_or_else(|| std::env::temp_dir().join(format!("schema-cache-{}", rustix::process::geteuid().as_raw())))
 }
 
 /// Where downloaded servers are. Root's cache is in root's home, into which the user that has to run the server
@@ -369,10 +318,7 @@ fn users() -> Vec<User> {
 
 /// The name of a user id.
 pub(super) fn user_name(uid: u32) -> Option<String> {
-    users()
-        .into_iter()
-        .find(|user| user.uid == uid)
-        .map(|user| user.name)
+    users().into_iter().find(|user| user.uid == uid).map(|user| user.name)
 }
 
 /// Whom servers have to run as: nobody else, unless we are root, as whom PostgreSQL refuses to run.
@@ -381,14 +327,8 @@ pub(super) fn unprivileged_user() -> Option<User> {
         return None;
     }
     let mut users = users();
-    let index = ["postgres", "nobody"]
-        .iter()
-        .find_map(|name| users.iter().position(|user| user.name == *name));
-    let fallback = || User {
-        name: "nobody".to_owned(),
-        uid: 65534,
-        gid: 65534,
-    };
+    let index = ["postgres", "nobody"].iter().find_map(|name| users.iter().position(|user| user.name == *name));
+    let fallback = || User { name: "nobody".to_owned(), uid: 65534, gid: 65534 };
     Some(index.map_or_else(fallback, |index| users.swap_remove(index)))
 }
 
@@ -399,24 +339,14 @@ mod tests {
     #[test]
     fn versions() {
         let parsed = parse_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)");
-        assert_eq!(
-            parsed,
-            Some(("15.18 (Debian 15.18-0+deb12u1)".to_owned(), 15))
-        );
-        assert_eq!(
-            parse_version("postgres (PostgreSQL) 19devel"),
-            Some(("19devel".to_owned(), 19))
-        );
+        assert_eq!(parsed, Some(("15.18 (Debian 15.18-0+deb12u1)".to_owned(), 15)));
+        assert_eq!(parse_version("postgres (PostgreSQL) 19devel"), Some(("19devel".to_owned(), 19)));
         assert_eq!(parse_version("something else"), None);
     }
 
     #[test]
     fn the_wanted_or_the_newest_is_chosen() {
-        let one = |bin: &str, major| Installation {
-            bin: bin.into(),
-            major,
-            version: String::new(),
-        };
+        let one = |bin: &str, major| Installation { bin: bin.into(), major, version: String::new() };
         let all = [one("a", 15), one("b", 17), one("c", 17), one("d", 16)];
         assert_eq!(choose(&all, None).map(|one| one.bin), Some("b".into()));
         assert_eq!(choose(&all, Some(16)).map(|one| one.bin), Some("d".into()));
@@ -426,33 +356,16 @@ mod tests {
     #[test]
     fn install_commands() {
         let command = |release: &str| install_command(release, false, Some(16));
-        assert_eq!(
-            command("NAME=x\nID=debian\n"),
-            "sudo apt-get install postgresql-16"
-        );
-        assert_eq!(
-            command("ID=linuxmint\nID_LIKE=\"ubuntu debian\""),
-            "sudo apt-get install postgresql-16"
-        );
-        assert_eq!(
-            command("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\""),
-            "sudo dnf install postgresql-server"
-        );
-        assert_eq!(
-            install_command("", true, None),
-            "brew install postgresql@18"
-        );
+        assert_eq!(command("NAME=x\nID=debian\n"), "sudo apt-get install postgresql-16");
+        assert_eq!(command("ID=linuxmint\nID_LIKE=\"ubuntu debian\""), "sudo apt-get install postgresql-16");
+        assert_eq!(command("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\""), "sudo dnf install postgresql-server");
+        assert_eq!(install_command("", true, None), "brew install postgresql@18");
         assert!(command("").contains("https://"));
     }
 
     #[test]
     fn a_wrong_folder_is_named() {
-        let error = Installation::at(Path::new("/nowhere"))
-            .expect_err("nothing there")
-            .to_string();
-        assert!(
-            error.starts_with("/nowhere holds no PostgreSQL server: postgres is not in it"),
-            "{error}"
-        );
+        let error = Installation::at(Path::new("/nowhere")).expect_err("nothing there").to_string();
+        assert!(error.starts_with("/nowhere holds no PostgreSQL server: postgres is not in it"), "{error}");
     }
 }

@@ -111,10 +111,7 @@ impl Session {
     /// Something that can stop this session's statement from another task.
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
-        CancelHandle {
-            token: self.client.cancel_token(),
-            tls: self.tls.clone(),
-        }
+        CancelHandle { token: self.client.cancel_token(), tls: self.tls.clone() }
     }
 
     /// Ends the connection and waits until the server's side of it was told so.
@@ -186,15 +183,8 @@ pub async fn connect(target: &Target) -> Result<Session, SessionError> {
     }
     let hint = first.hint(endpoint);
     failures.push_front((endpoint, first));
-    let causes: Vec<String> = failures
-        .iter()
-        .map(|(endpoint, failure)| format!("\n  {endpoint}: {}", failure.text()))
-        .collect();
-    Err(SessionError::Unreachable {
-        target: target.describe(),
-        cause: causes.concat(),
-        hint,
-    })
+    let causes: Vec<String> = failures.iter().map(|(endpoint, failure)| format!("\n  {endpoint}: {}", failure.text())).collect();
+    Err(SessionError::Unreachable { target: target.describe(), cause: causes.concat(), hint })
 }
 
 /// Starts the connection's task and asks who we are.
@@ -255,10 +245,7 @@ async fn establish(
         ended,
         notices,
         tls,
-        target: Target {
-            endpoints: vec![endpoint.clone()],
-            ..target.clone()
-        },
+        target: Target { endpoints: vec![endpoint.clone()], ..target.clone() },
         warnings,
     })
 }

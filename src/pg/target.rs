@@ -217,21 +217,11 @@ impl Target {
         Self::from_parameters(&given, &env).map_err(bad)
     }
 
-    fn from_parameters(
-        given: &Parameters,
-        env: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, String> {
+    fn from_parameters(given: &Parameters, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
         let known = |key: &str| {
             VARIABLES.iter().any(|(name, _)| *name == key)
                 || WITHOUT_EFFECT.contains(&key)
-                || [
-                    "service",
-                    "keepalives",
-                    "keepalives_idle",
-                    "keepalives_interval",
-                    "tcp_user_timeout",
-                ]
-                .contains(&key)
+                || ["service", "keepalives", "keepalives_idle", "keepalives_interval", "tcp_user_timeout"].contains(&key)
         };
         if let Some((key, _)) = given.iter().find(|(key, _)| !known(key)) {
             return Err(format!("there is no connection parameter \"{key}\""));
@@ -253,10 +243,7 @@ impl Target {
             Some("verify-ca") => SslMode::VerifyCa,
             Some("verify-full") => SslMode::VerifyFull,
             Some(_) => {
-                return Err(
-                    "sslmode is none of disable, allow, prefer, require, verify-ca, verify-full"
-                        .to_owned(),
-                );
+                return Err("sslmode is none of disable, allow, prefer, require, verify-ca, verify-full".to_owned());
             }
         };
         if system_roots && sslmode != SslMode::VerifyFull {
@@ -264,21 +251,12 @@ impl Target {
         }
         let client_certificate = match (get("sslcert"), get("sslkey")) {
             (Some(certificate), key) => {
-                let key = key
-                    .map(PathBuf::from)
-                    .or_else(|| home(".postgresql/postgresql.key"));
-                Some((
-                    certificate.into(),
-                    key.ok_or("sslcert is given without sslkey")?,
-                ))
+                let key = key.map(PathBuf::from).or_else(|| home(".postgresql/postgresql.key"));
+                Some((certificate.into(), key.ok_or("sslcert is given without sslkey")?))
             }
             (None, _) => home(".postgresql/postgresql.crt")
                 .filter(|file| file.is_file())
-                .zip(
-                    get("sslkey")
-                        .map(PathBuf::from)
-                        .or_else(|| home(".postgresql/postgresql.key")),
-                ),
+                .zip(get("sslkey").map(PathBuf::from).or_else(|| home(".postgresql/postgresql.key"))),
         };
         let session_attrs = match get("target_session_attrs").as_deref() {
             None | Some("any") => SessionAttrs::Any,
@@ -308,21 +286,16 @@ impl Target {
             Some(seconds) => Some(Duration::from_secs(seconds.unsigned_abs())),
         };
         let positive = |key: &str| -> Result<Option<Duration>, String> {
-            Ok(number(given, key)?
-                .filter(|value| *value > 0)
-                .map(|value| Duration::from_secs(value.unsigned_abs())))
+            Ok(number(given, key)?.filter(|value| *value > 0).map(|value| Duration::from_secs(value.unsigned_abs())))
         };
         Ok(Self {
             endpoints: endpoints(given)?,
             database: get("dbname").unwrap_or_else(|| user.clone()),
             user,
             password: get("password").map(Secret::new),
-            passfile: get("passfile")
-                .map(PathBuf::from)
-                .or_else(|| home(".pgpass")),
+            passfile: get("passfile").map(PathBuf::from).or_else(|| home(".pgpass")),
             sslmode,
-            sslrootcert: sslrootcert
-                .or_else(|| home(".postgresql/root.crt").filter(|file| file.is_file())),
+            sslrootcert: sslrootcert.or_else(|| home(".postgresql/root.crt").filter(|file| file.is_file())),
             client_certificate,
             application_name: get("application_name"),
             options: get("options"),
@@ -346,11 +319,7 @@ impl Target {
     pub fn unix(dir: &Path, port: u16, user: &str, database: &str) -> Self {
         let host = Host::Unix(dir.to_owned());
         Self {
-            endpoints: vec![Endpoint {
-                host,
-                address: None,
-                port,
-            }],
+            endpoints: vec![Endpoint { host, address: None, port }],
             user: user.to_owned(),
             database: database.to_owned(),
             password: None,
@@ -374,10 +343,7 @@ impl Target {
     /// The same server, another database.
     #[must_use]
     pub fn with_database(&self, name: &str) -> Self {
-        Self {
-            database: name.to_owned(),
-            ..self.clone()
-        }
+        Self { database: name.to_owned(), ..self.clone() }
     }
 
     /// `digital_twin at db1:5432`; several servers are separated by commas.
@@ -397,9 +363,7 @@ impl fmt::Display for Target {
 /// The last value given for `key`; an empty one counts as none, as in libpq.
 fn find(given: &Parameters, key: &str) -> Option<String> {
     let value = given.iter().rev().find(|(name, _)| name == key);
-    value
-        .map(|(_, value)| value.clone())
-        .filter(|value| !value.is_empty())
+    value.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
 }
 
 fn number(given: &Parameters, key: &str) -> Result<Option<i64>, String> {
@@ -414,32 +378,20 @@ fn number(given: &Parameters, key: &str) -> Result<Option<i64>, String> {
 
 /// Pairs hosts, addresses and ports: one port serves all hosts, otherwise the lists have the same length.
 fn endpoints(given: &Parameters) -> Result<Vec<Endpoint>, String> {
-    let list = |key: &str| -> Vec<String> {
-        find(given, key).map_or_else(Vec::new, |value| {
-            value.split(',').map(str::to_owned).collect()
-        })
-    };
+    let list = |key: &str| -> Vec<String> { find(given, key).map_or_else(Vec::new, |value| value.split(',').map(str::to_owned).collect()) };
     let (hosts, addresses, ports) = (list("host"), list("hostaddr"), list("port"));
     let count = hosts.len().max(addresses.len()).max(1);
     if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
-        return Err(format!(
-            "there are {} hosts but {} hostaddr",
-            hosts.len(),
-            addresses.len()
-        ));
+        return Err(format!("there are {} hosts but {} hostaddr", hosts.len(), addresses.len()));
     }
     if ports.len() > 1 && ports.len() != count {
         return Err(format!("there are {count} hosts but {} ports", ports.len()));
     }
     (0..count)
         .map(|index| {
-            let address: Option<IpAddr> = match addresses.get(index).filter(|text| !text.is_empty())
-            {
+            let address: Option<IpAddr> = match addresses.get(index).filter(|text| !text.is_empty()) {
                 None => None,
-                Some(text) => Some(
-                    text.parse()
-                        .map_err(|_| format!("hostaddr \"{text}\" is not an IP address"))?,
-                ),
+                Some(text) => Some(text.parse().map_err(|_| format!("hostaddr \"{text}\" is not an IP address"))?),
             };
             let host = match (hosts.get(index).filter(|name| !name.is_empty()), address) {
                 (Some(name), _) if name.starts_with('/') => Host::Unix(PathBuf::from(name)),
@@ -447,10 +399,7 @@ fn endpoints(given: &Parameters) -> Result<Vec<Endpoint>, String> {
                 (None, Some(address)) => Host::Tcp(address.to_string()),
                 (None, None) => default_host(),
             };
-            let port = match ports
-                .get(index)
-                .or_else(|| ports.first().filter(|_| ports.len() == 1))
-            {
+            let port = match ports.get(index).or_else(|| ports.first().filter(|_| ports.len() == 1)) {
                 None => 5432,
                 Some(text) if text.is_empty() => 5432,
                 Some(text) => match text.trim().parse::<u16>() {
@@ -458,11 +407,7 @@ fn endpoints(given: &Parameters) -> Result<Vec<Endpoint>, String> {
                     _ => return Err(format!("the port \"{text}\" is not between 1 and 65535")),
                 },
             };
-            Ok(Endpoint {
-                host,
-                address,
-                port,
-            })
+            Ok(Endpoint { host, address, port })
         })
         .collect()
 }
@@ -474,17 +419,14 @@ fn default_host() -> Host {
         .map(PathBuf::from)
         .find(|dir| {
             let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
-            names
-                .into_iter()
-                .any(|entry| entry.file_name().to_string_lossy().starts_with(".s.PGSQL."))
+            names.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(".s.PGSQL."))
         })
         .map_or_else(|| Host::Tcp("localhost".to_owned()), Host::Unix)
 }
 
 /// The name of the running user, as libpq takes it: from the user database, not from `USER`.
 fn os_user() -> Option<String> {
-    super::server::user_name(rustix::process::geteuid().as_raw())
-        .or_else(|| std::env::var("USER").ok())
+    super::server::user_name(rustix::process::geteuid().as_raw()).or_else(|| std::env::var("USER").ok())
 }
 
 #[cfg(test)]

@@ -1,11 +1,7 @@
 use super::*;
 
 fn with(text: &str, env: &[(&str, &str)]) -> Result<Target, SessionError> {
-    Target::resolve(text, &|name| {
-        env.iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| (*value).to_owned())
-    })
+    Target::resolve(text, &|name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
 }
 
 fn target(text: &str) -> Target {
@@ -19,26 +15,17 @@ fn describes_without_password() {
     assert_eq!(target.to_string(), target.describe());
     assert!(!format!("{target:?}").contains("s3cret"));
     assert_eq!(target.password.as_ref().map(Secret::expose), Some("s3cret"));
-    assert_eq!(
-        target.with_database("other").describe(),
-        "other at db1:5432"
-    );
+    assert_eq!(target.with_database("other").describe(), "other at db1:5432");
 }
 
 #[test]
 fn several_hosts_share_or_have_their_ports() {
     assert_eq!(target("host=a,b port=6 user=u").describe(), "u at a:6,b:6");
-    assert_eq!(
-        target("host=a,::1 port=6, user=u").describe(),
-        "u at a:6,[::1]:5432"
-    );
+    assert_eq!(target("host=a,::1 port=6, user=u").describe(), "u at a:6,[::1]:5432");
     assert_eq!(target("postgres://u@a:1,b/d").describe(), "d at a:1,b:5432");
     assert!(with("host=a,b,c port=1,2 user=u", &[]).is_err());
     let hidden = target("host=a hostaddr=10.0.0.1 user=u");
-    assert_eq!(
-        hidden.endpoints[0].address,
-        Some("10.0.0.1".parse().expect("an address"))
-    );
+    assert_eq!(hidden.endpoints[0].address, Some("10.0.0.1".parse().expect("an address")));
 }
 
 #[test]
@@ -68,10 +55,7 @@ fn the_string_wins_over_the_environment_over_the_defaults() {
     let some = with("postgres://adam@h/other?connect_timeout=0", &env).expect("parses");
     assert_eq!(some.describe(), "other at h:6543");
     assert_eq!((some.user.as_str(), some.connect_timeout), ("adam", None));
-    assert_eq!(
-        target("host=h user=u").connect_timeout,
-        Some(DEFAULT_CONNECT_TIMEOUT)
-    );
+    assert_eq!(target("host=h user=u").connect_timeout, Some(DEFAULT_CONNECT_TIMEOUT));
 }
 
 #[test]
@@ -93,10 +77,7 @@ fn wrong_values_are_named() {
         ("host=h user=u port=70000", "70000"),
         ("host=h user=u colour=red", "colour"),
         ("host=h user=u connect_timeout=soon", "connect_timeout"),
-        (
-            "host=h user=u target_session_attrs=best",
-            "target_session_attrs",
-        ),
+        ("host=h user=u target_session_attrs=best", "target_session_attrs"),
         ("host=h user=u hostaddr=here", "hostaddr"),
     ] {
         let message = with(text, &[]).expect_err(text).to_string();

@@ -20,37 +20,206 @@ struct Probe {
 }
 
 /// Casts that people made. The one from a range type to its multirange type comes with the type.
-const CAST: &str = "o.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_cast'::regclass AND d.objid = o.oid AND d.deptype = 'i')";
+const CAST: &str =
+    "o.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_cast'::regclass AND d.objid = o.oid AND d.deptype = 'i')";
 
 const QUALIFIED: &str = "format('%I.%I', n.nspname, o.{})";
 
 const PROBES: &[Probe] = &[
-    Probe { keyword: "policy", catalog: "pg_policy", name: "format('%I.%I.%I', n.nspname, c.relname, o.polname)", from: "JOIN pg_class c ON c.oid = o.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace", namespace: Some("c.relnamespace"), filter: "true" },
-    Probe { keyword: "rule", catalog: "pg_rewrite", name: "format('%I.%I.%I', n.nspname, c.relname, o.rulename)", from: "JOIN pg_class c ON c.oid = o.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace", namespace: Some("c.relnamespace"), filter: "o.rulename <> '_RETURN'" },
-    Probe { keyword: "row-security", catalog: "pg_class", name: "format('%I.%I', n.nspname, o.relname)", from: "JOIN pg_namespace n ON n.oid = o.relnamespace", namespace: Some("o.relnamespace"), filter: "o.relrowsecurity OR o.relforcerowsecurity" },
-    Probe { keyword: "statistics", catalog: "pg_statistic_ext", name: "stxname", from: "JOIN pg_namespace n ON n.oid = o.stxnamespace", namespace: Some("o.stxnamespace"), filter: "true" },
-    Probe { keyword: "collation", catalog: "pg_collation", name: "collname", from: "JOIN pg_namespace n ON n.oid = o.collnamespace", namespace: Some("o.collnamespace"), filter: "true" },
-    Probe { keyword: "conversion", catalog: "pg_conversion", name: "conname", from: "JOIN pg_namespace n ON n.oid = o.connamespace", namespace: Some("o.connamespace"), filter: "true" },
-    Probe { keyword: "operator", catalog: "pg_operator", name: "oprname", from: "JOIN pg_namespace n ON n.oid = o.oprnamespace", namespace: Some("o.oprnamespace"), filter: "true" },
-    Probe { keyword: "operator-class", catalog: "pg_opclass", name: "opcname", from: "JOIN pg_namespace n ON n.oid = o.opcnamespace", namespace: Some("o.opcnamespace"), filter: "true" },
-    Probe { keyword: "operator-family", catalog: "pg_opfamily", name: "opfname", from: "JOIN pg_namespace n ON n.oid = o.opfnamespace", namespace: Some("o.opfnamespace"), filter: "true" },
-    Probe { keyword: "text-search-configuration", catalog: "pg_ts_config", name: "cfgname", from: "JOIN pg_namespace n ON n.oid = o.cfgnamespace", namespace: Some("o.cfgnamespace"), filter: "true" },
-    Probe { keyword: "text-search-dictionary", catalog: "pg_ts_dict", name: "dictname", from: "JOIN pg_namespace n ON n.oid = o.dictnamespace", namespace: Some("o.dictnamespace"), filter: "true" },
-    Probe { keyword: "text-search-parser", catalog: "pg_ts_parser", name: "prsname", from: "JOIN pg_namespace n ON n.oid = o.prsnamespace", namespace: Some("o.prsnamespace"), filter: "true" },
-    Probe { keyword: "text-search-template", catalog: "pg_ts_template", name: "tmplname", from: "JOIN pg_namespace n ON n.oid = o.tmplnamespace", namespace: Some("o.tmplnamespace"), filter: "true" },
-    Probe { keyword: "foreign-table", catalog: "pg_class", name: "relname", from: "JOIN pg_namespace n ON n.oid = o.relnamespace", namespace: Some("o.relnamespace"), filter: "o.relkind = 'f'" },
-    Probe { keyword: "typed-table", catalog: "pg_class", name: "relname", from: "JOIN pg_namespace n ON n.oid = o.relnamespace", namespace: Some("o.relnamespace"), filter: "o.reloftype <> 0" },
-    Probe { keyword: "inheritance", catalog: "pg_class", name: "relname", from: "JOIN pg_namespace n ON n.oid = o.relnamespace", namespace: Some("o.relnamespace"), filter: "o.relkind IN ('r', 'f') AND NOT o.relispartition AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = o.oid)" },
-    Probe { keyword: "base-type", catalog: "pg_type", name: "typname", from: "JOIN pg_namespace n ON n.oid = o.typnamespace", namespace: Some("o.typnamespace"), filter: "o.typtype = 'b' AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = o.oid)" },
-    Probe { keyword: "event-trigger", catalog: "pg_event_trigger", name: "quote_ident(o.evtname)", from: "", namespace: None, filter: "true" },
+    Probe {
+        keyword: "policy",
+        catalog: "pg_policy",
+        name: "format('%I.%I.%I', n.nspname, c.relname, o.polname)",
+        from: "JOIN pg_class c ON c.oid = o.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace",
+        namespace: Some("c.relnamespace"),
+        filter: "true",
+    },
+    Probe {
+        keyword: "rule",
+        catalog: "pg_rewrite",
+        name: "format('%I.%I.%I', n.nspname, c.relname, o.rulename)",
+        from: "JOIN pg_class c ON c.oid = o.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace",
+        namespace: Some("c.relnamespace"),
+        filter: "o.rulename <> '_RETURN'",
+    },
+    Probe {
+        keyword: "row-security",
+        catalog: "pg_class",
+        name: "format('%I.%I', n.nspname, o.relname)",
+        from: "JOIN pg_namespace n ON n.oid = o.relnamespace",
+        namespace: Some("o.relnamespace"),
+        filter: "o.relrowsecurity OR o.relforcerowsecurity",
+    },
+    Probe {
+        keyword: "statistics",
+        catalog: "pg_statistic_ext",
+        name: "stxname",
+        from: "JOIN pg_namespace n ON n.oid = o.stxnamespace",
+        namespace: Some("o.stxnamespace"),
+        filter: "true",
+    },
+    Probe {
+        keyword: "collation",
+        catalog: "pg_collation",
+        name: "collname",
+        from: "JOIN pg_namespace n ON n.oid = o.collnamespace",
+        namespace: Some("o.collnamespace"),
+        filter: "true",
+    },
+    Probe {
+        keyword: "conversion",
+        catalog: "pg_conversion",
+        name: "conname",
+        from: "JOIN pg_namespace n ON n.oid = o.connamespace",
+        namespace: Some("o.connamespace"),
+        filter: "true",
+    },
+    Probe {
+        keyword: "operator",
+        catalog: "pg_operator",
+        name: "oprname",
+        from: "JOIN pg_namespace n ON n.oid = o.oprnamespace",
+        namespace: Some("o.oprnamespace"),
+        filter: "true",
+    },
+    Probe {
+        keyword: "operator-class",
+        catalog: "pg_opclass",
+        name: "opcname",
+        from: "JOIN pg_namespace n ON n.oid = o.opcnamespace",
+        namespace: Some("o.opcnamespace"),
+        filter: "true",
+    },
+    Probe {
+        keyword: "operator-family",
+        catalog: "pg_opfamily",
+        name: "opfname",
+        from: "JOIN pg_namespace n ON n.oid = o.opfnamespace",
+        namespace: Some("o.opfnamespace"),
+        filter: "true",
+    },
+    Probe {
+        keyword: "text-search-configuration",
+        catalog: "pg_ts_config",
+        name: "cfgname",
+        from: "JOIN pg_namespace n ON n.oid = o.cfgnamespace",
+        namespace: Some("o.cfgnamespace"),
+        filter: "true",
+    },
+    Probe {
+        keyword: "text-search-dictionary",
+        catalog: "pg_ts_dict",
+        name: "dictname",
+        from: "JOIN pg_namespace n ON n.oid = o.dictnamespace",
+        namespace: Some("o.dictnamespace"),
+        filter: "true",
+    },
+    Probe {
+        keyword: "text-search-parser",
+        catalog: "pg_ts_parser",
+        name: "prsname",
+        from: "JOIN pg_namespace n ON n.oid = o.prsnamespace",
+        namespace: Some("o.prsnamespace"),
+        filter: "true",
+    },
+    Probe {
+        keyword: "text-search-template",
+        catalog: "pg_ts_template",
+        name: "tmplname",
+        from: "JOIN pg_namespace n ON n.oid = o.tmplnamespace",
+        namespace: Some("o.tmplnamespace"),
+        filter: "true",
+    },
+    Probe {
+        keyword: "foreign-table",
+        catalog: "pg_class",
+        name: "relname",
+        from: "JOIN pg_namespace n ON n.oid = o.relnamespace",
+        namespace: Some("o.relnamespace"),
+        filter: "o.relkind = 'f'",
+    },
+    Probe {
+        keyword: "typed-table",
+        catalog: "pg_class",
+        name: "relname",
+        from: "JOIN pg_namespace n ON n.oid = o.relnamespace",
+        namespace: Some("o.relnamespace"),
+        filter: "o.reloftype <> 0",
+    },
+    Probe {
+        keyword: "inheritance",
+        catalog: "pg_class",
+        name: "relname",
+        from: "JOIN pg_namespace n ON n.oid = o.relnamespace",
+        namespace: Some("o.relnamespace"),
+        filter: "o.relkind IN ('r', 'f') AND NOT o.relispartition AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = o.oid)",
+    },
+    Probe {
+        keyword: "base-type",
+        catalog: "pg_type",
+        name: "typname",
+        from: "JOIN pg_namespace n ON n.oid = o.typnamespace",
+        namespace: Some("o.typnamespace"),
+        filter: "o.typtype = 'b' AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = o.oid)",
+    },
+    Probe {
+        keyword: "event-trigger",
+        catalog: "pg_event_trigger",
+        name: "quote_ident(o.evtname)",
+        from: "",
+        namespace: None,
+        filter: "true",
+    },
     Probe { keyword: "publication", catalog: "pg_publication", name: "quote_ident(o.pubname)", from: "", namespace: None, filter: "true" },
-    Probe { keyword: "cast", catalog: "pg_cast", name: "format('%s -> %s', format_type(o.castsource, NULL), format_type(o.casttarget, NULL))", from: "", namespace: None, filter: CAST },
-    Probe { keyword: "transform", catalog: "pg_transform", name: "format_type(o.trftype, NULL)", from: "", namespace: None, filter: "o.oid >= 16384" },
-    Probe { keyword: "language", catalog: "pg_language", name: "quote_ident(o.lanname)", from: "", namespace: None, filter: "o.oid >= 16384" },
-    Probe { keyword: "access-method", catalog: "pg_am", name: "quote_ident(o.amname)", from: "", namespace: None, filter: "o.oid >= 16384" },
-    Probe { keyword: "foreign-data-wrapper", catalog: "pg_foreign_data_wrapper", name: "quote_ident(o.fdwname)", from: "", namespace: None, filter: "true" },
+    Probe {
+        keyword: "cast",
+        catalog: "pg_cast",
+        name: "format('%s -> %s', format_type(o.castsource, NULL), format_type(o.casttarget, NULL))",
+        from: "",
+        namespace: None,
+        filter: CAST,
+    },
+    Probe {
+        keyword: "transform",
+        catalog: "pg_transform",
+        name: "format_type(o.trftype, NULL)",
+        from: "",
+        namespace: None,
+        filter: "o.oid >= 16384",
+    },
+    Probe {
+        keyword: "language",
+        catalog: "pg_language",
+        name: "quote_ident(o.lanname)",
+        from: "",
+        namespace: None,
+        filter: "o.oid >= 16384",
+    },
+    Probe {
+        keyword: "access-method",
+        catalog: "pg_am",
+        name: "quote_ident(o.amname)",
+        from: "",
+        namespace: None,
+        filter: "o.oid >= 16384",
+    },
+    Probe {
+        keyword: "foreign-data-wrapper",
+        catalog: "pg_foreign_data_wrapper",
+        name: "quote_ident(o.fdwname)",
+        from: "",
+        namespace: None,
+        filter: "true",
+    },
     Probe { keyword: "server", catalog: "pg_foreign_server", name: "quote_ident(o.srvname)", from: "", namespace: None, filter: "true" },
-    Probe { keyword: "default-privileges", catalog: "pg_default_acl", name: "format('for %s%s', pg_get_userbyid(o.defaclrole), COALESCE(' in ' || (SELECT nspname FROM pg_namespace WHERE oid = o.defaclnamespace), ''))", from: "", namespace: None, filter: "true" },
+    Probe {
+        keyword: "default-privileges",
+        catalog: "pg_default_acl",
+        name: "format('for %s%s', pg_get_userbyid(o.defaclrole), COALESCE(' in ' || (SELECT nspname FROM pg_namespace WHERE oid = o.defaclnamespace), ''))",
+        from: "",
+        namespace: None,
+        filter: "true",
+    },
 ];
 
 /// The query for everything that has no kind.
@@ -62,7 +231,10 @@ pub fn sql(is_superuser: bool) -> String {
             let Probe { keyword, catalog, name, from, namespace, filter } = probe;
             let name = if name.contains(['(', '.']) { (*name).to_owned() } else { QUALIFIED.replace("{}", name) };
             let schema = namespace.map_or_else(String::new, |column| format!(" AND {}", in_user_schema(column)));
-            format!("SELECT '{keyword}', {name} FROM {catalog} o {from} WHERE ({filter}){schema} AND {}", not_extension_member(catalog, "o.oid"))
+            format!(
+                "SELECT '{keyword}', {name} FROM {catalog} o {from} WHERE ({filter}){schema} AND {}",
+                not_extension_member(catalog, "o.oid")
+            )
         })
         .collect();
     let subscriptions = "SELECT 'subscription', quote_ident(subname) FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";

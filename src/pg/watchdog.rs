@@ -51,10 +51,7 @@ pub struct Watchdog {
 impl Watchdog {
     /// Watches over the folder `dir`, in which (or beside which) a server will use `data`.
     pub fn start(dir: &Path, data: &Path) -> Result<Self, ServerError> {
-        let failed = |error: std::io::Error| ServerError::Program {
-            program: "/bin/sh".to_owned(),
-            reason: error.to_string(),
-        };
+        let failed = |error: std::io::Error| ServerError::Program { program: "/bin/sh".to_owned(), reason: error.to_string() };
         let mut child = Command::new("/bin/sh")
             .arg("-c")
             .arg(SCRIPT)

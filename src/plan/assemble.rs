@@ -17,7 +17,8 @@ const STATEMENTS_IN_A_STEP: usize = 200;
 pub fn stages(cx: &Context<'_>, draft: &Draft, order: &[usize]) -> Vec<Stage> {
     let mut runs: Vec<Vec<&Op>> = Vec::new();
     let mut open_group: Option<usize> = None;
-    let last_of_group: BTreeMap<usize, usize> = order.iter().enumerate().filter_map(|(place, at)| draft.ops[*at].group.map(|group| (group, place))).collect();
+    let last_of_group: BTreeMap<usize, usize> =
+        order.iter().enumerate().filter_map(|(place, at)| draft.ops[*at].group.map(|group| (group, place))).collect();
     for (place, at) in order.iter().enumerate() {
         let op = &draft.ops[*at];
         if op.action.sql.is_empty() && op.backfill.is_none() {
@@ -28,8 +29,9 @@ pub fn stages(cx: &Context<'_>, draft: &Draft, order: &[usize]) -> Vec<Stage> {
             }
             continue;
         }
-        let joins = runs.last().is_some_and(|run| open_group.is_some() && run[0].stage == op.stage && op.action.transaction == Transaction::Inside && op.backfill.is_none())
-            || runs.last().is_some_and(|run| can_join(cx, run, op));
+        let joins = runs.last().is_some_and(|run| {
+            open_group.is_some() && run[0].stage == op.stage && op.action.transaction == Transaction::Inside && op.backfill.is_none()
+        }) || runs.last().is_some_and(|run| can_join(cx, run, op));
         if joins {
             runs.last_mut().expect("there is one to join").push(op);
         } else {
@@ -181,13 +183,16 @@ pub fn relies_on(live: &Catalog, draft: &Draft) -> Vec<Reliance> {
     let names: HashSet<&str> = if tops.len() > 4 { tops.iter().map(Id::name).collect() } else { HashSet::new() };
     let mut by_name: HashMap<&str, Vec<&Id>> = HashMap::new();
     if !names.is_empty() {
-        for (id, name) in live.objects.keys().flat_map(|id| id.path.iter().map(move |name| (id, name.as_str()))).filter(|(_, name)| names.contains(name)) {
+        for (id, name) in
+            live.objects.keys().flat_map(|id| id.path.iter().map(move |name| (id, name.as_str()))).filter(|(_, name)| names.contains(name))
+        {
             by_name.entry(name).or_default().push(id);
         }
     }
     tops.iter()
         .map(|id| {
-            let parts = if names.is_empty() { parts_of(live, id) } else { parts_among(by_name.get(id.name()).into_iter().flatten().copied(), id) };
+            let parts =
+                if names.is_empty() { parts_of(live, id) } else { parts_among(by_name.get(id.name()).into_iter().flatten().copied(), id) };
             let (fingerprint, parts) = Fingerprint::of_parts(live, &parts);
             let id = id.clone();
             Reliance { id, fingerprint, parts }
@@ -217,8 +222,12 @@ fn parts_among<'i>(ids: impl Iterator<Item = &'i Id>, id: &Id) -> Vec<Id> {
     let inside = |other: &Id| {
         other == id
             || (other.path.len() > id.path.len() && other.path[..id.path.len()] == id.path[..] && other.path.len() > 1)
-            || (other.path.len() > id.path.len() && KINDS_OF_SATELLITES.contains(&other.kind.as_str()) && other.path[1..].starts_with(&id.path))
-            || (other.path == id.path && matches!(other.kind.as_str(), "partition" | "replica-identity" | "row-security") && id.kind == "table")
+            || (other.path.len() > id.path.len()
+                && KINDS_OF_SATELLITES.contains(&other.kind.as_str())
+                && other.path[1..].starts_with(&id.path))
+            || (other.path == id.path
+                && matches!(other.kind.as_str(), "partition" | "replica-identity" | "row-security")
+                && id.kind == "table")
     };
     let mut parts: Vec<Id> = ids.filter(|other| inside(other)).cloned().collect();
     parts.sort();
@@ -237,7 +246,13 @@ pub fn assumptions(cx: &Context<'_>, draft: &Draft) -> Vec<Assumption> {
     let tables: BTreeSet<Id> = draft
         .ops
         .iter()
-        .flat_map(|op| op.action.locks.iter().filter(|lock| lock.cost != super::op::Cost::Instant || op.recipe != "create").map(|lock| Id::new("table", crate::catalog::id::undotted(&lock.relation))))
+        .flat_map(|op| {
+            op.action
+                .locks
+                .iter()
+                .filter(|lock| lock.cost != super::op::Cost::Instant || op.recipe != "create")
+                .map(|lock| Id::new("table", crate::catalog::id::undotted(&lock.relation)))
+        })
         .filter(|id| cx.live.contains(id))
         .collect();
     tables
@@ -256,8 +271,14 @@ pub fn assumptions(cx: &Context<'_>, draft: &Draft) -> Vec<Assumption> {
 pub fn summary(cx: &Context<'_>, before: &Catalog, differing: Option<&[Id]>) -> Vec<Summary> {
     let mut tops: BTreeMap<String, Summary> = BTreeMap::new();
     // A renamed table is one table.
-    let moved: Vec<(&Id, &Id)> = cx.hints.renames.iter().filter(|(new, old)| new.path.len() <= 2 && before.contains(old) && !before.contains(new) && cx.desired.contains(new)).collect();
-    let shown = moved.iter().fold(None::<Catalog>, |state, (new, old)| Some(super::rename::renamed(state.as_ref().unwrap_or(before), old, new)));
+    let moved: Vec<(&Id, &Id)> = cx
+        .hints
+        .renames
+        .iter()
+        .filter(|(new, old)| new.path.len() <= 2 && before.contains(old) && !before.contains(new) && cx.desired.contains(new))
+        .collect();
+    let shown =
+        moved.iter().fold(None::<Catalog>, |state, (new, old)| Some(super::rename::renamed(state.as_ref().unwrap_or(before), old, new)));
     let before = shown.as_ref().unwrap_or(before);
     for (new, old) in moved {
         let home = top(before, new).filter(|home| home != new);
@@ -272,7 +293,13 @@ pub fn summary(cx: &Context<'_>, before: &Catalog, differing: Option<&[Id]>) -> 
         None => before.differences(cx.desired),
     };
     pairs.sort_unstable_by_key(|(id, ..)| *id);
-    let renamed_to: BTreeMap<&Id, &Id> = cx.hints.renames.iter().filter(|(new, old)| before.contains(old) && !before.contains(new) && cx.desired.contains(new) && !cx.desired.contains(old)).map(|(new, old)| (old, new)).collect();
+    let renamed_to: BTreeMap<&Id, &Id> = cx
+        .hints
+        .renames
+        .iter()
+        .filter(|(new, old)| before.contains(old) && !before.contains(new) && cx.desired.contains(new) && !cx.desired.contains(old))
+        .map(|(new, old)| (old, new))
+        .collect();
     let renamed_from: BTreeSet<&Id> = renamed_to.values().copied().collect();
     for (id, old, new) in pairs {
         let object = new.or(old).expect("one of the two states holds it");
@@ -307,7 +334,13 @@ pub fn summary(cx: &Context<'_>, before: &Catalog, differing: Option<&[Id]>) -> 
 
 fn summary_of(cx: &Context<'_>, home: &Id, sign: char) -> Summary {
     let facts = cx.facts.tables.get(home);
-    Summary { subject: home.to_string(), sign, rows: facts.map(|facts| facts.rows), bytes: facts.map(|facts| facts.bytes), lines: Vec::new() }
+    Summary {
+        subject: home.to_string(),
+        sign,
+        rows: facts.map(|facts| facts.rows),
+        bytes: facts.map(|facts| facts.bytes),
+        lines: Vec::new(),
+    }
 }
 
 fn label(id: &Id) -> String {
@@ -318,7 +351,9 @@ fn label(id: &Id) -> String {
 fn describe(id: &Id, old: Option<&Object>, new: Option<&Object>) -> String {
     let base = label(id);
     match (old, new) {
-        (None, Some(Object::Column(column))) => format!("{base} {}{}", sql_type::display(&column.data_type), if column.not_null { " NOT NULL" } else { "" }),
+        (None, Some(Object::Column(column))) => {
+            format!("{base} {}{}", sql_type::display(&column.data_type), if column.not_null { " NOT NULL" } else { "" })
+        }
         (Some(Object::Column(was)), Some(Object::Column(now))) => {
             let mut parts = Vec::new();
             if was.data_type != now.data_type {

@@ -7,8 +7,8 @@ use super::facts::{Facts, Policy};
 use super::op::{Action, Cost, Hazard, Verify};
 use super::plan::{Backfill, StageName};
 use crate::catalog::{Catalog, Id};
-use crate::kind::lowering::Hints;
 use crate::kind::Object;
+use crate::kind::lowering::Hints;
 
 /// An object that is there, or not there, after an operation.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,6 +17,8 @@ pub struct Facts {
     pub tables: BTreeMap<Id, TableFacts>,
     /// Columns to be added whose default PostgreSQL would evaluate row by row (measured).
     pub volatile_defaults: BTreeSet<Id>,
+    /// Columns that are to be NOT NULL, have nothing to be filled with, and hold a NULL.
+    pub holding_nulls: BTreeSet<Id>,
     /// The role that applies.
     pub role: Option<String>,
 }

@@ -47,9 +47,10 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         if let Some(old) = cx.live.get(id) {
             for need in cx.live.all_needs(old) {
                 if let Some(gone) = draft.gone.get(&need).filter(|gone| !draft.making.contains_key(&need) && **gone != ends)
-                    && !draft.gone.contains_key(id) {
-                        edges.insert((ends, *gone));
-                    }
+                    && !draft.gone.contains_key(id)
+                {
+                    edges.insert((ends, *gone));
+                }
             }
         }
     }
@@ -75,15 +76,22 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
             }
             // A dependant that is taken down for an alteration beneath it goes before that.
             let displaced = draft.making.contains_key(id) || id.kind == "default" || old.rebuild(Why::Retyped) != Rebuild::Keep;
-            if displaced && need.kind == "column" && !draft.gone.contains_key(&need) && let Some(alters) = draft.first.get(&need).filter(|_| cx.live.contains(&need))
-                && (is_conversion(draft, &need) || id.kind == "default") {
-                    edges.insert((*gone, *alters));
-                }
+            if displaced
+                && need.kind == "column"
+                && !draft.gone.contains_key(&need)
+                && let Some(alters) = draft.first.get(&need).filter(|_| cx.live.contains(&need))
+                && (is_conversion(draft, &need) || id.kind == "default")
+            {
+                edges.insert((*gone, *alters));
+            }
         }
     }
     for (id, buried) in &draft.buried {
         for dependant in cx.dependants.of(id) {
-            for at in [draft.gone.get(dependant), draft.ready.get(dependant).filter(|_| !draft.making.contains_key(dependant))].into_iter().flatten() {
+            for at in [draft.gone.get(dependant), draft.ready.get(dependant).filter(|_| !draft.making.contains_key(dependant))]
+                .into_iter()
+                .flatten()
+            {
                 edges.insert((*at, *buried));
             }
         }
@@ -134,7 +142,9 @@ fn bodies(cx: &Context<'_>, draft: &mut Draft) {
         }
     }
     // A body that speaks of a column which this plan adds would fail before.
-    for (column, at) in draft.ready.iter().filter(|(id, _)| id.kind == "column" && !cx.live.contains(id) && cx.live.contains(&id.up("table"))) {
+    for (column, at) in
+        draft.ready.iter().filter(|(id, _)| id.kind == "column" && !cx.live.contains(id) && cx.live.contains(&id.up("table")))
+    {
         for routine in &made {
             if let (Some(object), Some(begins)) = (cx.desired.get(routine), draft.first.get(*routine))
                 && crate::catalog::closure::mentions_word(object, column.name())
@@ -172,9 +182,17 @@ fn reaches(edges: &BTreeSet<(usize, usize)>, from: usize, to: usize) -> bool {
 fn overloads(cx: &Context<'_>, draft: &mut Draft) -> Vec<(usize, usize)> {
     let mut edges = Vec::new();
     let has_defaults = |object: Option<&Object>| matches!(object, Some(Object::Function(function)) if function.routine.arguments.iter().any(|argument| argument.default.is_some()));
-    let new: Vec<(Id, usize)> = draft.first.iter().filter(|(id, _)| id.kind == "function" && !cx.live.contains(id)).map(|(id, at)| (id.clone(), *at)).collect();
+    let new: Vec<(Id, usize)> =
+        draft.first.iter().filter(|(id, _)| id.kind == "function" && !cx.live.contains(id)).map(|(id, at)| (id.clone(), *at)).collect();
     for (id, made) in new {
-        let older: Vec<(Id, usize)> = draft.gone.iter().filter(|(other, _)| other.kind == "function" && other.path[..2] == id.path[..2] && **other != id && !cx.desired.contains(other)).map(|(id, at)| (id.clone(), *at)).collect();
+        let older: Vec<(Id, usize)> = draft
+            .gone
+            .iter()
+            .filter(|(other, _)| {
+                other.kind == "function" && other.path[..2] == id.path[..2] && **other != id && !cx.desired.contains(other)
+            })
+            .map(|(id, at)| (id.clone(), *at))
+            .collect();
         for (other, gone) in older {
             if !has_defaults(cx.desired.get(&id)) && !has_defaults(cx.live.get(&other)) {
                 continue;
@@ -225,7 +243,8 @@ fn name_collisions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
             let Effect::Put(object) = effect else { continue };
             let Some(name) = object.relation_name() else { continue };
             // An object that had the name all along does not take it.
-            if cx.live.get(&object.id()).and_then(Object::relation_name).as_ref() == Some(&name) && !draft.making.contains_key(&object.id()) {
+            if cx.live.get(&object.id()).and_then(Object::relation_name).as_ref() == Some(&name) && !draft.making.contains_key(&object.id())
+            {
                 continue;
             }
             edges.extend(freed.get(&name).into_iter().flatten().filter(|gone| **gone != at && !op.teardown).map(|gone| (*gone, at)));
@@ -243,7 +262,16 @@ fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
         parts.entry(&place.parent).or_default().push(place);
     }
     let indexes = |table: &Id| -> Vec<usize> {
-        draft.ready.iter().filter(|(id, _)| matches!(id.kind.as_str(), "index" | "primary-key" | "unique" | "column" | "default" | "check") && id.path.len() == 3 && id.path[..2] == table.path[..]).map(|(_, at)| *at).collect()
+        draft
+            .ready
+            .iter()
+            .filter(|(id, _)| {
+                matches!(id.kind.as_str(), "index" | "primary-key" | "unique" | "column" | "default" | "check")
+                    && id.path.len() == 3
+                    && id.path[..2] == table.path[..]
+            })
+            .map(|(_, at)| *at)
+            .collect()
     };
     for (parent, places) in parts {
         for place in places {
@@ -259,7 +287,9 @@ fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
         let table = Id::new("table", id.path[..2].to_vec());
         let Some(place) = cx.desired.get_as::<Partition>(&Partition::id_of(&table)) else { continue };
         // Where the partition is attached already, the one above takes over what is there.
-        if cx.live.get(&place.id()).is_some() && let Some(above) = draft.ready.get(&place.parent.child(&id.kind, &name)) {
+        if cx.live.get(&place.id()).is_some()
+            && let Some(above) = draft.ready.get(&place.parent.child(&id.kind, &name))
+        {
             edges.push((*at, *above));
         }
     }
@@ -328,7 +358,12 @@ pub fn order(draft: &mut Draft) -> Result<Vec<usize>, Cycle> {
 
 /// While a group is open its own operations come first, and what cannot run in a transaction waits
 /// until it is closed, if it can.
-fn next_operation(heap: &mut BinaryHeap<std::cmp::Reverse<(Key, usize)>>, deferred: &mut Vec<usize>, ops: &[Op], open: Option<usize>) -> Option<usize> {
+fn next_operation(
+    heap: &mut BinaryHeap<std::cmp::Reverse<(Key, usize)>>,
+    deferred: &mut Vec<usize>,
+    ops: &[Op],
+    open: Option<usize>,
+) -> Option<usize> {
     let Some(group) = open else { return heap.pop().map(|entry| entry.0.1) };
     let mut passed = Vec::new();
     let mut found = None;
@@ -366,7 +401,8 @@ fn key(op: &Op, at: usize) -> Key {
     let place = |kind: &str| if matches!(kind, "function" | "procedure") { 2 * weight("table") - 1 } else { 2 * weight(kind) };
     let own = place(&op.id.kind);
     let top: Vec<_> = op.id.path.iter().take(2).cloned().collect();
-    let top_weight = if op.id.path.len() > 2 && !matches!(op.id.kind.as_str(), "function" | "procedure" | "aggregate") { place("table") } else { own };
+    let top_weight =
+        if op.id.path.len() > 2 && !matches!(op.id.kind.as_str(), "function" | "procedure" | "aggregate") { place("table") } else { own };
     if op.teardown {
         (op.stage, 1, usize::MAX - top_weight, top, usize::MAX - own, op.id.clone(), at)
     } else {

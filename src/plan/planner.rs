@@ -74,7 +74,8 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         if !live.contains(old) || live.contains(new) || !desired.contains(new) {
             continue;
         }
-        let staged_column = new.kind == "column" && !policy.direct && !hints.in_place.contains(new) && recipe::rename::can_sync(live, desired, old, new);
+        let staged_column =
+            new.kind == "column" && !policy.direct && !hints.in_place.contains(new) && recipe::rename::can_sync(live, desired, old, new);
         if staged_column {
             continue;
         }
@@ -152,7 +153,9 @@ fn renamed_with_theirs(hints: &Hints, live: &Catalog, desired: &Catalog) -> Vec<
     let mut pairs: Vec<(Id, Id)> = Vec::new();
     for new in hints.unnamed.iter().filter(|id| !live.contains(id)) {
         let Some(wanted) = desired.get(new).map(|object| content(object, new)) else { continue };
-        let same_place = |old: &Id| old.kind == new.kind && old.path.len() == new.path.len() && old.path[..old.path.len() - 1] == new.path[..new.path.len() - 1];
+        let same_place = |old: &Id| {
+            old.kind == new.kind && old.path.len() == new.path.len() && old.path[..old.path.len() - 1] == new.path[..new.path.len() - 1]
+        };
         let free = |old: &Id| !desired.contains(old) && !pairs.iter().any(|(_, taken)| taken == old);
         let found = live.objects.iter().find(|(old, object)| same_place(old) && free(old) && content(object, old) == wanted);
         if let Some((old, _)) = found {

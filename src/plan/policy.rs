@@ -165,12 +165,18 @@ mod tests {
     fn a_plan_may_allow_what_is_asked_for_but_not_what_is_forbidden() {
         let note = |hazard, subject: &str| HazardNote { hazard, subject: subject.into() };
         let plan = Plan {
-            hazards: vec![note(Hazard::Breaking, "b"), note(Hazard::DropTable, "t"), note(Hazard::DropTable, "t"), note(Hazard::DropIndex, "i")],
+            hazards: vec![
+                note(Hazard::Breaking, "b"),
+                note(Hazard::DropTable, "t"),
+                note(Hazard::DropTable, "t"),
+                note(Hazard::DropIndex, "i"),
+            ],
             allowances: vec![Allowance { hazard: Hazard::Breaking, reason: Some("r".into()) }],
             ..Plan::default()
         };
         let mut policy = Policy::default();
-        let standings = |policy: &Policy| judge(&plan, policy).into_iter().map(|j| (j.hazard, j.subjects.len(), j.standing)).collect::<Vec<_>>();
+        let standings =
+            |policy: &Policy| judge(&plan, policy).into_iter().map(|j| (j.hazard, j.subjects.len(), j.standing)).collect::<Vec<_>>();
         assert_eq!(
             standings(&policy),
             [

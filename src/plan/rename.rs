@@ -60,7 +60,9 @@ pub fn moved(id: &Id, old: &Id, new: &Id) -> Id {
     }
     // Only what holds others has a path that others go on from.
     let holds = matches!(old.kind.as_str(), "schema" | "table" | "view" | "materialized-view" | "domain" | "column");
-    let same_path_kind = id.path.len() == old.path.len() && matches!(id.kind.as_str(), "partition" | "replica-identity" | "row-security" | "default") && id.path == old.path;
+    let same_path_kind = id.path.len() == old.path.len()
+        && matches!(id.kind.as_str(), "partition" | "replica-identity" | "row-security" | "default")
+        && id.path == old.path;
     let inside = id.path.len() > old.path.len() && id.path[..old.path.len()] == old.path[..];
     if holds && (inside || same_path_kind) {
         let path = new.path.iter().cloned().chain(id.path[old.path.len()..].iter().cloned());
@@ -82,7 +84,9 @@ fn walk(value: &mut Value, texts: &[String], in_table: bool, old: &Id, new: &Id)
                 match field {
                     Value::Array(names) if in_table && (name == "columns" || name == "include") => replace_names(names, old, new),
                     // What stands in a schema holds its name in a field.
-                    Value::String(schema) if old.kind == "schema" && name == "schema" && *schema == old.name() => new.name().clone_into(schema),
+                    Value::String(schema) if old.kind == "schema" && name == "schema" && *schema == old.name() => {
+                        new.name().clone_into(schema);
+                    }
                     field => walk(field, texts, in_table, old, new),
                 }
             }

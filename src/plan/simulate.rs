@@ -89,7 +89,8 @@ impl<'a> Overlay<'a> {
         while let Some(id) = going.pop() {
             let live = self.children.get_or_init(|| self.live.children()).get(&id).into_iter().flatten().map(|child| child.id());
             let put = self.touched.values().flatten().filter(|object| object.parent().as_ref() == Some(&id)).map(|child| child.id());
-            let children: Vec<Id> = live.chain(put).filter(|child| self.get(child).is_some_and(|child| child.parent().as_ref() == Some(&id))).collect();
+            let children: Vec<Id> =
+                live.chain(put).filter(|child| self.get(child).is_some_and(|child| child.parent().as_ref() == Some(&id))).collect();
             if gone.insert(id) {
                 going.extend(children);
             }

@@ -246,12 +246,17 @@ mod tests {
         let plan = read(&path).expect("readable");
         assert!(plan.require_approvals(0, "dev").is_ok());
         assert!(plan.require_approvals(1, "prod").is_err());
-        let approval = |plan: Fingerprint, by: &str| file::write_approval(&Approval { plan, by: by.into(), at: "2026-01-01T00:00:00Z".into() });
-        let lines = [approval(plan.hash.clone(), "Ann"), approval(plan.hash.clone(), "Ann"), approval(Fingerprint::of_bytes(b"old"), "Bob")];
+        let approval =
+            |plan: Fingerprint, by: &str| file::write_approval(&Approval { plan, by: by.into(), at: "2026-01-01T00:00:00Z".into() });
+        let lines =
+            [approval(plan.hash.clone(), "Ann"), approval(plan.hash.clone(), "Ann"), approval(Fingerprint::of_bytes(b"old"), "Bob")];
         files::write(&plan.approvals_path(), &lines.concat()).expect("written");
         assert!(plan.require_approvals(1, "prod").is_ok());
         let error = plan.require_approvals(2, "prod").expect_err("one person is one approval");
-        assert_eq!(error.to_string(), "plan 0007-severity-level has 1 of the 2 approvals that prod needs (it was changed after others were given)");
+        assert_eq!(
+            error.to_string(),
+            "plan 0007-severity-level has 1 of the 2 approvals that prod needs (it was changed after others were given)"
+        );
         assert_eq!(error.code(), Code::Refused);
     }
 }

@@ -15,9 +15,16 @@ const RECIPE: &str = "add-column";
 
 /// Takes every column that is added to a table which stays.
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
-    let ids: Vec<Id> = changes.iter().filter(|(id, change)| **change == Change::Create && id.kind == Column::KEYWORD).map(|(id, _)| id.clone()).collect();
+    let ids: Vec<Id> =
+        changes.iter().filter(|(id, change)| **change == Change::Create && id.kind == Column::KEYWORD).map(|(id, _)| id.clone()).collect();
     for id in ids {
-        let Some(column) = cx.desired.get_as::<Column>(&id).filter(|column| cx.persists(&column.table) && !matches!(changes.get(&column.table), Some(Change::Replace))) else { continue };
+        let Some(column) = cx
+            .desired
+            .get_as::<Column>(&id)
+            .filter(|column| cx.persists(&column.table) && !matches!(changes.get(&column.table), Some(Change::Replace)))
+        else {
+            continue;
+        };
         if super::plain::follows_parent(cx, changes, &id) {
             continue;
         }
@@ -45,7 +52,11 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     let table = &column.table;
     let undo = vec![format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&column.name))];
     let empty = cx.facts.rows(table) == Some(0);
-    let unfilled = column.not_null && default.is_none() && column.identity.is_none() && column.generated.is_none() && !cx.hints.backfills.contains_key(&id);
+    let unfilled = column.not_null
+        && default.is_none()
+        && column.identity.is_none()
+        && column.generated.is_none()
+        && !cx.hints.backfills.contains_key(&id);
     if unfilled && empty && !cx.policy.direct {
         wait_for_clients(cx, column, draft);
         return;
@@ -59,7 +70,11 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     let identity = column.identity.is_some();
     let unfilled = column.not_null && default.is_none() && !identity && column.generated.is_none();
     let must_fill = unfilled || backfill_hint.is_some() || volatile || identity;
-    if !must_fill || rewriting || (empty && backfill_hint.is_none()) || (cx.is_small(table) && backfill_hint.is_none() && (volatile || identity)) {
+    if !must_fill
+        || rewriting
+        || (empty && backfill_hint.is_none())
+        || (cx.is_small(table) && backfill_hint.is_none() && (volatile || identity))
+    {
         let mut action = column.add(default.map(|default| default.expression.as_str()));
         if (rewriting || volatile || identity) && !empty {
             for lock in &mut action.locks {
@@ -95,9 +110,11 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
         let sequence = derived_name(&format!("{}_{}", table.name(), column.name), "_fill_seq");
         let sequence_sql = format!("{}.{}", quote(table.schema()), quote(&sequence));
         let value = format!("nextval({}::regclass)", literal(&sequence_sql));
-        expand = expand
-            .sql(format!("CREATE SEQUENCE {sequence_sql}{}", identity.options.clauses(true)))
-            .sql(format!("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {value}", table.sql(), quote(&column.name)));
+        expand = expand.sql(format!("CREATE SEQUENCE {sequence_sql}{}", identity.options.clauses(true))).sql(format!(
+            "ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {value}",
+            table.sql(),
+            quote(&column.name)
+        ));
         undo.push(format!("DROP SEQUENCE {sequence_sql}"));
         temporary.push(Id::new("sequence", [table.path[0].as_str(), sequence.as_str()]));
         let plain = Column { identity: None, ..column.clone() };
@@ -155,7 +172,10 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     ops.extend(switch_extra);
     let last = ops.len() - 1;
     if let Some((take, [trigger, function])) = contract {
-        let action = Action { sql: take, ..Action::new(format!("Stop filling {id}: every client gives it now")).lock(table, LockMode::AccessExclusive, Cost::Instant) };
+        let action = Action {
+            sql: take,
+            ..Action::new(format!("Stop filling {id}: every client gives it now")).lock(table, LockMode::AccessExclusive, Cost::Instant)
+        };
         let mut op = Op::new(&id, action, StageName::Contract, RECIPE).removes(&trigger).removes(&function);
         op.undo = Some(backfill::fill_trigger(column, fill_value.as_deref().unwrap_or("NULL")).0);
         op.teardown = true;

@@ -26,7 +26,14 @@ pub fn walk_key(cx: &Context<'_>, table: &Id) -> Vec<Ident> {
 /// The operation that sets `column` to `expression` where `filter` holds: one UPDATE on a small
 /// table, else in batches.
 #[must_use]
-pub fn fill(cx: &Context<'_>, column: &Column, expression: &str, filter: &str, recipe: &'static str, settings: Vec<(String, String)>) -> Op {
+pub fn fill(
+    cx: &Context<'_>,
+    column: &Column,
+    expression: &str,
+    filter: &str,
+    recipe: &'static str,
+    settings: Vec<(String, String)>,
+) -> Op {
     let table = &column.table;
     let id = column.id();
     // The author's expression means the names of the table's schema first.
@@ -37,18 +44,34 @@ pub fn fill(cx: &Context<'_>, column: &Column, expression: &str, filter: &str, r
     let title = format!("Backfill {id}");
     let triggers: Vec<String> = own_triggers(cx, table, Some(&column.name));
     let warn = |action: Action| {
-        if triggers.is_empty() { action } else { action.hazard(Hazard::SideEffects, format!("the backfill of {id} fires {}", triggers.join(", "))) }
+        if triggers.is_empty() {
+            action
+        } else {
+            action.hazard(Hazard::SideEffects, format!("the backfill of {id} fires {}", triggers.join(", ")))
+        }
     };
     if cx.is_small(table) {
         let mut action = Action::new(title);
         for (name, value) in &settings {
-            action = action.sql(format!("SELECT set_config({}, {}, true)", crate::catalog::id::literal(name), crate::catalog::id::literal(value)));
+            action = action.sql(format!(
+                "SELECT set_config({}, {}, true)",
+                crate::catalog::id::literal(name),
+                crate::catalog::id::literal(value)
+            ));
         }
         let action = action.sql(format!("UPDATE {} SET {set} WHERE {filter}", table.sql())).lock(table, LockMode::RowExclusive, Cost::Scan);
         return Op::new(&id, warn(action), StageName::Backfill, recipe).verify(count, "0");
     }
-    let mut op = Op::new(&id, warn(Action::new(title).lock(table, LockMode::RowExclusive, Cost::Scan)), StageName::Backfill, recipe).verify(count, "0");
-    op.backfill = Some(Backfill { table: table.clone(), key: walk_key(cx, table), set, filter: filter.to_owned(), settings, rows: cx.facts.rows(table) });
+    let mut op = Op::new(&id, warn(Action::new(title).lock(table, LockMode::RowExclusive, Cost::Scan)), StageName::Backfill, recipe)
+        .verify(count, "0");
+    op.backfill = Some(Backfill {
+        table: table.clone(),
+        key: walk_key(cx, table),
+        set,
+        filter: filter.to_owned(),
+        settings,
+        rows: cx.facts.rows(table),
+    });
     op
 }
 
@@ -111,8 +134,15 @@ pub fn fill_trigger(column: &Column, expression: &str) -> (Vec<String>, Vec<Stri
     );
     let trigger = Id::new("trigger", [table.path[0].as_str(), table.path[1].as_str(), &format!("~{name}")]);
     let make = vec![
-        format!("CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = {}, pg_temp AS $fill$\n{body}\n$fill$", search_path(table)),
-        format!("CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {function}()", trigger.name_sql(), table.sql()),
+        format!(
+            "CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = {}, pg_temp AS $fill$\n{body}\n$fill$",
+            search_path(table)
+        ),
+        format!(
+            "CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {function}()",
+            trigger.name_sql(),
+            table.sql()
+        ),
         format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", table.sql(), trigger.name_sql()),
     ];
     let take = vec![format!("DROP TRIGGER {} ON {}", trigger.name_sql(), table.sql()), format!("DROP FUNCTION {function}()")];

@@ -21,7 +21,11 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         .collect();
     for id in ids {
         let Some(check) = cx.desired.get_as::<Check>(&id) else { continue };
-        if !cx.persists(&check.table) || changes.get(&check.table) == Some(&Change::Replace) || cx.is_small(&check.table) || plain::follows_parent(cx, changes, &id) {
+        if !cx.persists(&check.table)
+            || changes.get(&check.table) == Some(&Change::Replace)
+            || cx.is_small(&check.table)
+            || plain::follows_parent(cx, changes, &id)
+        {
             continue;
         }
         let forced = plain::must_go_first(cx, changes, &id);
@@ -32,7 +36,11 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             }
             continue;
         }
-        let mut ops = vec![Op::new(&id, check.add_not_valid(), StageName::Expand, RECIPE).undo(check.drop().sql).puts(Check { not_valid: true, ..check.clone() })];
+        let mut ops = vec![
+            Op::new(&id, check.add_not_valid(), StageName::Expand, RECIPE)
+                .undo(check.drop().sql)
+                .puts(Check { not_valid: true, ..check.clone() }),
+        ];
         if !check.not_valid {
             ops.push(Op::new(&id, check.validate(), StageName::Backfill, RECIPE).puts(check.clone()));
         }
@@ -46,7 +54,10 @@ fn remake(cx: &Context<'_>, check: &Check, stage: StageName, draft: &mut Draft) 
     let Some(old) = cx.live.get(&id) else { return };
     let mut away = drop(old, stage);
     away.teardown = false;
-    let mut ops = vec![away, Op::new(&id, check.add_not_valid(), stage, RECIPE).undo(check.drop().sql).puts(Check { not_valid: true, ..check.clone() })];
+    let mut ops = vec![
+        away,
+        Op::new(&id, check.add_not_valid(), stage, RECIPE).undo(check.drop().sql).puts(Check { not_valid: true, ..check.clone() }),
+    ];
     if !check.not_valid {
         ops.push(Op::new(&id, check.validate(), StageName::Backfill, RECIPE).puts(check.clone()));
     }

@@ -21,7 +21,8 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     if defaults.is_empty() {
         return;
     }
-    let made: Vec<Id> = changes.iter().filter(|(_, change)| matches!(change, Change::Create | Change::Replace)).map(|(id, _)| id.clone()).collect();
+    let made: Vec<Id> =
+        changes.iter().filter(|(_, change)| matches!(change, Change::Create | Change::Replace)).map(|(id, _)| id.clone()).collect();
     for id in made {
         let Some(sort) = sort_of(&id.kind) else { continue };
         for given in given(&defaults, &id, sort) {
@@ -64,7 +65,13 @@ fn given(defaults: &[&DefaultPrivileges], id: &Id, sort: &str) -> Vec<Grant> {
     let mut grants: BTreeMap<Ident, Grant> = BTreeMap::new();
     let of_sort = defaults.iter().filter(|one| one.sort == sort && one.schema.as_ref().is_none_or(|schema| *schema == id.schema()));
     for one in of_sort {
-        let entry = |role: &Ident| Grant { on: id.clone(), role: role.clone(), granted: std::collections::BTreeSet::new(), grantable: std::collections::BTreeSet::new(), revoked: std::collections::BTreeSet::new() };
+        let entry = |role: &Ident| Grant {
+            on: id.clone(),
+            role: role.clone(),
+            granted: std::collections::BTreeSet::new(),
+            grantable: std::collections::BTreeSet::new(),
+            revoked: std::collections::BTreeSet::new(),
+        };
         for privilege in &one.grants {
             let grant = grants.entry(privilege.role.clone()).or_insert_with(|| entry(&privilege.role));
             let word = privilege.privilege.replace('-', " ").to_uppercase();

@@ -14,7 +14,11 @@ const RECIPE: &str = "domain-check";
 
 /// Takes every check that is added to a domain which stays and which a large table uses.
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
-    let ids: Vec<Id> = changes.iter().filter(|(id, change)| id.kind == DomainCheck::KEYWORD && **change == Change::Create).map(|(id, _)| id.clone()).collect();
+    let ids: Vec<Id> = changes
+        .iter()
+        .filter(|(id, change)| id.kind == DomainCheck::KEYWORD && **change == Change::Create)
+        .map(|(id, _)| id.clone())
+        .collect();
     for id in ids {
         let Some(check) = cx.desired.get_as::<DomainCheck>(&id) else { continue };
         let tables = users(cx, &check.domain);
@@ -24,7 +28,11 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         }
         changes.shift_remove(&id);
         let undo = crate::kind::Object::from(check.clone()).drop().sql;
-        let mut ops = vec![Op::new(&id, check.add_not_valid(), StageName::Expand, RECIPE).undo(undo).puts(DomainCheck { not_valid: true, ..check.clone() })];
+        let mut ops = vec![
+            Op::new(&id, check.add_not_valid(), StageName::Expand, RECIPE)
+                .undo(undo)
+                .puts(DomainCheck { not_valid: true, ..check.clone() }),
+        ];
         if !check.not_valid {
             let mut action = check.validate();
             for table in &tables {
@@ -42,7 +50,12 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
 /// The tables with a column of the domain, or of arrays of it.
 fn users(cx: &Context<'_>, domain: &Id) -> Vec<Id> {
     let name = domain.sql();
-    let mut tables: Vec<Id> = cx.live.of::<Column>().filter(|column| column.data_type.trim_end_matches("[]") == name).map(|column| column.table.clone()).collect();
+    let mut tables: Vec<Id> = cx
+        .live
+        .of::<Column>()
+        .filter(|column| column.data_type.trim_end_matches("[]") == name)
+        .map(|column| column.table.clone())
+        .collect();
     tables.sort();
     tables.dedup();
     tables

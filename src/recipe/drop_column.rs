@@ -15,10 +15,14 @@ const RECIPE: &str = "drop-column";
 
 /// Takes every column that is dropped from a table which stays.
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
-    let ids: Vec<Id> = changes.iter().filter(|(id, change)| **change == Change::Drop && id.kind == Column::KEYWORD).map(|(id, _)| id.clone()).collect();
+    let ids: Vec<Id> =
+        changes.iter().filter(|(id, change)| **change == Change::Drop && id.kind == Column::KEYWORD).map(|(id, _)| id.clone()).collect();
     for id in ids {
         let Some(column) = cx.live.get_as::<Column>(&id) else { continue };
-        if !cx.persists(&column.table) || changes.get(&column.table) == Some(&Change::Replace) || super::plain::follows_parent(cx, changes, &id) {
+        if !cx.persists(&column.table)
+            || changes.get(&column.table) == Some(&Change::Replace)
+            || super::plain::follows_parent(cx, changes, &id)
+        {
             continue;
         }
         changes.shift_remove(&id);
@@ -27,7 +31,12 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         let mut ops = Vec::new();
         if column.not_null && !filled && !in_key && !cx.policy.direct {
             let loosened = Column { not_null: false, ..column.clone() };
-            let action = column.altering(format!("Let {id} be NULL, so that new clients can leave it out"), "DROP NOT NULL", LockMode::AccessExclusive, Cost::Instant);
+            let action = column.altering(
+                format!("Let {id} be NULL, so that new clients can leave it out"),
+                "DROP NOT NULL",
+                LockMode::AccessExclusive,
+                Cost::Instant,
+            );
             let undo = column.altering(String::new(), "SET NOT NULL", LockMode::AccessExclusive, Cost::Scan).sql;
             ops.push(Op::new(&id, action, StageName::Expand, RECIPE).undo(undo).puts(loosened));
         }

@@ -42,7 +42,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                 let mut away = drop(old, must_go.unwrap_or(StageName::Expand));
                 away.teardown = false;
                 ops.push(away);
-                let mut add = Op::new(&id, key.add_not_valid(), StageName::Expand, RECIPE).undo(key.drop().sql).puts(ForeignKey { not_valid: true, ..key.clone() });
+                let mut add = Op::new(&id, key.add_not_valid(), StageName::Expand, RECIPE)
+                    .undo(key.drop().sql)
+                    .puts(ForeignKey { not_valid: true, ..key.clone() });
                 add.recipe = RECIPE;
                 ops.push(add);
                 if !key.not_valid {
@@ -55,7 +57,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             Some(old) => {
                 let beside = ForeignKey { name: derived_name(&key.name, "_new"), ..key.clone() };
                 let beside_id = beside.id();
-                ops.push(Op::new(&id, beside.add_not_valid(), StageName::Expand, RECIPE).undo(beside.drop().sql).puts_temporary(&beside_id));
+                ops.push(
+                    Op::new(&id, beside.add_not_valid(), StageName::Expand, RECIPE).undo(beside.drop().sql).puts_temporary(&beside_id),
+                );
                 if !key.not_valid {
                     ops.push(Op::new(&id, beside.validate(), StageName::Backfill, RECIPE));
                 }
@@ -69,7 +73,11 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                 draft.gone.insert(id.clone(), indexes[indexes.len() - 1]);
             }
             None => {
-                ops.push(Op::new(&id, key.add_not_valid(), StageName::Expand, RECIPE).undo(key.drop().sql).puts(ForeignKey { not_valid: true, ..key.clone() }));
+                ops.push(
+                    Op::new(&id, key.add_not_valid(), StageName::Expand, RECIPE)
+                        .undo(key.drop().sql)
+                        .puts(ForeignKey { not_valid: true, ..key.clone() }),
+                );
                 if !key.not_valid {
                     ops.push(Op::new(&id, key.validate(), StageName::Backfill, RECIPE).puts(key.clone()));
                 }
@@ -89,7 +97,11 @@ fn after_its_index(cx: &Context<'_>, key: &ForeignKey, draft: &mut Draft) {
     let built: Vec<usize> = cx
         .desired
         .of::<Index>()
-        .filter(|index| index.on == key.table && index.elements.len() >= wanted.len() && index.elements.iter().zip(&wanted).all(|(element, name)| element == name))
+        .filter(|index| {
+            index.on == key.table
+                && index.elements.len() >= wanted.len()
+                && index.elements.iter().zip(&wanted).all(|(element, name)| element == name)
+        })
         .filter_map(|index| draft.ready.get(&index.id()).copied())
         .collect();
     for at in built {

@@ -88,7 +88,9 @@ fn build(cx: &Context<'_>, index: &Index, partitioned: bool, draft: &mut Draft) 
 
 /// A plain build on a partitioned table locks every partition that has no such index yet.
 fn blocking(cx: &Context<'_>, index: &Index, partitioned: bool) -> Option<(crate::plan::Hazard, String)> {
-    let waits = partitioned && !cx.is_small(&index.on) && !cx.desired.of::<Index>().any(|other| other.part_of.as_ref() == Some(&index.name) && other.on.schema() == index.on.schema());
+    let waits = partitioned
+        && !cx.is_small(&index.on)
+        && !cx.desired.of::<Index>().any(|other| other.part_of.as_ref() == Some(&index.name) && other.on.schema() == index.on.schema());
     waits.then(|| (crate::plan::Hazard::Blocking, format!("{} is locked against writes while its partitions are indexed", index.on)))
 }
 

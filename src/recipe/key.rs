@@ -20,7 +20,9 @@ use crate::plan::plan::StageName;
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     let ids: Vec<Id> = changes
         .iter()
-        .filter(|(id, change)| matches!(id.kind.as_str(), PrimaryKey::KEYWORD | Unique::KEYWORD) && matches!(change, Change::Create | Change::Replace))
+        .filter(|(id, change)| {
+            matches!(id.kind.as_str(), PrimaryKey::KEYWORD | Unique::KEYWORD) && matches!(change, Change::Create | Change::Replace)
+        })
         .map(|(id, _)| id.clone())
         .collect();
     for id in ids {
@@ -31,7 +33,12 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             _ => continue,
         };
         let partitioned = cx.live.get_as::<Table>(&key.table).is_some_and(|table| table.partition_by.is_some());
-        if !cx.persists(&key.table) || changes.get(&key.table) == Some(&Change::Replace) || cx.is_small(&key.table) || partitioned || plain::follows_parent_index(cx, changes, &id) {
+        if !cx.persists(&key.table)
+            || changes.get(&key.table) == Some(&Change::Replace)
+            || cx.is_small(&key.table)
+            || partitioned
+            || plain::follows_parent_index(cx, changes, &id)
+        {
             continue;
         }
         let replaced = changes.shift_remove(&id) == Some(Change::Replace);
@@ -44,7 +51,8 @@ fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, r
     let id = object.id();
     let temporary = derived_name(&key.name, "_idx");
     let temporary_id = key.table.child("index", &temporary);
-    let twin = key.columns.iter().any(|name| cx.hints.renames.get(&Column::id_of(&key.table, name)).is_some_and(|old| cx.live.contains(old)));
+    let twin =
+        key.columns.iter().any(|name| cx.hints.renames.get(&Column::id_of(&key.table, name)).is_some_and(|old| cx.live.contains(old)));
     let index = format!("{}.{}", quote(key.table.schema()), quote(&temporary));
     let build = Action::new(format!("Build the unique index of {id} concurrently"))
         .sql(key.index_sql(&temporary, nulls))
@@ -55,17 +63,34 @@ fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, r
     let duplicates = format!(
         "SELECT count(*) FROM (SELECT FROM {} WHERE {} GROUP BY {columns} HAVING count(*) > 1) duplicates",
         key.table.sql(),
-        if nulls { "true".to_owned() } else { key.columns.iter().map(|name| format!("{} IS NOT NULL", quote(name))).collect::<Vec<_>>().join(" AND ") }
+        if nulls {
+            "true".to_owned()
+        } else {
+            key.columns.iter().map(|name| format!("{} IS NOT NULL", quote(name))).collect::<Vec<_>>().join(" AND ")
+        }
     );
-    let mut build = Op::new(&id, build, StageName::Backfill, "unique-key").undo(vec![format!("DROP INDEX CONCURRENTLY {index}")]).puts_temporary(&temporary_id);
+    let mut build = Op::new(&id, build, StageName::Backfill, "unique-key")
+        .undo(vec![format!("DROP INDEX CONCURRENTLY {index}")])
+        .puts_temporary(&temporary_id);
     if twin {
         // The old column's unique index stands beside it until contract (measured).
-        build.action.hazards.push((Hazard::UpsertRace, format!("{id}: ON CONFLICT on the old name can raise a unique violation under hot keys until contract")));
+        build.action.hazards.push((
+            Hazard::UpsertRace,
+            format!("{id}: ON CONFLICT on the old name can raise a unique violation under hot keys until contract"),
+        ));
     }
     // A valid unique index proves it; the query is here for those who read the plan.
     let _ = duplicates;
     build.verify.clear();
-    let leaves = replaced && cx.live.needs.get(&id).into_iter().flatten().chain(cx.live.get(&id).map(Object::needs).iter().flatten()).any(|need| need.kind == "column" && !cx.desired.contains(need));
+    let leaves = replaced
+        && cx
+            .live
+            .needs
+            .get(&id)
+            .into_iter()
+            .flatten()
+            .chain(cx.live.get(&id).map(Object::needs).iter().flatten())
+            .any(|need| need.kind == "column" && !cx.desired.contains(need));
     let stage = if leaves { StageName::Contract } else { StageName::Switch };
     let mut adopt = Op::new(&id, key.adopt(&id, word, &temporary), stage, "unique-key").removes(&temporary_id).puts(object.clone());
     adopt.undo = Some(vec![format!("ALTER TABLE {} DROP CONSTRAINT {}", key.table.sql(), quote(&key.name))]);

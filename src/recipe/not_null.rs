@@ -15,17 +15,26 @@ const RECIPE: &str = "set-not-null";
 
 /// Takes the NOT NULL part of altered columns; the rest of their alteration stays for [`super::plain`].
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
-    let ids: Vec<Id> = changes.iter().filter(|(id, change)| id.kind == Column::KEYWORD && matches!(change, Change::Alter(_))).map(|(id, _)| id.clone()).collect();
+    let ids: Vec<Id> = changes
+        .iter()
+        .filter(|(id, change)| id.kind == Column::KEYWORD && matches!(change, Change::Alter(_)))
+        .map(|(id, _)| id.clone())
+        .collect();
     for id in ids {
         let (Some(old), Some(new)) = (cx.live.get_as::<Column>(&id), cx.desired.get_as::<Column>(&id)) else { continue };
-        if old.not_null || !new.not_null || super::plain::follows_parent(cx, changes, &id) || cx.policy.direct && !cx.hints.backfills.contains_key(&id) {
+        if old.not_null
+            || !new.not_null
+            || super::plain::follows_parent(cx, changes, &id)
+            || cx.policy.direct && !cx.hints.backfills.contains_key(&id)
+        {
             continue;
         }
         let Some(Change::Alter(actions)) = changes.get_mut(&id) else { continue };
         let marker = " SET NOT NULL";
         let before: Vec<Action> = actions.iter().filter(|action| !action.sql.iter().any(|sql| sql.ends_with(marker))).cloned().collect();
         // An identity column is NOT NULL before it can be one: that comes after.
-        let (late, early): (Vec<Action>, Vec<Action>) = before.into_iter().partition(|action| action.sql.iter().any(|sql| sql.contains(" ADD GENERATED ")));
+        let (late, early): (Vec<Action>, Vec<Action>) =
+            before.into_iter().partition(|action| action.sql.iter().any(|sql| sql.contains(" ADD GENERATED ")));
         let nullable = Column { not_null: false, identity: old.identity.clone(), ..new.clone() };
         let mut ops: Vec<Op> = super::plain::alterations(cx, &id, early, &nullable.clone().into());
         let filled = fill(cx, new, &mut ops);
@@ -52,7 +61,9 @@ fn fill(cx: &Context<'_>, column: &Column, ops: &mut Vec<Op>) -> bool {
         let (make, take, trigger) = backfill::fill_trigger(column, expression);
         let lock = |action: Action| action.lock(&column.table, LockMode::ShareRowExclusive, Cost::Instant);
         let action = Action { sql: make.clone(), ..lock(Action::new(format!("Let {id} be filled where a client leaves it NULL"))) };
-        ops.push(Op::new(&id, action, StageName::Expand, RECIPE).undo(take.clone()).puts_temporary(&trigger[0]).puts_temporary(&trigger[1]));
+        ops.push(
+            Op::new(&id, action, StageName::Expand, RECIPE).undo(take.clone()).puts_temporary(&trigger[0]).puts_temporary(&trigger[1]),
+        );
         let action = Action { sql: take, ..lock(Action::new(format!("Stop filling {id}: every client gives it now"))) };
         let mut stop = Op::new(&id, action, StageName::Contract, RECIPE).undo(make).removes(&trigger[0]).removes(&trigger[1]);
         stop.teardown = true;

@@ -39,7 +39,11 @@ fn counterpart(cx: &Context<'_>, id: &Id) -> Option<Id> {
 /// Whether an index or key of a partition goes away with the one above it.
 #[must_use]
 pub fn follows_parent_index(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
-    index_above(cx, id).is_some_and(|above| !cx.desired.contains(&above) || matches!(changes.get(&above), Some(Change::Replace)) || cx.live.get(&above).is_some_and(|old| Some(old) != cx.desired.get(&above) && changes.get(id) == Some(&Change::Replace)))
+    index_above(cx, id).is_some_and(|above| {
+        !cx.desired.contains(&above)
+            || matches!(changes.get(&above), Some(Change::Replace))
+            || cx.live.get(&above).is_some_and(|old| Some(old) != cx.desired.get(&above) && changes.get(id) == Some(&Change::Replace))
+    })
 }
 
 fn index_above(cx: &Context<'_>, id: &Id) -> Option<Id> {
@@ -72,14 +76,20 @@ pub fn must_go_first(cx: &Context<'_>, changes: &Changes, id: &Id) -> Option<Sta
 
 /// The stage in which an object is made again: what clients name, when the new release comes.
 fn replacement_stage(cx: &Context<'_>, id: &Id) -> StageName {
-    if cx.live.get(id) != cx.desired.get(id) && breaks_clients(&id.kind) && !cx.policy.direct { StageName::Switch } else { StageName::Expand }
+    if cx.live.get(id) != cx.desired.get(id) && breaks_clients(&id.kind) && !cx.policy.direct {
+        StageName::Switch
+    } else {
+        StageName::Expand
+    }
 }
 
 /// The stage in which something may be taken away: what loosens can go at once, what clients of the
 /// old release may still use goes when they are gone.
 fn drop_stage(kind: &str) -> StageName {
     match kind {
-        "check" | "foreign-key" | "default" | "comment" | "cluster-on" | "replica-identity" | "owned-by" | "domain-check" => StageName::Expand,
+        "check" | "foreign-key" | "default" | "comment" | "cluster-on" | "replica-identity" | "owned-by" | "domain-check" => {
+            StageName::Expand
+        }
         _ => StageName::Contract,
     }
 }
@@ -148,11 +158,22 @@ pub fn alterations(cx: &Context<'_>, id: &Id, actions: Vec<Action>, new: &Object
             let revokes = action.hazards.iter().any(|(hazard, _)| *hazard == Hazard::Revoke);
             let action = if cx.is_small(&table) { unblock(action) } else { name_blocking(action, &table, cx.facts.rows(&table)) };
             // What only reads beside the traffic is a proof.
-            let proves = action.locks.iter().any(|lock| lock.cost == Cost::Scan) && action.locks.iter().all(|lock| lock.mode < LockMode::Share);
-            let stage = if revokes { StageName::Contract } else if proves && !cx.policy.direct { StageName::Backfill } else { StageName::Expand };
+            let proves =
+                action.locks.iter().any(|lock| lock.cost == Cost::Scan) && action.locks.iter().all(|lock| lock.mode < LockMode::Share);
+            let stage = if revokes {
+                StageName::Contract
+            } else if proves && !cx.policy.direct {
+                StageName::Backfill
+            } else {
+                StageName::Expand
+            };
             let mut op = Op::new(id, action, stage, "alter");
             // Undone as a whole by the last one, in reverse.
-            op.undo = if at == last && !only_validated(cx.live.get(id), new) { reverse.as_ref().map(|actions| actions.iter().flat_map(|action| action.sql.clone()).collect()) } else { Some(Vec::new()) };
+            op.undo = if at == last && !only_validated(cx.live.get(id), new) {
+                reverse.as_ref().map(|actions| actions.iter().flat_map(|action| action.sql.clone()).collect())
+            } else {
+                Some(Vec::new())
+            };
             op
         })
         .collect();
@@ -167,8 +188,12 @@ pub fn alterations(cx: &Context<'_>, id: &Id, actions: Vec<Action>, new: &Object
 /// Whether nothing changes but that a constraint is now known to hold: there is nothing to undo.
 fn only_validated(old: Option<&Object>, new: &Object) -> bool {
     match (old, new) {
-        (Some(Object::Check(old)), Object::Check(new)) => old.not_valid && *new == crate::kind::check::Check { not_valid: false, ..old.clone() },
-        (Some(Object::ForeignKey(old)), Object::ForeignKey(new)) => old.not_valid && *new == crate::kind::foreign_key::ForeignKey { not_valid: false, ..old.clone() },
+        (Some(Object::Check(old)), Object::Check(new)) => {
+            old.not_valid && *new == crate::kind::check::Check { not_valid: false, ..old.clone() }
+        }
+        (Some(Object::ForeignKey(old)), Object::ForeignKey(new)) => {
+            old.not_valid && *new == crate::kind::foreign_key::ForeignKey { not_valid: false, ..old.clone() }
+        }
         _ => false,
     }
 }
@@ -216,7 +241,8 @@ impl State<'_> {
             return;
         }
         let op = self.creation(cx, object, StageName::Expand);
-        let made: Vec<Id> = op.effects.iter().filter_map(|effect| if let Effect::Put(object) = effect { Some(object.id()) } else { None }).collect();
+        let made: Vec<Id> =
+            op.effects.iter().filter_map(|effect| if let Effect::Put(object) = effect { Some(object.id()) } else { None }).collect();
         let at = draft.chain(id, vec![op])[0];
         for child in made {
             draft.ready.insert(child.clone(), at);
@@ -238,7 +264,8 @@ impl State<'_> {
         });
         let own = children.get(id).into_iter().flatten().copied();
         let columns = own.clone().filter_map(|at| cx.desired.objects.get_index(at)).filter(|(id, _)| id.kind == "column");
-        let mut places: Vec<usize> = own.chain(columns.flat_map(|(column, _)| children.get(column).into_iter().flatten().copied())).collect();
+        let mut places: Vec<usize> =
+            own.chain(columns.flat_map(|(column, _)| children.get(column).into_iter().flatten().copied())).collect();
         places.sort_unstable();
         let desired = cx.desired;
         places.into_iter().filter_map(|at| desired.objects.get_index(at).map(|(_, object)| object))
@@ -261,7 +288,9 @@ impl State<'_> {
                 Inline::Always => child.parent().as_ref() == Some(&id),
                 Inline::IfReady => {
                     let parent = child.parent();
-                    (parent.as_ref() == Some(&id) || parent.as_ref().is_some_and(|parent| parent.kind == "column" && parent.up("table") == id)) && ready(child)
+                    (parent.as_ref() == Some(&id)
+                        || parent.as_ref().is_some_and(|parent| parent.kind == "column" && parent.up("table") == id))
+                        && ready(child)
                 }
             })
             .collect();
@@ -371,8 +400,10 @@ impl State<'_> {
         if changed && breaks_clients(&id.kind) && !cx.policy.direct {
             made.action = made.action.hazard(Hazard::Breaking, format!("{id} is made anew: statements that rely on its old form fail"));
         }
-        let index_of_table = matches!(id.kind.as_str(), "index") && new.parent().is_some_and(|parent| cx.persists(&parent) && !self.is_replaced(&parent));
-        let put: Vec<Id> = made.effects.iter().filter_map(|effect| if let Effect::Put(object) = effect { Some(object.id()) } else { None }).collect();
+        let index_of_table =
+            matches!(id.kind.as_str(), "index") && new.parent().is_some_and(|parent| cx.persists(&parent) && !self.is_replaced(&parent));
+        let put: Vec<Id> =
+            made.effects.iter().filter_map(|effect| if let Effect::Put(object) = effect { Some(object.id()) } else { None }).collect();
         let mut away_at = None;
         if let Some(mut away) = away {
             away.group = group;
@@ -428,7 +459,20 @@ fn loses_rows(kind: &str) -> bool {
 
 /// Whether clients name it in their statements, so that a new form may not suit the old ones.
 fn breaks_clients(kind: &str) -> bool {
-    matches!(kind, "view" | "materialized-view" | "function" | "procedure" | "aggregate" | "table" | "enum" | "domain" | "type" | "range-type" | "column")
+    matches!(
+        kind,
+        "view"
+            | "materialized-view"
+            | "function"
+            | "procedure"
+            | "aggregate"
+            | "table"
+            | "enum"
+            | "domain"
+            | "type"
+            | "range-type"
+            | "column"
+    )
 }
 
 /// Renames a type so that its name is free: the action and the temporary id.
@@ -442,9 +486,11 @@ fn rename_away(id: &Id) -> Option<(Action, Id)> {
 
 /// What is made again together: connected by needs. Each set gives its least id as the root.
 fn groups(cx: &Context<'_>, changes: &Changes) -> BTreeMap<Id, Id> {
-    let mut members: BTreeSet<&Id> = changes.iter().filter(|(_, change)| matches!(change, Change::Replace | Change::Convert(_))).map(|(id, _)| id).collect();
+    let mut members: BTreeSet<&Id> =
+        changes.iter().filter(|(_, change)| matches!(change, Change::Replace | Change::Convert(_))).map(|(id, _)| id).collect();
     // A column that changes its type belongs to what is made again around it.
-    members.extend(changes.iter().filter(|(_, change)| matches!(change, Change::Alter(_))).map(|(id, _)| id).filter(|id| id.kind == "column"));
+    members
+        .extend(changes.iter().filter(|(_, change)| matches!(change, Change::Alter(_))).map(|(id, _)| id).filter(|id| id.kind == "column"));
     let mut root: BTreeMap<Id, Id> = members.iter().map(|id| ((*id).clone(), (*id).clone())).collect();
     for id in &members {
         let Some(object) = cx.live.get(id) else { continue };
@@ -456,7 +502,11 @@ fn groups(cx: &Context<'_>, changes: &Changes) -> BTreeMap<Id, Id> {
             }
         }
     }
-    let roots: Vec<(Id, Id)> = members.iter().filter(|id| !matches!(changes.get(**id), Some(Change::Alter(_)))).map(|id| ((*id).clone(), find(&root, id))).collect();
+    let roots: Vec<(Id, Id)> = members
+        .iter()
+        .filter(|id| !matches!(changes.get(**id), Some(Change::Alter(_))))
+        .map(|id| ((*id).clone(), find(&root, id)))
+        .collect();
     roots.into_iter().collect()
 }
 

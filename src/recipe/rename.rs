@@ -23,11 +23,15 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
     let (mut action, mut back) = (action, back);
     for (from, to) in identity_sequences(live, old, new) {
         action.sql.push(format!("ALTER SEQUENCE {from} RENAME TO {}", quote(&to)));
-        back.sql.insert(0, format!("ALTER SEQUENCE {}.{} RENAME TO {}", quote(new.schema()), quote(&to), from.rsplit('.').next().unwrap_or_default()));
+        back.sql.insert(
+            0,
+            format!("ALTER SEQUENCE {}.{} RENAME TO {}", quote(new.schema()), quote(&to), from.rsplit('.').next().unwrap_or_default()),
+        );
     }
     let mut op = Op::new(new, action, StageName::Expand, "rename").undo(back.sql).removes(old);
     op.effects.extend(object.map(crate::plan::draft::Effect::Put));
-    let staged = old.kind == Table::KEYWORD && !cx.policy.direct && !cx.hints.in_place.contains(new) && can_stand_behind_a_view(cx, live, old);
+    let staged =
+        old.kind == Table::KEYWORD && !cx.policy.direct && !cx.hints.in_place.contains(new) && can_stand_behind_a_view(cx, live, old);
     if !staged {
         if !cx.policy.direct && visible_to_clients(&old.kind) {
             op.action = op.action.hazard(Hazard::Breaking, format!("statements that use {old} fail"));
@@ -53,9 +57,11 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
     }
     op.undo = Some([vec![format!("DROP VIEW {}", old.sql())], op.undo.unwrap_or_default()].concat());
     op = op.puts_temporary(&view);
-    let away = Action::new(format!("Drop the view under the old name of {new}"))
-        .sql(format!("DROP VIEW {}", old.sql()))
-        .lock(new, LockMode::AccessShare, Cost::Instant);
+    let away = Action::new(format!("Drop the view under the old name of {new}")).sql(format!("DROP VIEW {}", old.sql())).lock(
+        new,
+        LockMode::AccessShare,
+        Cost::Instant,
+    );
     let mut end = Op::new(new, away, StageName::Contract, "rename-table").removes(&view);
     end.undo = Some(vec![format!("CREATE VIEW {}{invoker} AS SELECT * FROM {}", old.sql(), new.sql())]);
     end.teardown = true;
@@ -98,7 +104,14 @@ fn can_stand_behind_a_view(cx: &Context<'_>, live: &Catalog, table: &Id) -> bool
 pub fn can_sync(live: &Catalog, desired: &Catalog, old: &Id, new: &Id) -> bool {
     let (Some(was), Some(now)) = (live.get_as::<Column>(old), desired.get_as::<Column>(new)) else { return false };
     let table = live.get_as::<Table>(&was.table);
-    let in_partition_key = table.and_then(|table| table.partition_by.as_ref()).is_some_and(|key| key.elements.iter().any(|element| element.contains(&quote(&was.name))));
+    let in_partition_key = table
+        .and_then(|table| table.partition_by.as_ref())
+        .is_some_and(|key| key.elements.iter().any(|element| element.contains(&quote(&was.name))));
     let is_partition = live.contains(&was.table.as_kind("partition"));
-    was.generated.is_none() && now.generated.is_none() && was.identity.is_none() && now.identity.is_none() && !in_partition_key && !is_partition
+    was.generated.is_none()
+        && now.generated.is_none()
+        && was.identity.is_none()
+        && now.identity.is_none()
+        && !in_partition_key
+        && !is_partition
 }

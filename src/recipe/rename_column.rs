@@ -55,7 +55,9 @@ fn sync(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let (o, n) = (quote(&old.name), quote(&new.name));
     let id = new.id();
     let (backfill, revert) = (cx.hints.backfills.get(&id), cx.hints.reverts.get(&id));
-    let cast = |value: &str, from: &Column, to: &Column| if from.data_type == to.data_type { value.to_owned() } else { format!("{value}::{}", to.data_type) };
+    let cast = |value: &str, from: &Column, to: &Column| {
+        if from.data_type == to.data_type { value.to_owned() } else { format!("{value}::{}", to.data_type) }
+    };
     let same = old.data_type == new.data_type && (backfill.is_none() || revert.is_none());
     // Rows that are there keep their value; a backfill fills what has none. With a `revert`, both
     // ways are the author's.
@@ -79,7 +81,11 @@ fn sync(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let schema = quote(table.schema());
     let first = derived_name(&base, "_sync_first");
     let last = derived_name(&base, "_sync_last");
-    let marker = if same { String::new() } else { format!("    IF current_setting('{MARKER}', true) = 'on' THEN\n        RETURN NEW;\n    END IF;\n") };
+    let marker = if same {
+        String::new()
+    } else {
+        format!("    IF current_setting('{MARKER}', true) = 'on' THEN\n        RETURN NEW;\n    END IF;\n")
+    };
     let first_body = format!(
         "BEGIN\n{marker}    IF TG_OP = 'INSERT' THEN\n        IF NEW.{n} IS NOT NULL THEN\n            {to_old};\n        ELSE\n            {to_new};\n        END IF;\n    ELSIF {} THEN\n        {to_old};\n    ELSIF {} OR NEW.{n} IS NULL THEN\n        {to_new};\n    END IF;\n    RETURN NEW;\nEND",
         changed(&n),
@@ -89,11 +95,21 @@ fn sync(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let mut take = Vec::new();
     let mut helpers = Vec::new();
     let path = backfill::search_path(table);
-    let function = |name: &str, body: &str| format!("FUNCTION {schema}.{}() RETURNS trigger LANGUAGE plpgsql SET search_path = {path}, pg_temp AS $sync$\n{body}\n$sync$", quote(name));
+    let function = |name: &str, body: &str| {
+        format!(
+            "FUNCTION {schema}.{}() RETURNS trigger LANGUAGE plpgsql SET search_path = {path}, pg_temp AS $sync$\n{body}\n$sync$",
+            quote(name)
+        )
+    };
     let mut trigger = |sign: &str, name: &str, body: &str| {
         let trigger = format!("{sign}{name}");
         make.push(format!("CREATE {}", function(name, body)));
-        make.push(format!("CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {schema}.{}()", quote(&trigger), table.sql(), quote(name)));
+        make.push(format!(
+            "CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {schema}.{}()",
+            quote(&trigger),
+            table.sql(),
+            quote(name)
+        ));
         make.push(format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", table.sql(), quote(&trigger)));
         take.push(format!("DROP TRIGGER {} ON {}", quote(&trigger), table.sql()));
         take.push(format!("DROP FUNCTION {schema}.{}()", quote(name)));
@@ -106,9 +122,13 @@ fn sync(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let mut turn = None;
     if own_triggers(cx, table).next().is_some() {
         let differs = if same { format!("ROW(NEW.{n})::record OPERATOR(pg_catalog.*<>) ROW(NEW.{o})::record") } else { "false".to_owned() };
-        let last_body = |assignment: &str| format!("BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND");
+        let last_body =
+            |assignment: &str| format!("BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND");
         trigger("~", &last, &last_body(&to_new));
-        turn = Some((format!("CREATE OR REPLACE {}", function(&last, &last_body(&to_old))), format!("CREATE OR REPLACE {}", function(&last, &last_body(&to_new)))));
+        turn = Some((
+            format!("CREATE OR REPLACE {}", function(&last, &last_body(&to_old))),
+            format!("CREATE OR REPLACE {}", function(&last, &last_body(&to_new))),
+        ));
     }
     Sync { make, take, helpers, forward, same, turn }
 }

@@ -28,7 +28,8 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, owner: &Id, old: &Ident, new: &I
         _ => return None,
     };
     let statement = |from: &str, to: &str| vec![format!("ALTER TYPE {} RENAME {word} {from} TO {to}", owner.sql())];
-    let mut action = Action { sql: statement(&from, &to), ..Action::new(format!("Rename {} {from} of {owner} to {to}", word.to_lowercase())) };
+    let mut action =
+        Action { sql: statement(&from, &to), ..Action::new(format!("Rename {} {from} of {owner} to {to}", word.to_lowercase())) };
     if !cx.policy.direct {
         action = action.hazard(Hazard::Breaking, format!("statements that use {from} of {owner} fail"));
     }
@@ -58,15 +59,16 @@ fn substituted(object: &Object, from: &str, to: &str) -> Object {
     if !object.texts().iter().any(|text| text.contains(from)) {
         return object.clone();
     }
-    fn walk(value: &mut serde_json::Value, from: &str, to: &str) {
-        match value {
-            serde_json::Value::String(text) => *text = text.replace(from, to),
-            serde_json::Value::Array(items) => items.iter_mut().for_each(|item| walk(item, from, to)),
-            serde_json::Value::Object(fields) => fields.values_mut().for_each(|field| walk(field, from, to)),
-            _ => {}
-        }
-    }
     let mut value = serde_json::to_value(object).expect("objects are plain data");
     walk(&mut value, from, to);
     serde_json::from_value(value).expect("the shape stays")
+}
+
+fn walk(value: &mut serde_json::Value, from: &str, to: &str) {
+    match value {
+        serde_json::Value::String(text) => *text = text.replace(from, to),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| walk(item, from, to)),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(|field| walk(field, from, to)),
+        _ => {}
+    }
 }

@@ -164,7 +164,10 @@ mod tests {
     fn what_comes_from_the_cache_is_the_same() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let cache = Cache::at(folder.path().join("lowered"));
-        let text = format!("// {}\nschema app {{\n    table t was=s {{\n        column id bigint\n        primary-key id\n    }}\n}}\n", "x".repeat(SMALLEST));
+        let text = format!(
+            "// {}\nschema app {{\n    table t was=s {{\n        column id bigint\n        primary-key id\n    }}\n}}\n",
+            "x".repeat(SMALLEST)
+        );
         let read = |cache: Option<&Cache>| {
             let mut sources = Sources::new();
             sources.add("first.kdl", "schema other");

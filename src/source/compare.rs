@@ -74,7 +74,11 @@ impl Parts {
     pub fn of(node: &mut Node<'_>, is_object: impl Fn(Span) -> bool) -> Self {
         let mut ignored = Findings::new();
         let properties = node.properties(&mut ignored);
-        let hints = properties.into_iter().filter(|(name, _)| HINTS.contains(&name.value.as_str())).map(|(name, value)| (name.value, ValueOut::Text(value.value))).collect();
+        let hints = properties
+            .into_iter()
+            .filter(|(name, _)| HINTS.contains(&name.value.as_str()))
+            .map(|(name, value)| (name.value, ValueOut::Text(value.value)))
+            .collect();
         let children = node
             .rest()
             .into_iter()

@@ -78,7 +78,11 @@ pub fn write_folder_beside(catalog: &Catalog, folder: &Path, outside: impl Fn(&I
     wanted.objects.extend(desired.catalog.objects.iter().filter(|(id, _)| outside(id)).map(|(id, object)| (id.clone(), object.clone())));
     for kind in ["owner", "grant"] {
         if !catalog.objects.keys().any(|id| id.kind == kind) {
-            let kept = desired.catalog.objects.iter().filter(|(id, object)| id.kind == kind && object.parent().is_none_or(|on| catalog.contains(&on)));
+            let kept = desired
+                .catalog
+                .objects
+                .iter()
+                .filter(|(id, object)| id.kind == kind && object.parent().is_none_or(|on| catalog.contains(&on)));
             wanted.objects.extend(kept.map(|(id, object)| (id.clone(), object.clone())));
         }
     }
@@ -130,12 +134,16 @@ fn document(additions: Additions) -> Vec<NodeOut> {
 
 /// Takes those files out of `edited` in which nothing is left, and whose schemas stand elsewhere.
 fn emptied(sources: &Sources, edited: &mut BTreeMap<FileId, String>, added: &BTreeMap<PathBuf, String>, wanted: &Catalog) -> Vec<FileId> {
-    let empty: Vec<FileId> = edited.iter().filter(|(_, text)| is_free_of_comments(text) && bare_schemas(text).is_some()).map(|(file, _)| *file).collect();
+    let empty: Vec<FileId> =
+        edited.iter().filter(|(_, text)| is_free_of_comments(text) && bare_schemas(text).is_some()).map(|(file, _)| *file).collect();
     if empty.is_empty() {
         return empty;
     }
     let mut elsewhere: HashSet<String> = HashSet::new();
-    let kept = sources.iter().filter(|(file, _)| !empty.contains(file)).map(|(file, source)| edited.get(&file).map_or(&*source.text, String::as_str));
+    let kept = sources
+        .iter()
+        .filter(|(file, _)| !empty.contains(file))
+        .map(|(file, source)| edited.get(&file).map_or(&*source.text, String::as_str));
     for text in kept.chain(added.values().map(String::as_str)) {
         elsewhere.extend(schemas(text).unwrap_or_default().into_iter().map(|(name, _)| name));
     }
@@ -176,7 +184,13 @@ fn bare_schemas(text: &str) -> Option<Vec<String>> {
 }
 
 /// Reads what would be there, before anything is written.
-fn verify(old: &Sources, edited: &BTreeMap<FileId, String>, deleted: &[FileId], added: &BTreeMap<PathBuf, String>, wanted: &Catalog) -> Result<(), WriteError> {
+fn verify(
+    old: &Sources,
+    edited: &BTreeMap<FileId, String>,
+    deleted: &[FileId],
+    added: &BTreeMap<PathBuf, String>,
+    wanted: &Catalog,
+) -> Result<(), WriteError> {
     if edited.is_empty() && deleted.is_empty() && added.is_empty() {
         return Ok(());
     }
@@ -234,7 +248,8 @@ pub fn file_of(object: &Object) -> PathBuf {
 
 /// A name as a file's: what file systems refuse or fold is replaced.
 fn file_name(name: &str) -> String {
-    let plain = !name.is_empty() && name.len() < 100 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
+    let plain =
+        !name.is_empty() && name.len() < 100 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-');
     if plain {
         return name.to_owned();
     }

@@ -47,7 +47,9 @@ impl Layout {
         for key in catalog.of::<PrimaryKey>() {
             for name in &key.key.columns {
                 let id = key.key.table.child(Column::KEYWORD, name);
-                let says = origins.get(&id).is_some_and(|origin| origin.texts.iter().any(|text| text.spelling == Spelling::Word && text.value == "not-null"));
+                let says = origins
+                    .get(&id)
+                    .is_some_and(|origin| origin.texts.iter().any(|text| text.spelling == Spelling::Word && text.value == "not-null"));
                 if says {
                     layout.spelled_not_null.insert(id);
                 }

@@ -36,7 +36,12 @@ pub fn merge(desired: &Desired, new: &Catalog, folder: &Path) -> Result<Merged, 
     let layout = Layout::of(desired);
     let old_pieces = Written::with_layout(&desired.catalog, &layout).pieces();
     let new_pieces = Written::with_layout(new, &layout).pieces();
-    let objects = desired.origins.values().flat_map(|origin| [origin.name].into_iter().chain(origin.others.iter().copied())).map(|span| (span.file, span.start)).collect();
+    let objects = desired
+        .origins
+        .values()
+        .flat_map(|origin| [origin.name].into_iter().chain(origin.others.iter().copied()))
+        .map(|span| (span.file, span.start))
+        .collect();
     let mut merge = Merge { desired, new, folder, objects, edits: HashMap::new(), documents: HashMap::new(), added: BTreeMap::new() };
     merge.siblings(None, &old_pieces, &new_pieces);
     merge.finish()
@@ -56,7 +61,11 @@ struct Merge<'a> {
 impl<'a> Merge<'a> {
     /// Where the nodes of an object stand.
     fn spans(&self, id: &Id) -> Vec<Span> {
-        self.desired.origins.get(id).map(|origin| [origin.name].into_iter().chain(origin.others.iter().copied()).collect()).unwrap_or_default()
+        self.desired
+            .origins
+            .get(id)
+            .map(|origin| [origin.name].into_iter().chain(origin.others.iter().copied()).collect())
+            .unwrap_or_default()
     }
 
     fn edits(&mut self, file: FileId) -> &mut Edits<'a> {
@@ -92,7 +101,8 @@ impl<'a> Merge<'a> {
     fn pair<'p>(&self, old: &'p [Piece], new: &'p [Piece]) -> HashMap<&'p Id, &'p Piece> {
         let by_main: HashMap<&Id, &Piece> = new.iter().map(|piece| (&piece.main, piece)).collect();
         let mut pairs: HashMap<&Id, &Piece> = old.iter().filter_map(|piece| Some((&piece.main, *by_main.get(&piece.main)?))).collect();
-        let unnamed: Vec<&Piece> = old.iter().filter(|piece| !pairs.contains_key(&piece.main) && self.desired.hints.unnamed.contains(&piece.main)).collect();
+        let unnamed: Vec<&Piece> =
+            old.iter().filter(|piece| !pairs.contains_key(&piece.main) && self.desired.hints.unnamed.contains(&piece.main)).collect();
         if !unnamed.is_empty() {
             let mut free: Vec<&Piece> = new.iter().filter(|piece| !pairs.contains_key(&piece.main)).collect();
             for piece in unnamed {
@@ -164,7 +174,8 @@ impl<'a> Merge<'a> {
         edits.replace_header(span, &header);
         let mut missing: Vec<&NodeOut> = node.children.iter().collect();
         for part in parts.children.iter().filter(|part| !part.is_hint) {
-            let same = missing.iter().position(|child| part.says(child)).or_else(|| missing.iter().position(|child| part.is_named_as(child)));
+            let same =
+                missing.iter().position(|child| part.says(child)).or_else(|| missing.iter().position(|child| part.is_named_as(child)));
             match same.map(|at| missing.remove(at)) {
                 Some(child) if part.says(child) => {}
                 Some(child) => edits.replace_node(part.span, child),
@@ -241,7 +252,9 @@ impl<'a> Merge<'a> {
                 let place = inside.and_then(|name| self.spans(&Schema::id_of(name)).into_iter().find(|span| span.file == file));
                 match (place, schema) {
                     (Some(span), _) => nodes.into_iter().for_each(|node| self.edits(file).insert_child(span, node)),
-                    (None, Some(schema)) => self.edits(file).append(NodeOut { children: nodes, ..NodeOut::new(Schema::KEYWORD).arg(schema.as_str()) }),
+                    (None, Some(schema)) => {
+                        self.edits(file).append(NodeOut { children: nodes, ..NodeOut::new(Schema::KEYWORD).arg(schema.as_str()) });
+                    }
                     (None, None) => nodes.into_iter().for_each(|node| self.edits(file).append(node)),
                 }
             }

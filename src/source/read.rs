@@ -229,7 +229,8 @@ fn read_node(mut node: Node<'_>, at: &Scope<'_>, parent_name: &str, asked: &[&st
 /// A node that no kind reads here: it belongs elsewhere, or its name is a slip.
 fn unknown_node(node: Node<'_>, at: &Scope<'_>, parent_name: &str, asked: &[&str], out: &mut Lowering) {
     let parent = parent_keyword(at);
-    let mut candidates: Vec<&str> = KINDS.iter().filter(|kind| kind.parents.contains(&parent)).map(|kind| kind.node).chain(asked.iter().copied()).collect();
+    let mut candidates: Vec<&str> =
+        KINDS.iter().filter(|kind| kind.parents.contains(&parent)).map(|kind| kind.node).chain(asked.iter().copied()).collect();
     candidates.sort_unstable();
     candidates.dedup();
     if candidates.contains(&node.name()) {
@@ -269,7 +270,11 @@ fn satellites(node: &mut Node<'_>, id: &Id, at: &Scope<'_>, out: &mut Lowering) 
     if let Some(was) = node.value("was", &mut out.findings) {
         let old = former_id(id, &was.value, at);
         if old == *id {
-            out.complain(&was, format!("{id} cannot have been itself: `was` is its former name"), "name what it was called before, or take `was` out");
+            out.complain(
+                &was,
+                format!("{id} cannot have been itself: `was` is its former name"),
+                "name what it was called before, or take `was` out",
+            );
         } else {
             out.hints.renames.insert(id.clone(), old);
         }

@@ -27,7 +27,9 @@ pub(super) fn check(out: &mut Lowering) {
         for need in &missing {
             // The missing parent of a missing column is reported once, as itself; what could not be
             // read has a finding already.
-            let known = need.path.iter().any(|name| out.unread.contains(name.as_str())) || need.schema().starts_with("pg_") || need.schema() == "information_schema"
+            let known = need.path.iter().any(|name| out.unread.contains(name.as_str()))
+                || need.schema().starts_with("pg_")
+                || need.schema() == "information_schema"
                 || need.kind == "schema" && need.name() == "public";
             if known || need.kind == "column" && missing.contains(&&need.up("table")) {
                 continue;
@@ -64,10 +66,16 @@ fn missing_name(catalog: &Catalog, hints: &Hints, id: &Id, need: &Id, origin: &O
         return missing_function(catalog, &subject, need, span);
     }
     if let Some(other) = RELATIONS.iter().map(|kind| need.as_kind(kind)).find(|other| need.kind == "table" && catalog.contains(other)) {
-        return Some(Finding::at(span, format!("{subject} needs a table, but {} is a {}", dotted(&need.path), other.kind)).label("not a table").help("name a table"));
+        return Some(
+            Finding::at(span, format!("{subject} needs a table, but {} is a {}", dotted(&need.path), other.kind))
+                .label("not a table")
+                .help("name a table"),
+        );
     }
-    let siblings: Vec<&Id> = catalog.objects.keys().filter(|other| other.kind == need.kind && other.path.len() == need.path.len()).collect();
-    let near: Vec<&Id> = siblings.iter().copied().filter(|other| other.path[..other.path.len() - 1] == need.path[..need.path.len() - 1]).collect();
+    let siblings: Vec<&Id> =
+        catalog.objects.keys().filter(|other| other.kind == need.kind && other.path.len() == need.path.len()).collect();
+    let near: Vec<&Id> =
+        siblings.iter().copied().filter(|other| other.path[..other.path.len() - 1] == need.path[..need.path.len() - 1]).collect();
     let (what, home) = match need.path.len() {
         0..=2 => (format!("{} {}", need.kind, dotted(&need.path)), None),
         _ => (format!("{} `{}`", need.kind, need.name()), Some(dotted(&need.path[..2]))),
@@ -100,14 +108,21 @@ fn missing_function(catalog: &Catalog, subject: &str, need: &Id, span: Span) -> 
     let called = dotted(&need.path[..2]);
     if let Some(other) = routines.iter().find(|other| other.path[1] == need.path[1]) {
         let finding = Finding::at(span, format!("{subject} calls {called}, which takes arguments ({})", other.name()));
-        return Some(finding.label("no trigger function").help("a trigger function declares no arguments and returns trigger; it finds what the call gives it in TG_ARGV"));
+        return Some(
+            finding
+                .label("no trigger function")
+                .help("a trigger function declares no arguments and returns trigger; it finds what the call gives it in TG_ARGV"),
+        );
     }
     let names: Vec<&str> = routines.iter().map(|other| other.path[1].as_str()).collect();
     let near = suggest(name, &names);
     if near.is_none() && catalog.of::<Extension>().any(|extension| extension.schema == need.path[0]) {
         return None;
     }
-    let help = near.map_or_else(|| format!("define it: `function {name} returns=trigger language=plpgsql {{ body \"…\"; }}`"), |near| format!("did you mean `{near}`?"));
+    let help = near.map_or_else(
+        || format!("define it: `function {name} returns=trigger language=plpgsql {{ body \"…\"; }}`"),
+        |near| format!("did you mean `{near}`?"),
+    );
     Some(Finding::at(span, format!("{subject} calls {called}(), which is not defined")).label("not defined").help(help))
 }
 
@@ -115,7 +130,9 @@ fn missing_function(catalog: &Catalog, subject: &str, need: &Id, span: Span) -> 
 pub(super) fn subject(id: &Id, hints: &Hints) -> String {
     match id.path.len() {
         // What hangs on another object: its path starts with that one's kind.
-        _ if matches!(id.kind.as_str(), "cluster-on" | "replica-identity" | "owned-by") => format!("`{}` of {}", id.kind, dotted(&id.path[1..])),
+        _ if matches!(id.kind.as_str(), "cluster-on" | "replica-identity" | "owned-by") => {
+            format!("`{}` of {}", id.kind, dotted(&id.path[1..]))
+        }
         3.. if hints.unnamed.contains(id) => format!("the {} of {}", id.kind, dotted(&id.path[..2])),
         0..=2 => id.to_string(),
         _ => format!("{} `{}` of {}", id.kind, id.name(), dotted(&id.path[..2])),

@@ -172,8 +172,10 @@ fn owners_of_sequences(catalog: &mut Catalog) {
 
 /// Columns of a primary key are NOT NULL.
 fn imply_not_null(catalog: &mut Catalog) {
-    let ids: Vec<Id> =
-        catalog.of::<PrimaryKey>().flat_map(|key| key.key.columns.iter().map(|name| key.key.table.child("column", name)).collect::<Vec<_>>()).collect();
+    let ids: Vec<Id> = catalog
+        .of::<PrimaryKey>()
+        .flat_map(|key| key.key.columns.iter().map(|name| key.key.table.child("column", name)).collect::<Vec<_>>())
+        .collect();
     for id in ids {
         if let Some(Object::Column(column)) = catalog.objects.get_mut(&id) {
             column.not_null = true;

@@ -46,11 +46,13 @@ fn names(out: &Lowering, f: &mut Findings) {
                     .help(format!("shorten it; PostgreSQL would call it {}", &text.value[..cut])),
             );
         }
-        for text in origin.texts.iter().filter(|text| text.spelling == Spelling::Word && text.value.ends_with(',') && text.value == own_name(id)) {
-            f.push(
-                Finding::at(text.span, format!("the name `{}` ends in a comma", text.value))
-                    .help(format!("values are separated by spaces alone: write `{}`, or quote the name if it is meant so", text.value.trim_end_matches(','))),
-            );
+        for text in
+            origin.texts.iter().filter(|text| text.spelling == Spelling::Word && text.value.ends_with(',') && text.value == own_name(id))
+        {
+            f.push(Finding::at(text.span, format!("the name `{}` ends in a comma", text.value)).help(format!(
+                "values are separated by spaces alone: write `{}`, or quote the name if it is meant so",
+                text.value.trim_end_matches(',')
+            )));
         }
     }
 }
@@ -67,7 +69,8 @@ fn shared_names(out: &Lowering, f: &mut Findings) {
         let Some(name) = object.relation_name() else { continue };
         let Some(first) = taken.insert(name, id) else { continue };
         if let (Some(first_at), Some(again_at)) = (origin(out, first), origin(out, id)) {
-            let ((first, first_at), (again, again_at)) = if first_at <= again_at { ((first, first_at), (id, again_at)) } else { ((id, again_at), (first, first_at)) };
+            let ((first, first_at), (again, again_at)) =
+                if first_at <= again_at { ((first, first_at), (id, again_at)) } else { ((id, again_at), (first, first_at)) };
             f.push(
                 Finding::at(again_at, format!("{} has the name of {}", subject(again, &out.hints), subject(first, &out.hints)))
                     .label("the same name again")
@@ -95,7 +98,10 @@ fn former_names(out: &Lowering, f: &mut Findings) {
     for ((owner, new), old) in &out.hints.part_renames {
         let Some(at) = origin(out, owner) else { continue };
         if new == old {
-            f.push(Finding::at(at, format!("`{new}` of {owner} cannot have been itself: `was` is its former name")).help("name what it was called before, or take `was` out"));
+            f.push(
+                Finding::at(at, format!("`{new}` of {owner} cannot have been itself: `was` is its former name"))
+                    .help("name what it was called before, or take `was` out"),
+            );
         } else if let Some(first) = parts.insert((owner, old), new) {
             f.push(Finding::at(at, format!("`{first}` and `{new}` of {owner} cannot both have been `{old}`")).help("keep one `was`"));
         }
@@ -154,20 +160,33 @@ fn foreign_keys(out: &Lowering, f: &mut Findings) {
         if columns.len() != foreign.columns.len() {
             let (own, theirs) = (foreign.columns.len(), columns.len());
             f.push(
-                Finding::at(origin.name, format!("{} has {own} column{}, but references {theirs} of {target}", subject(&id, &out.hints), if own == 1 { "" } else { "s" }))
-                    .help(format!("each column needs its counterpart: {} -> {}", foreign.columns.join(" "), columns.join(" "))),
+                Finding::at(
+                    origin.name,
+                    format!(
+                        "{} has {own} column{}, but references {theirs} of {target}",
+                        subject(&id, &out.hints),
+                        if own == 1 { "" } else { "s" }
+                    ),
+                )
+                .help(format!("each column needs its counterpart: {} -> {}", foreign.columns.join(" "), columns.join(" "))),
             );
             continue;
         }
         let exists = columns.iter().all(|column| out.catalog.contains(&foreign.references.child("column", column)));
         let same = |key: &Vec<Ident>| key.len() == columns.len() && columns.iter().all(|column| key.contains(column));
         if exists && !keys.iter().any(|(key, _)| same(key)) {
-            let span = columns.first().and_then(|column| origin.texts.iter().rfind(|text| text.value == *column)).map_or(origin.name, |text| text.span);
+            let span = columns
+                .first()
+                .and_then(|column| origin.texts.iter().rfind(|text| text.value == *column))
+                .map_or(origin.name, |text| text.span);
             let names = columns.join(" ");
             f.push(
-                Finding::at(span, format!("{} references {target} ({}), which is not unique there", subject(&id, &out.hints), columns.join(", ")))
-                    .label("no key on this")
-                    .help(format!("add `unique {names}` to {target}, or reference its primary key")),
+                Finding::at(
+                    span,
+                    format!("{} references {target} ({}), which is not unique there", subject(&id, &out.hints), columns.join(", ")),
+                )
+                .label("no key on this")
+                .help(format!("add `unique {names}` to {target}, or reference its primary key")),
             );
         }
     }
@@ -182,7 +201,9 @@ fn keys_by_table(catalog: &Catalog) -> HashMap<&Id, Vec<(Vec<Ident>, bool)>> {
     for one in catalog.of::<Unique>() {
         keys.entry(&one.key.table).or_default().push((one.key.columns.clone(), false));
     }
-    let plain = |index: &Index| index.elements.iter().map(|element| Ident::new(element.split(' ').next().unwrap_or_default().trim_matches('"'))).collect();
+    let plain = |index: &Index| {
+        index.elements.iter().map(|element| Ident::new(element.split(' ').next().unwrap_or_default().trim_matches('"'))).collect()
+    };
     for index in catalog.of::<Index>().filter(|index| index.unique && index.filter.is_none()) {
         keys.entry(&index.on).or_default().push((plain(index), false));
     }
@@ -194,8 +215,17 @@ fn partitions(out: &Lowering, f: &mut Findings) {
     for place in out.catalog.of::<Partition>() {
         let Some(at) = origin(out, &Partition::id_of(&place.table)) else { continue };
         if let Some(first) = bounds.insert((&place.parent, &place.bound), at) {
-            let message = if place.bound == "DEFAULT" { format!("{} has two default partitions", place.parent) } else { format!("two partitions of {} have the same bound", place.parent) };
-            f.push(Finding::at(at.max(first), message).label("the second one").other(at.min(first), "the first one").help("no value can belong to both: change one of the bounds"));
+            let message = if place.bound == "DEFAULT" {
+                format!("{} has two default partitions", place.parent)
+            } else {
+                format!("two partitions of {} have the same bound", place.parent)
+            };
+            f.push(
+                Finding::at(at.max(first), message)
+                    .label("the second one")
+                    .other(at.min(first), "the first one")
+                    .help("no value can belong to both: change one of the bounds"),
+            );
         }
         if above(&out.catalog, place) {
             f.push(Finding::at(at, format!("{} is a partition of itself", place.table)).help("`partition-of` names the table above"));
@@ -205,7 +235,10 @@ fn partitions(out: &Lowering, f: &mut Findings) {
         let wanted = match parent.partition_by.as_ref().map(|by| by.strategy.as_str()) {
             None if out.unread.contains(parent.name.as_str()) => continue,
             None => {
-                f.push(Finding::at(at, format!("{} is not partitioned", place.parent)).help("add to it, for example: `partition-by range created_at`"));
+                f.push(
+                    Finding::at(at, format!("{} is not partitioned", place.parent))
+                        .help("add to it, for example: `partition-by range created_at`"),
+                );
                 continue;
             }
             Some("range") => ("FOR VALUES FROM", "`from=… to=…`"),
@@ -215,7 +248,10 @@ fn partitions(out: &Lowering, f: &mut Findings) {
         let default = place.bound == "DEFAULT" && wanted.0 != "FOR VALUES WITH";
         if !default && !place.bound.starts_with(wanted.0) {
             let strategy = parent.partition_by.as_ref().map_or("", |by| by.strategy.as_str());
-            f.push(Finding::at(at, format!("{} is partitioned by {strategy}; this bound does not fit", place.parent)).help(format!("write {}", wanted.1)));
+            f.push(
+                Finding::at(at, format!("{} is partitioned by {strategy}; this bound does not fit", place.parent))
+                    .help(format!("write {}", wanted.1)),
+            );
         }
     }
 }

@@ -98,11 +98,15 @@ impl<'c> Written<'c> {
                 serials.insert(id, (word, objects));
             }
         }
-        let keyed = catalog.of::<PrimaryKey>().flat_map(|key| key.key.columns.iter().map(|name| key.key.table.child(Column::KEYWORD, name)));
+        let keyed =
+            catalog.of::<PrimaryKey>().flat_map(|key| key.key.columns.iter().map(|name| key.key.table.child(Column::KEYWORD, name)));
         let keyed = keyed.filter(|id| !layout.spelled_not_null.contains(id)).collect();
         let mut nested = HashSet::new();
         for place in catalog.of::<Partition>() {
-            if place.table.schema() == place.parent.schema() && !layout.flat_partitions.contains(&place.table) && !is_circular(catalog, place) {
+            if place.table.schema() == place.parent.schema()
+                && !layout.flat_partitions.contains(&place.table)
+                && !is_circular(catalog, place)
+            {
                 nested.insert(place.table.clone());
                 if let Some(table) = catalog.get(&place.table) {
                     children.entry(place.parent.clone()).or_default().push(table);
@@ -231,7 +235,8 @@ fn implied_by_partitioning(catalog: &Catalog, layout: &Layout) -> HashSet<Id> {
             Object::Column(column) => {
                 let Some(parent) = parents.get(&column.table) else { continue };
                 let above = parent.child(Column::KEYWORD, &column.name);
-                if catalog.get_as::<Column>(&above).is_some_and(|theirs| column.is_inherited_from(theirs)) && default(id) == default(&above) {
+                if catalog.get_as::<Column>(&above).is_some_and(|theirs| column.is_inherited_from(theirs)) && default(id) == default(&above)
+                {
                     implied.insert(id.clone());
                     implied.insert(ColumnDefault::id_of(id));
                 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use schema::apply::{ApplyError, Event, Options, Outcome, apply};
 use schema::catalog::{Fingerprint, Id, Ident};
 use schema::pg::{Scratch, ScratchOptions, Session, Target, connect, find};
+use schema::plan::Transaction;
 use schema::plan::op::{Probe, Verify};
 use schema::plan::plan::{Backfill, Plan, Stage, StageName, Step, Undo, Work};
-use schema::plan::Transaction;
 
 const TARGET: &str = "SCHEMA_TEST_TARGET";
 const PLAN: &str = "SCHEMA_TEST_PLAN";
@@ -120,7 +120,13 @@ pub async fn killed_index(db: &Db, plan: &Plan) -> Session {
 
 /// Impatient, small batches.
 pub fn quick() -> Options {
-    Options { batch_rows: 300, batch_target: Duration::from_millis(50), who: "test".to_owned(), orphan_wait: Duration::from_secs(20), ..Options::default() }
+    Options {
+        batch_rows: 300,
+        batch_target: Duration::from_millis(50),
+        who: "test".to_owned(),
+        orphan_wait: Duration::from_secs(20),
+        ..Options::default()
+    }
 }
 
 pub fn plan(name: &str, stages: Vec<(StageName, Vec<Step>)>) -> Plan {

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use schema::catalog::{Catalog, Id, id};
+use schema::kind::Object;
+use schema::kind::view::OutputColumn;
 use schema::plan::{Facts, Policy, TableFacts};
 use schema::source::{Desired, read_text};
 
@@ -44,12 +46,26 @@ impl Case {
         let folder = root().join(name);
         let state = |file: &str| -> Result<Desired, String> {
             let text = std::fs::read_to_string(folder.join(file)).map_err(|error| format!("{name}/{file}: {error}"))?;
-            read_text(file, &text).map_err(|error| format!("{name}: {}", schema::cli::out::plain(&error)))
+            let mut desired = read_text(file, &text).map_err(|error| format!("{name}: {}", schema::cli::out::plain(&error)))?;
+            observe(&mut desired.catalog);
+            Ok(desired)
         };
         let (before, after) = (state("before.kdl")?, state("after.kdl")?);
         let facts = facts(&folder.join("facts.kdl"), &before.catalog)?;
         let policy = policy(&folder.join("policy.kdl"))?;
         Ok(Self { name: name.to_owned(), folder, before, after, facts, policy })
+    }
+}
+
+/// Views know their columns, as a server would say (their types aside).
+fn observe(catalog: &mut Catalog) {
+    for object in catalog.objects.values_mut() {
+        let Object::View(view) = object else { continue };
+        let Some(list) = view.sql.trim_start().strip_prefix("SELECT ").map(|rest| rest.split("\n   FROM").next().unwrap_or(rest)) else {
+            continue;
+        };
+        let names = list.split(",\n").map(|item| item.rsplit([' ', '.']).next().unwrap_or_default().trim_end_matches(';'));
+        view.columns = names.map(|name| OutputColumn { name: name.into(), data_type: "unknown".to_owned() }).collect::<Vec<_>>().into();
     }
 }
 

@@ -69,7 +69,16 @@ impl Live {
         build(&session, &case.before.catalog).await?;
         seed_rows(&case, &session).await?;
         let before = introspect(&session, scope.managed).await.map_err(failed("introspect"))?.catalog;
-        let mut live = Self { case, bench, scope, plan: Plan::default(), desired: Catalog::default(), before, rows: BTreeMap::new(), dump: String::new() };
+        let mut live = Self {
+            case,
+            bench,
+            scope,
+            plan: Plan::default(),
+            desired: Catalog::default(),
+            before,
+            rows: BTreeMap::new(),
+            dump: String::new(),
+        };
         let Computed { mut plan, desired, .. } = live.compute(&session, true).await?;
         "0001-case".clone_into(&mut plan.name);
         let fresh = database(&live.bench, "fresh").await?;
@@ -92,9 +101,22 @@ impl Live {
     async fn compute(&mut self, session: &Session, prove: bool) -> Result<Computed> {
         let mut state = introspect(session, self.scope.managed).await.map_err(failed("introspect"))?;
         state.read_dependencies(session).await.map_err(failed("dependencies"))?;
-        let small = if self.case.folder.join("facts.kdl").exists() { self.case.facts.tables.values().any(|facts| facts.rows < 10_000) } else { false };
+        let small = if self.case.folder.join("facts.kdl").exists() {
+            self.case.facts.tables.values().any(|facts| facts.rows < 10_000)
+        } else {
+            false
+        };
         let policy = Policy { small_table_rows: if small { 10_000 } else { FEW }, direct: self.case.policy.direct };
-        let request = Request { session: Some(session), live: state.catalog, live_is_elaborated: true, desired: self.case.after.clone(), scope: &self.scope, policy, prove, server: None };
+        let request = Request {
+            session: Some(session),
+            live: state.catalog,
+            live_is_elaborated: true,
+            desired: self.case.after.clone(),
+            scope: &self.scope,
+            policy,
+            prove,
+            server: None,
+        };
         let computed = compute(request, &mut self.bench).await.map_err(|error| {
             let error = schema::error::CliError::from(error);
             error.report().map_or_else(|| error.to_string(), |report| schema::cli::out::plain(report.as_ref()))
@@ -118,7 +140,11 @@ impl Live {
     /// Connection string, for children.
     pub fn address(&self, name: &str) -> String {
         let target = self.target(name);
-        format!("host={} port={} user=postgres dbname={name}", self.bench.scratch().expect("it was started").socket_dir().display(), target.endpoints[0].port)
+        format!(
+            "host={} port={} user=postgres dbname={name}",
+            self.bench.scratch().expect("it was started").socket_dir().display(),
+            target.endpoints[0].port
+        )
     }
 
     /// Whether a second plan is empty.
@@ -138,7 +164,12 @@ impl Live {
         let session = connect(&self.target(name)).await.map_err(failed("connect"))?;
         let mut found = introspect(&session, self.scope.managed).await.map_err(failed("introspect"))?.catalog;
         found.unmodelled.clear();
-        let left: Vec<String> = found.objects.keys().filter(|id| !self.desired.contains(id) && !matches!(id.kind.as_str(), "owner" | "grant" | "view-column" | "schema")).map(ToString::to_string).collect();
+        let left: Vec<String> = found
+            .objects
+            .keys()
+            .filter(|id| !self.desired.contains(id) && !matches!(id.kind.as_str(), "owner" | "grant" | "view-column" | "schema"))
+            .map(ToString::to_string)
+            .collect();
         if !left.is_empty() {
             return Err(format!("left over: {}", left.join(", ")).into());
         }
@@ -151,7 +182,12 @@ impl Live {
             return Err(format!("rows were lost or changed:\n{:?}\n{rows:?}", self.rows).into());
         }
         if !self.plan.is_empty() {
-            let state: String = session.client().query_one("SELECT string_agg(state, ',') FROM schema_ledger.plans", &[]).await.map_err(failed("ledger"))?.get(0);
+            let state: String = session
+                .client()
+                .query_one("SELECT string_agg(state, ',') FROM schema_ledger.plans", &[])
+                .await
+                .map_err(failed("ledger"))?
+                .get(0);
             if state != "done" {
                 return Err(format!("the ledger says {state}").into());
             }
@@ -175,14 +211,25 @@ impl Live {
             for column in self.before.of::<Column>().filter(|column| column.table == old) {
                 let own = new.child("column", &column.name);
                 let to = hints.renames.iter().find(|(_, from)| **from == column.id() || **from == own).map_or(own, |(to, _)| to.clone());
-                let changes = hints.backfills.contains_key(&to) || hints.reverts.contains_key(&to) || self.changes_form(&column.data_type, desired);
+                let changes =
+                    hints.backfills.contains_key(&to) || hints.reverts.contains_key(&to) || self.changes_form(&column.data_type, desired);
                 if desired.contains(&to) && !changes {
                     columns.push(schema::catalog::id::quote(if after { to.name() } else { &column.name }));
                 }
             }
             let relation = if after { &new } else { &old };
-            let row = if columns.is_empty() { "''".to_owned() } else { format!("concat_ws('|', {})", columns.iter().map(|name| format!("COALESCE({name}::text, 'NULL')")).collect::<Vec<_>>().join(", ")) };
-            let sql = format!("SELECT count(*) || ' ' || COALESCE(md5(string_agg(r, '\n' ORDER BY r COLLATE \"C\")), '') FROM (SELECT {row} AS r FROM {}) rows", relation.sql());
+            let row = if columns.is_empty() {
+                "''".to_owned()
+            } else {
+                format!(
+                    "concat_ws('|', {})",
+                    columns.iter().map(|name| format!("COALESCE({name}::text, 'NULL')")).collect::<Vec<_>>().join(", ")
+                )
+            };
+            let sql = format!(
+                "SELECT count(*) || ' ' || COALESCE(md5(string_agg(r, '\n' ORDER BY r COLLATE \"C\")), '') FROM (SELECT {row} AS r FROM {}) rows",
+                relation.sql()
+            );
             let text: String = session.client().query_one(&sql, &[]).await.map_err(failed(&sql))?.get(0);
             found.insert(new, text);
         }
@@ -191,8 +238,9 @@ impl Live {
 
     /// A composite type whose attributes change: its values are written otherwise.
     fn changes_form(&self, data_type: &str, desired: &Catalog) -> bool {
-        self.before.objects.iter().any(|(id, object)| matches!(id.kind.as_str(), "type" | "enum") && id.sql() == data_type && desired.get(id).is_some_and(|new| new != object))
-            && self.case.name != "enum_remove_value"
+        self.before.objects.iter().any(|(id, object)| {
+            matches!(id.kind.as_str(), "type" | "enum") && id.sql() == data_type && desired.get(id).is_some_and(|new| new != object)
+        }) && self.case.name != "enum_remove_value"
     }
 
     /// `pg_dump -s` without what differs between any two runs; the lines of a table in any order.
@@ -218,13 +266,20 @@ fn later(id: &Id, renames: &indexmap::IndexMap<Id, Id>) -> Id {
 }
 
 fn partitions(catalog: &Catalog, table: &Id) -> Vec<Id> {
-    let mut parts: Vec<Id> = catalog.of::<schema::kind::partition::Partition>().filter(|place| place.parent == *table).map(schema::kind::Kind::id).collect();
+    let mut parts: Vec<Id> =
+        catalog.of::<schema::kind::partition::Partition>().filter(|place| place.parent == *table).map(schema::kind::Kind::id).collect();
     parts.sort();
     parts
 }
 
 fn statement(text: &str) -> String {
-    let noise = |line: &&str| !(line.starts_with("--") || line.starts_with("SET ") || line.starts_with('\\') || line.starts_with("SELECT pg_catalog.set_config") || line.is_empty());
+    let noise = |line: &&str| {
+        !(line.starts_with("--")
+            || line.starts_with("SET ")
+            || line.starts_with('\\')
+            || line.starts_with("SELECT pg_catalog.set_config")
+            || line.is_empty())
+    };
     let mut lines: Vec<&str> = text.lines().filter(noise).collect();
     if lines.first().is_some_and(|line| line.starts_with("CREATE TABLE") || line.starts_with("CREATE UNLOGGED TABLE")) {
         for line in &mut lines {
@@ -284,7 +339,12 @@ pub fn options() -> Options {
 }
 
 /// One run of `schema apply`, as far as it goes.
-pub async fn run(target: &Target, plan: &Plan, options: &Options, tell: &mut (dyn FnMut(Event) + Send)) -> std::result::Result<Outcome, ApplyError> {
+pub async fn run(
+    target: &Target,
+    plan: &Plan,
+    options: &Options,
+    tell: &mut (dyn FnMut(Event) + Send),
+) -> std::result::Result<Outcome, ApplyError> {
     let session = connect(target).await.expect("connects");
     let text = serde_json::to_string(plan).expect("serializes");
     let hash = Fingerprint::of_bytes(text.as_bytes()).0;

@@ -23,13 +23,17 @@ pub fn statements(before: &Catalog, after: &Catalog, hints: &Hints) -> Result<Ve
         let mut values = Vec::new();
         for column in before.of::<Column>().filter(|column| column.table == id && column.generated.is_none() && column.identity.is_none()) {
             // A sequence counts by itself.
-            let counted = before.get_as::<Default>(&Default::id_of(&schema::kind::Kind::id(column))).is_some_and(|default| default.expression.contains("nextval"));
+            let counted = before
+                .get_as::<Default>(&Default::id_of(&schema::kind::Kind::id(column)))
+                .is_some_and(|default| default.expression.contains("nextval"));
             if counted {
                 continue;
             }
             let value = match value(&column.data_type, before) {
                 Some(value) => value,
-                None if column.not_null => return Err(format!("{}.{} is {}: say what it holds in seed.sql", id, column.name, column.data_type)),
+                None if column.not_null => {
+                    return Err(format!("{}.{} is {}: say what it holds in seed.sql", id, column.name, column.data_type));
+                }
                 None => continue,
             };
             names.push(schema::catalog::id::quote(&column.name));

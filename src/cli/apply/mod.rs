@@ -20,9 +20,9 @@ use crate::config::{Environment, Place, duration};
 use crate::error::{CliError, Code};
 use crate::pg::Session;
 use crate::plan::file;
-use crate::plan::{Hazard, Plan};
 use crate::plan::plan::StageName;
 use crate::plan::policy::{Policy, Standing, judge};
+use crate::plan::{Hazard, Plan};
 use crate::project::plans::{self, PlanFile};
 use crate::project::{Project, described, session, target};
 
@@ -81,7 +81,8 @@ fn stage(word: &str) -> Result<StageName, String> {
 pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
     let project = global.project()?;
     let place = project.place()?;
-    let by_default = args.plan.is_none() && !args.all && args.through.is_none() && place.environment.is_some_and(|environment| environment.direct);
+    let by_default =
+        args.plan.is_none() && !args.all && args.through.is_none() && place.environment.is_some_and(|environment| environment.direct);
     if args.direct || by_default {
         return direct(&args, &project, &place, out).await;
     }
@@ -103,22 +104,33 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) ->
     let mut bench = planning::bench(out);
     let desired = planning::source(project, &scope, &mut bench).await?;
     let first = session(place).await?;
-    if let Some(unfinished) = ledger_plans(first.client()).await?.iter().find(|status| !matches!(status.state, PlanState::Done | PlanState::RolledBack)) {
-        return Err(CliError::refused(format!("{} is not finished on {}", unfinished.name, described(&first)), format!("finish it first: schema apply {} --all", unfinished.name)));
+    if let Some(unfinished) =
+        ledger_plans(first.client()).await?.iter().find(|status| !matches!(status.state, PlanState::Done | PlanState::RolledBack))
+    {
+        return Err(CliError::refused(
+            format!("{} is not finished on {}", unfinished.name, described(&first)),
+            format!("finish it first: schema apply {} --all", unfinished.name),
+        ));
     }
     let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
     let mut plan = planning::from_database(&first, desired, &scope, policy, false, &mut bench).await?.plan;
     bench.stop().await;
     if plan.is_empty() {
-        out.notice(&format!("Nothing to do: {} is in the desired state. (Applied directly, from the source; plans play no part.)", described(&first)));
+        out.notice(&format!(
+            "Nothing to do: {} is in the desired state. (Applied directly, from the source; plans play no part.)",
+            described(&first)
+        ));
         return Ok(Code::Done);
     }
     "direct".clone_into(&mut plan.name);
     super::allow(&mut plan, &args.allow, None);
     // What nobody else is there to feel needs no leave; what is lost does.
-    plan.hazards.retain(|note| matches!(note.hazard, Hazard::DropTable | Hazard::DropColumn | Hazard::DropData | Hazard::LossyCast | Hazard::Irreversible));
+    plan.hazards.retain(|note| {
+        matches!(note.hazard, Hazard::DropTable | Hazard::DropColumn | Hazard::DropData | Hazard::LossyCast | Hazard::Irreversible)
+    });
     check_direct(&plan, place.policy)?;
-    let consent = Consent { target: described(&first), environment: place.environment.map(|environment| environment.name.as_str()), by_name: false };
+    let consent =
+        Consent { target: described(&first), environment: place.environment.map(|environment| environment.name.as_str()), by_name: false };
     let summary: Vec<String> = plan.summary.iter().map(|one| format!("  {} {}", one.sign, one.subject)).collect();
     out.notice(&format!("Directly from the source to {}, without a plan:", described(&first)));
     out.notice(&summary.join("\n"));
@@ -126,7 +138,13 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) ->
         return Err(CliError::message(Code::Refused, "nothing was applied"));
     }
     let stop = stop_on_signals(out);
-    let options = Options { stop: Arc::clone(&stop), who: who(), command: "schema apply --direct".to_owned(), max_time: args.max_time, ..Options::direct() };
+    let options = Options {
+        stop: Arc::clone(&stop),
+        who: who(),
+        command: "schema apply --direct".to_owned(),
+        max_time: args.max_time,
+        ..Options::direct()
+    };
     let target = target(place)?;
     let text = file::write(&plan);
     let hash = file::hash(&plan).to_string();
@@ -138,16 +156,24 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) ->
             out.notice("Done.");
             Ok(Code::Done)
         }
-        outcome => Err(CliError::with_help(Code::Interrupted, format!("stopped: {outcome:?}"), "what is done stays; go on with: schema apply --direct")),
+        outcome => Err(CliError::with_help(
+            Code::Interrupted,
+            format!("stopped: {outcome:?}"),
+            "what is done stays; go on with: schema apply --direct",
+        )),
     }
 }
 
 /// As [`check_hazards`], with the command that allows.
 fn check_direct(plan: &Plan, policy: &Policy) -> Result<(), CliError> {
     check_hazards(plan, policy).map_err(|_| {
-        let names: Vec<&str> = plan.hazards.iter().map(|note| note.hazard.name()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        let names: Vec<&str> =
+            plan.hazards.iter().map(|note| note.hazard.name()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
         let subjects: Vec<String> = plan.hazards.iter().map(|note| format!("{} ({})", note.hazard, note.subject)).collect();
-        CliError::refused(format!("this has hazards that nobody allowed: {}", subjects.join(", ")), format!("if that is meant: schema apply --direct --allow {}", names.join(",")))
+        CliError::refused(
+            format!("this has hazards that nobody allowed: {}", subjects.join(", ")),
+            format!("if that is meant: schema apply --direct --allow {}", names.join(",")),
+        )
     })
 }
 
@@ -189,9 +215,12 @@ impl Run<'_> {
         let mut refused = None;
         for chosen in &selection.run {
             let plan = &chosen.file.plan;
-            if let Some(earlier) = unfinished.iter().find(|earlier| select::number_order(earlier, plan) && plans::shared(earlier, plan).is_some()) {
+            if let Some(earlier) =
+                unfinished.iter().find(|earlier| select::number_order(earlier, plan) && plans::shared(earlier, plan).is_some())
+            {
                 let why = format!("{} waits: it shares objects with {}, which is not finished", plan.name, earlier.name);
-                refused = refused.or(Some(CliError::refused(why, format!("finish it first: schema apply {} --through contract", earlier.name))));
+                refused =
+                    refused.or(Some(CliError::refused(why, format!("finish it first: schema apply {} --through contract", earlier.name))));
                 unfinished.push(plan);
                 continue;
             }
@@ -285,7 +314,9 @@ impl Run<'_> {
             let implied = id.kind == "owner" || scope.ignore.iter().any(|rule| rule.matches(id));
             recorded || (catalog.contains(id) && !implied)
         };
-        let parts = |id: &crate::catalog::Id| crate::plan::assemble::parts_of(&live.catalog, id).into_iter().filter(|part| counts(&live.catalog, part)).collect::<Vec<_>>();
+        let parts = |id: &crate::catalog::Id| {
+            crate::plan::assemble::parts_of(&live.catalog, id).into_iter().filter(|part| counts(&live.catalog, part)).collect::<Vec<_>>()
+        };
         let stale = crate::apply::stale::check_reliance(plan, &live.catalog, parts);
         if stale.is_empty() {
             return Ok(());
@@ -313,7 +344,13 @@ impl Run<'_> {
         Code::Done
     }
 
-    async fn apply(&self, session: Session, chosen: &Chosen, stop: &Arc<AtomicBool>, began: std::time::Instant) -> Result<Outcome, CliError> {
+    async fn apply(
+        &self,
+        session: Session,
+        chosen: &Chosen,
+        stop: &Arc<AtomicBool>,
+        began: std::time::Instant,
+    ) -> Result<Outcome, CliError> {
         let plan = &chosen.file.plan;
         let config = &self.project.config;
         self.out.notice(&format!("\n{}", plan.name));
@@ -333,7 +370,11 @@ impl Run<'_> {
             max_time: self.args.max_time.map(|time| time.saturating_sub(began.elapsed())),
             stop: Arc::clone(stop),
             // Tries start short and grow to two seconds; who is more patient starts with more.
-            lock_timeout: if config.lock_timeout > Duration::from_secs(2) { config.lock_timeout } else { config.lock_timeout.min(defaults.lock_timeout) },
+            lock_timeout: if config.lock_timeout > Duration::from_secs(2) {
+                config.lock_timeout
+            } else {
+                config.lock_timeout.min(defaults.lock_timeout)
+            },
             retry_for: config.retry_for,
             who: who(),
             again: self.args.again,
@@ -343,7 +384,8 @@ impl Run<'_> {
         let target = target(self.place)?;
         let mut progress = Progress::new(self.out);
         let hash = chosen.file.hash.to_string();
-        let result = crate::apply::apply(session, &target, plan, &chosen.file.text, &hash, &options, &mut |event| progress.event(event)).await;
+        let result =
+            crate::apply::apply(session, &target, plan, &chosen.file.text, &hash, &options, &mut |event| progress.event(event)).await;
         progress.finish();
         Ok(result?)
     }

@@ -4,7 +4,8 @@ use super::{FILE, parse, shown, sources};
 
 #[test]
 fn a_column_is_read() {
-    let text = r#"column total "numeric(12,2)" not-null default=4.990 was=sum { backfill "lower(x)"; grant hr select; grant boss update; }"#;
+    let text =
+        r#"column total "numeric(12,2)" not-null default=4.990 was=sum { backfill "lower(x)"; grant hr select; grant boss update; }"#;
     let (sources, document) = parse(text);
     let mut f = Findings::new();
     let mut node = document.nodes().remove(0);
@@ -61,9 +62,15 @@ fn column(text: &str) -> Vec<String> {
 fn what_is_left_over_is_reported_at_its_place() {
     assert_eq!(column("column a int not-nul=#true"), ["not-nul: unknown property `not-nul` on column; did you mean `not-null`?"]);
     assert_eq!(column("column a int not_null"), ["not_null: unexpected argument `not_null` on column | did you mean `not-null`?"]);
-    assert_eq!(column("column a int default"), ["default: unexpected argument `default` on column | `default` needs a value: write `default=…`"]);
+    assert_eq!(
+        column("column a int default"),
+        ["default: unexpected argument `default` on column | `default` needs a value: write `default=…`"]
+    );
     assert_eq!(column("column a int { grnt b; }"), ["grnt: unknown `grnt` on column; did you mean `grant`?"]);
-    assert_eq!(column("column a int { frobnicate b; }"), ["frobnicate: unknown `frobnicate` on column | possible are `not-null`, `default`, `statistics`, `storage`, `grant`"]);
+    assert_eq!(
+        column("column a int { frobnicate b; }"),
+        ["frobnicate: unknown `frobnicate` on column | possible are `not-null`, `default`, `statistics`, `storage`, `grant`"]
+    );
     assert_eq!(column("column a"), ["column a: `column` needs a type"]);
     assert_eq!(column("column a not-null"), ["column a: `column` needs a type"]);
     assert_eq!(column("column a \"not-null\""), Vec::<String>::new());
@@ -72,10 +79,19 @@ fn what_is_left_over_is_reported_at_its_place() {
     assert_eq!(column("column a int default=1 { default 2; }"), ["default: `default` stands twice on column | keep one of them"]);
     assert_eq!(column("column a int { default 1 2; }"), ["2: unexpected argument `2` on default"]);
     assert_eq!(column("column a int { default; }"), ["default: `default` needs a value"]);
-    assert_eq!(column("column a int default=#null"), ["#null: `#null` has no meaning here | write `\"null\"` for the word, or leave it out"]);
-    assert_eq!(column("column a int not-null=yes"), ["yes: `not-null` is a flag: it is `#true` or `#false` | write `not-null=#true`, or `not-null=#false`"]);
+    assert_eq!(
+        column("column a int default=#null"),
+        ["#null: `#null` has no meaning here | write `\"null\"` for the word, or leave it out"]
+    );
+    assert_eq!(
+        column("column a int not-null=yes"),
+        ["yes: `not-null` is a flag: it is `#true` or `#false` | write `not-null=#true`, or `not-null=#false`"]
+    );
     assert_eq!(column("column a int statistics=many"), ["many: `statistics` must be an integer | write a number, as in `statistics=10`"]);
-    assert_eq!(column("column a int statistics=\"10\""), ["\"10\": `statistics` must be an integer | write it without quotes: `statistics=10`"]);
+    assert_eq!(
+        column("column a int statistics=\"10\""),
+        ["\"10\": `statistics` must be an integer | write it without quotes: `statistics=10`"]
+    );
     assert_eq!(
         column("column a int storage=externl"),
         ["externl: `storage` cannot be `externl` | did you mean `external`? Possible are `plain`, `external`, `extended`"]
@@ -111,7 +127,15 @@ fn numbers_keep_their_source_and_have_a_value() {
     let mut node = document.nodes().remove(0);
     let args: Vec<(String, Option<i64>)> = node.args().into_iter().map(|text| (text.value.clone(), text.integer())).collect();
     node.finish(&mut f);
-    let expected = [("1_000", Some(1000)), ("0xff", Some(255)), ("-5", Some(-5)), ("4.990", None), ("true", None), ("1e3", None), ("99999999999999999999", None)];
+    let expected = [
+        ("1_000", Some(1000)),
+        ("0xff", Some(255)),
+        ("-5", Some(-5)),
+        ("4.990", None),
+        ("true", None),
+        ("1e3", None),
+        ("99999999999999999999", None),
+    ];
     assert_eq!(args, expected.map(|(text, number)| (text.to_owned(), number)));
 }
 
@@ -135,7 +159,10 @@ fn options_annotations_and_dispatch() {
         }
     }
     url.finish(&mut f);
-    assert_eq!(shown(&sources, &f), ["fillfactor: `fillfactor` stands twice on with | keep one of them", "other: unknown `other` on url | possible are `direct`"]);
+    assert_eq!(
+        shown(&sources, &f),
+        ["fillfactor: `fillfactor` stands twice on with | keep one of them", "other: unknown `other` on url | possible are `direct`"]
+    );
 }
 
 #[test]
@@ -156,7 +183,8 @@ fn a_property_is_a_child_with_one_argument() {
 
 #[test]
 fn whole_spans() {
-    let text = "a 1 /-2 { b; } // c\nb /-{ x } { y } /-{ z }; c d \\\n  e /-f = 2\n\"d\" /* } */ {\n // }\n \"}\" #\"}\"#\n}\n(t)e /*x*/\nf {}";
+    let text =
+        "a 1 /-2 { b; } // c\nb /-{ x } { y } /-{ z }; c d \\\n  e /-f = 2\n\"d\" /* } */ {\n // }\n \"}\" #\"}\"#\n}\n(t)e /*x*/\nf {}";
     let (sources, document) = parse(text);
     let spans: Vec<&str> = document.nodes().iter().map(|node| sources.slice(node.whole_span())).collect();
     assert_eq!(spans, ["a 1 /-2 { b; }", "b /-{ x } { y }", "c d \\\n  e", "\"d\" /* } */ {\n // }\n \"}\" #\"}\"#\n}", "(t)e", "f {}"]);
@@ -193,7 +221,8 @@ fn syntax_errors_are_all_reported() {
     let report = f.into_report(&sources);
     assert_eq!(report.list()[0].place(), Some("schema/a.kdl:1:11"));
     assert_eq!(report.list()[0].advice(), Some("write `#true` for the boolean, `\"true\"` for the word"));
-    for odd in ["a {", "}", "a }", "a 1day", "a \"x", "a \\", "/*", "a #tru", "\u{0}", "a \"ü", "a #\"x", "(", "a (ü", "a \"\"\"x\"\"\""] {
+    for odd in ["a {", "}", "a }", "a 1day", "a \"x", "a \\", "/*", "a #tru", "\u{0}", "a \"ü", "a #\"x", "(", "a (ü", "a \"\"\"x\"\"\""]
+    {
         let sources = super::sources(odd);
         if let Err(f) = Document::parse_in(&sources, FILE) {
             assert!(!f.into_report(&sources).list().is_empty(), "{odd}");
@@ -219,13 +248,23 @@ fn reports_are_sorted_and_show_other_files() {
     let mut sources = sources("table a\ntable b");
     let second = sources.add("schema/b.kdl", "table a");
     let mut f = Findings::new();
-    f.push(Finding::at(Span::new(second, 6, 7), "table `a` is defined twice").label("again here").other(Span::new(FILE, 6, 7), "first here"));
+    f.push(
+        Finding::at(Span::new(second, 6, 7), "table `a` is defined twice").label("again here").other(Span::new(FILE, 6, 7), "first here"),
+    );
     f.push(Finding::at(Span::new(FILE, 14, 15), "second line"));
     f.push(Finding::general("nowhere"));
     let report = f.into_report(&sources);
-    assert_eq!(report.list().iter().map(|one| one.message().to_owned()).collect::<Vec<_>>(), ["nowhere", "second line", "table `a` is defined twice"]);
+    assert_eq!(
+        report.list().iter().map(|one| one.message().to_owned()).collect::<Vec<_>>(),
+        ["nowhere", "second line", "table `a` is defined twice"]
+    );
     let mut out = String::new();
-    miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none()).render_report(&mut out, &report).expect("rendering to a string");
-    assert!(out.contains("3 errors") && out.contains("schema/b.kdl:1:7") && out.contains("schema/a.kdl:1:7") && out.contains("first here"), "{out}");
+    miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::none())
+        .render_report(&mut out, &report)
+        .expect("rendering to a string");
+    assert!(
+        out.contains("3 errors") && out.contains("schema/b.kdl:1:7") && out.contains("schema/a.kdl:1:7") && out.contains("first here"),
+        "{out}"
+    );
     assert_eq!(sources.place(Span::new(FileId(7), 3, 4)), "?:1:1");
 }

@@ -77,12 +77,15 @@ fn insertions() {
         edits.append(NodeOut::new("z"));
     });
     assert_eq!(two, "t b {\n    x\n    y\n}\nz\n");
-    assert_eq!(edited("t {\n    a\n    b\n}", |edits, mut nodes| {
-        for child in nodes[0].rest() {
-            edits.delete_node(child.span(), Comments::Keep);
-        }
-        edits.insert_child(nodes[0].span(), NodeOut::new("c"));
-    }), "t {\n    c\n}");
+    assert_eq!(
+        edited("t {\n    a\n    b\n}", |edits, mut nodes| {
+            for child in nodes[0].rest() {
+                edits.delete_node(child.span(), Comments::Keep);
+            }
+            edits.insert_child(nodes[0].span(), NodeOut::new("c"));
+        }),
+        "t {\n    c\n}"
+    );
     assert_eq!(edited("", |edits, _| edits.append(NodeOut::new("z"))), "z\n");
     assert_eq!(edited("a // x", |edits, _| edits.append(NodeOut::new("z"))), "a // x\nz\n");
     assert_eq!(edited("a \\ // x\n", |edits, _| edits.append(NodeOut::new("z"))), "a \\ // x\n\nz\n");

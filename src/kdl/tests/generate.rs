@@ -17,15 +17,62 @@ fn space1() -> BoxedStrategy<String> {
 }
 
 fn line_space() -> BoxedStrategy<String> {
-    any_of(&["\n", "\n\n\n", "// line\n", "  // line \t\n", "//\n", "  ", "/* block */ ", "/* b\n b */\n", "\t", "\r\n", "\\\n", "//; { } \" /*\n", "\u{2028}"])
+    any_of(&[
+        "\n",
+        "\n\n\n",
+        "// line\n",
+        "  // line \t\n",
+        "//\n",
+        "  ",
+        "/* block */ ",
+        "/* b\n b */\n",
+        "\t",
+        "\r\n",
+        "\\\n",
+        "//; { } \" /*\n",
+        "\u{2028}",
+    ])
 }
 
 fn terminator() -> BoxedStrategy<String> {
-    any_of(&["\n", "\n", ";", "; ", " ;\n", " // end\n", "// end { \r\n", "\r\n", "\n\n\n\n", ";\n", "; // after\n", "/* c */\n", " /* c */;"])
+    any_of(&[
+        "\n",
+        "\n",
+        ";",
+        "; ",
+        " ;\n",
+        " // end\n",
+        "// end { \r\n",
+        "\r\n",
+        "\n\n\n\n",
+        ";\n",
+        "; // after\n",
+        "/* c */\n",
+        " /* c */;",
+    ])
 }
 
 fn word() -> BoxedStrategy<String> {
-    any_of(&["a", "column", "not-null", "x1", "ünïcode", "日本", "-", "+x", ".y", "a.b", "<>", "\"q q\"", "\"esc \\\" \\\\ \\n \\u{e9}\"", "#\"ra\\w \" x\"#", "##\"a\"#b\"##", "\"\"", "\"// no /* comment\"", "\"{;}\""])
+    any_of(&[
+        "a",
+        "column",
+        "not-null",
+        "x1",
+        "ünïcode",
+        "日本",
+        "-",
+        "+x",
+        ".y",
+        "a.b",
+        "<>",
+        "\"q q\"",
+        "\"esc \\\" \\\\ \\n \\u{e9}\"",
+        "#\"ra\\w \" x\"#",
+        "##\"a\"#b\"##",
+        "\"\"",
+        "\"// no /* comment\"",
+        "\"{;}\"",
+    ])
 }
 
 fn value() -> BoxedStrategy<String> {
@@ -53,7 +100,9 @@ fn entry() -> BoxedStrategy<String> {
         2 => value(),
         2 => (word(), space0(), space0(), value()).prop_map(|(name, before, after, value)| format!("{name}{before}={after}{value}")),
     ];
-    (prop_oneof![6 => Just(""), 1 => Just("/-"), 1 => Just("/- "), 1 => Just("/-\n  "), 1 => Just("/- // why\n ")], live).prop_map(|(dash, entry)| format!("{dash}{entry}")).boxed()
+    (prop_oneof![6 => Just(""), 1 => Just("/-"), 1 => Just("/- "), 1 => Just("/-\n  "), 1 => Just("/- // why\n ")], live)
+        .prop_map(|(dash, entry)| format!("{dash}{entry}"))
+        .boxed()
 }
 
 fn nodes(node: BoxedStrategy<String>) -> BoxedStrategy<String> {
@@ -62,7 +111,8 @@ fn nodes(node: BoxedStrategy<String>) -> BoxedStrategy<String> {
 }
 
 fn node(children: BoxedStrategy<String>) -> BoxedStrategy<String> {
-    let block = (any_of(&["{", "{", " {", " /-{", " /- {", "/* c */{"]), children, any_of(&["}", "}", "} ", "} /* c */", "}\\\n"])).prop_map(|(open, nodes, close)| open + &nodes + &close);
+    let block = (any_of(&["{", "{", " {", " /-{", " /- {", "/* c */{"]), children, any_of(&["}", "}", "} ", "} /* c */", "}\\\n"]))
+        .prop_map(|(open, nodes, close)| open + &nodes + &close);
     (
         prop_oneof![8 => Just(String::new()), 1 => any_of(&["/-", "/- ", "/-\n", "/- // c\n"]), 1 => Just("(t)".to_owned())],
         word(),

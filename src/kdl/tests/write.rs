@@ -17,7 +17,12 @@ fn read_back(text: &str) -> (String, Vec<String>, Vec<(String, String)>) {
 
 #[test]
 fn a_table_is_written() {
-    let column = NodeOut::new("column").arg("severity").arg("varchar(16)").flag("not-null", true).flag("unique", false).prop("default", ValueOut::plain("4.990"));
+    let column = NodeOut::new("column")
+        .arg("severity")
+        .arg("varchar(16)")
+        .flag("not-null", true)
+        .flag("unique", false)
+        .prop("default", ValueOut::plain("4.990"));
     let body = NodeOut::new("body").arg("BEGIN  -- \"quotes\"\n\n    RETURN '\\d';\nEND");
     let key = NodeOut::new("foreign-key").arg("model_id").child(NodeOut::new("references").arg("models").arg("id")).inline();
     let table = NodeOut::new("table").arg("orders").comment("One.\n\nTwo.").child(column).child(body).child(key).prop("rls", true);
@@ -65,7 +70,13 @@ fn spellings() {
     ] {
         assert_eq!(spell(text), expected);
     }
-    for (text, value) in [("0", ValueOut::Number("0".into())), ("1e5", ValueOut::Number("1e5".into())), ("true", true.into()), ("1.", "1.".into()), ("now()", "now()".into())] {
+    for (text, value) in [
+        ("0", ValueOut::Number("0".into())),
+        ("1e5", ValueOut::Number("1e5".into())),
+        ("true", true.into()),
+        ("1.", "1.".into()),
+        ("now()", "now()".into()),
+    ] {
         assert_eq!(ValueOut::plain(text), value);
     }
     assert_eq!(render(&[NodeOut::new("x").arg(ValueOut::Number("0; drop".into()))]), "x \"0; drop\"\n");

@@ -21,7 +21,20 @@ pub const FORMAT: u32 = 1;
 /// relies on. Not its number, name, maker, summary or proof.
 #[must_use]
 pub fn hash(plan: &Plan) -> Fingerprint {
-    let Plan { name: _, made_by: _, elaborated_on: _, from: _, to: _, summary: _, proof: _, relies_on, assumes, hazards, allowances, stages } = plan;
+    let Plan {
+        name: _,
+        made_by: _,
+        elaborated_on: _,
+        from: _,
+        to: _,
+        summary: _,
+        proof: _,
+        relies_on,
+        assumes,
+        hazards,
+        allowances,
+        stages,
+    } = plan;
     Fingerprint::of(&(FORMAT, relies_on, assumes, hazards, allowances, stages))
 }
 

@@ -46,7 +46,9 @@ fn plan_node(mut node: Node<'_>, f: &mut Findings) -> Plan {
         Some(format) if format.integer() == Some(i64::from(super::FORMAT)) => {}
         Some(format) => {
             let message = format!("plans of format {} are not known to this version", format.value);
-            f.push(Finding::at(format.span, message).help(format!("it reads format {}: use the version that made the plan", super::FORMAT)));
+            f.push(
+                Finding::at(format.span, message).help(format!("it reads format {}: use the version that made the plan", super::FORMAT)),
+            );
             // Whatever else stands there would only be misunderstood.
             return plan;
         }
@@ -76,11 +78,16 @@ fn plan_node(mut node: Node<'_>, f: &mut Findings) -> Plan {
     let mut last_step = 0;
     let mut last_stage = None;
     for mut child in node.children("stage") {
-        let Some(name) = word(&mut child, "stage", &StageName::ALL.map(StageName::name), f).and_then(|text| StageName::from_name(&text.value)) else {
+        let Some(name) =
+            word(&mut child, "stage", &StageName::ALL.map(StageName::name), f).and_then(|text| StageName::from_name(&text.value))
+        else {
             continue;
         };
         if last_stage >= Some(name) {
-            f.push(Finding::at(child.span(), format!("stage {} stands too late", name.name())).help("stages are expand, backfill, switch, contract, each once"));
+            f.push(
+                Finding::at(child.span(), format!("stage {} stands too late", name.name()))
+                    .help("stages are expand, backfill, switch, contract, each once"),
+            );
         }
         last_stage = Some(name);
         let remark = child.opt_arg().map(|text| text.value).unwrap_or_default();
@@ -98,7 +105,12 @@ fn arg(node: &mut Node<'_>, what: &str, f: &mut Findings) -> String {
 }
 
 /// Reads every child of this name.
-fn all<T>(node: &mut Node<'_>, name: &'static str, f: &mut Findings, mut read: impl FnMut(&mut Node<'_>, &mut Findings) -> Option<T>) -> Vec<T> {
+fn all<T>(
+    node: &mut Node<'_>,
+    name: &'static str,
+    f: &mut Findings,
+    mut read: impl FnMut(&mut Node<'_>, &mut Findings) -> Option<T>,
+) -> Vec<T> {
     let mut list = Vec::new();
     for mut child in node.children(name) {
         list.extend(read(&mut child, f));
@@ -119,7 +131,9 @@ fn id(node: &mut Node<'_>, f: &mut Findings) -> Option<Id> {
     let text = node.arg("an object", f)?;
     let id = parse_id(&text.value);
     if id.is_none() {
-        f.push(Finding::at(text.span, format!("`{}` is no object", text.value)).help("write its kind and its name: \"table public.orders\""));
+        f.push(
+            Finding::at(text.span, format!("`{}` is no object", text.value)).help("write its kind and its name: \"table public.orders\""),
+        );
     }
     id
 }
@@ -214,7 +228,10 @@ fn step(node: &mut Node<'_>, last: &mut u32, f: &mut Findings) -> Option<Step> {
     if let Some(parsed) = parsed {
         *last = parsed;
     } else {
-        f.push(Finding::at(number.span, "steps are numbered upwards through the whole plan").help(format!("the next one is at least {}", *last + 1)));
+        f.push(
+            Finding::at(number.span, "steps are numbered upwards through the whole plan")
+                .help(format!("the next one is at least {}", *last + 1)),
+        );
     }
     let title = arg(node, "a title", f);
     let transaction = match node.word("transaction", &["inside", "outside", "commit-after"], f).as_ref().map(Text::as_str) {

@@ -70,7 +70,9 @@ fn approvals() {
 
 /// Any text: what is hard to quote more often than chance would have it.
 fn text() -> impl Strategy<Value = String> {
-    let hard = select(vec!["\"\"\"", "\"#", "\\", "\n", "\r\n", "\n    ", "  \n", ";", "'", "\u{feff}", "\u{200e}", "\t", "--", "/*", "\u{7f}", "\u{2028}"]);
+    let hard = select(vec![
+        "\"\"\"", "\"#", "\\", "\n", "\r\n", "\n    ", "  \n", ";", "'", "\u{feff}", "\u{200e}", "\t", "--", "/*", "\u{7f}", "\u{2028}",
+    ]);
     prop_oneof![
         "[a-z ]{0,12}",
         any::<String>(),
@@ -107,7 +109,11 @@ fn work() -> impl Strategy<Value = Work> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let lock = (text(), select(LockMode::ALL.to_vec()), select(Cost::ALL.to_vec())).prop_map(|(relation, mode, cost)| Lock { relation, mode, cost });
+    let lock = (text(), select(LockMode::ALL.to_vec()), select(Cost::ALL.to_vec())).prop_map(|(relation, mode, cost)| Lock {
+        relation,
+        mode,
+        cost,
+    });
     let undo = prop_oneof![Just(Undo::Nothing), Just(Undo::Impossible), texts().prop_map(Undo::Sql)];
     let probe = option::of((text(), texts()).prop_map(|(sql, cleanup)| Probe { sql, cleanup }));
     let verify = vec((text(), text()).prop_map(|(sql, expect)| Verify { sql, expect }), 0..2);
@@ -163,22 +169,9 @@ fn plan() -> impl Strategy<Value = Plan> {
         (vec(reliance, 0..3), vec(assumption, 0..2), vec(note, 0..3), vec(allowance, 0..2)),
         (vec(summary(), 0..3), stages(), proof),
     )
-        .prop_map(
-            |((name, made_by, elaborated_on, from, to), (relies_on, assumes, hazards, allowances), (summary, stages, proof))| Plan {
-                name,
-                made_by,
-                elaborated_on,
-                from,
-                to,
-                relies_on,
-                assumes,
-                hazards,
-                allowances,
-                summary,
-                stages,
-                proof,
-            },
-        )
+        .prop_map(|((name, made_by, elaborated_on, from, to), (relies_on, assumes, hazards, allowances), (summary, stages, proof))| {
+            Plan { name, made_by, elaborated_on, from, to, relies_on, assumes, hazards, allowances, summary, stages, proof }
+        })
 }
 
 proptest! {

@@ -33,8 +33,11 @@ pub fn write(plan: &Plan) -> String {
         }
     }));
     node.children.extend(hazards.iter().map(|note| NodeOut::new("hazard").arg(note.hazard.name()).prop("subject", note.subject.as_str())));
-    node.children
-        .extend(allowances.iter().map(|allowance| NodeOut::new("allow").arg(allowance.hazard.name()).opt_prop("reason", allowance.reason.as_deref())));
+    node.children.extend(
+        allowances
+            .iter()
+            .map(|allowance| NodeOut::new("allow").arg(allowance.hazard.name()).opt_prop("reason", allowance.reason.as_deref())),
+    );
     node.children.extend(summary.iter().map(summary_node));
     node.children.extend(stages.iter().map(stage_node));
     render(&[node])
@@ -81,9 +84,11 @@ fn step_node(step: &Step) -> NodeOut {
     let mut node = NodeOut::new("step").arg(number(*step_number)).arg(title.as_str()).opt_prop("transaction", transaction);
     let out = &mut node.children;
     out.push(NodeOut::new("recipe").arg(recipe.as_str()));
-    out.extend(locks.iter().map(|lock| {
-        NodeOut::new("lock").arg(lock.relation.as_str()).prop("mode", lock.mode.name()).prop("cost", lock.cost.name())
-    }));
+    out.extend(
+        locks
+            .iter()
+            .map(|lock| NodeOut::new("lock").arg(lock.relation.as_str()).prop("mode", lock.mode.name()).prop("cost", lock.cost.name())),
+    );
     match work {
         Work::Sql(statements) => out.extend(statements.iter().map(|statement| NodeOut::new("sql").arg(closed(statement)))),
         Work::Backfill(backfill) => out.push(backfill_node(backfill)),

@@ -125,10 +125,7 @@ mod tests {
     #[test]
     fn numbers_and_sizes() {
         assert_eq!([0, 999, 1000, 12_000_000].map(number), ["0", "999", "1,000", "12,000,000"]);
-        assert_eq!(
-            [12, 1024, 1_503_238_553, 325_058_560, u64::MAX].map(bytes),
-            ["12 bytes", "1.0 kB", "1.4 GB", "310 MB", "16384 PB"]
-        );
+        assert_eq!([12, 1024, 1_503_238_553, 325_058_560, u64::MAX].map(bytes), ["12 bytes", "1.0 kB", "1.4 GB", "310 MB", "16384 PB"]);
     }
 
     #[test]
