@@ -7,6 +7,6 @@ pub mod expr;
 pub mod fingerprint;
 pub mod id;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, Pair};
 pub use fingerprint::Fingerprint;
 pub use id::{Id, Ident};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::draft::{Context, Draft, Effect, Op};
 use super::op::{Hazard, Lock, Transaction};
 use super::plan::{Assumption, HazardNote, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
-use crate::catalog::{Catalog, Fingerprint, Id};
+use crate::catalog::{Catalog, Fingerprint, Id, Pair};
 use crate::kind::{Object, sql_type};
 use crate::plan::plan::Reliance;
 
@@ -265,9 +265,10 @@ pub fn assumptions(cx: &Context<'_>, draft: &Draft) -> Vec<Assumption> {
         .collect()
 }
 
-/// What changes, object by object, for people.
+/// What changes, object by object, for people. `differing` holds (at least) every id that is not the same in both
+/// states; after renames in place that is not known, and they are compared again.
 #[must_use]
-pub fn summary(cx: &Context<'_>, before: &Catalog) -> Vec<Summary> {
+pub fn summary(cx: &Context<'_>, before: &Catalog, differing: Option<&[Id]>) -> Vec<Summary> {
     let mut tops: BTreeMap<String, Summary> = BTreeMap::new();
     // A renamed table is one table.
     let moved: Vec<(&Id, &Id)> = cx
@@ -287,7 +288,10 @@ pub fn summary(cx: &Context<'_>, before: &Catalog) -> Vec<Summary> {
         };
         tops.entry(subject.to_string()).or_insert_with(|| summary_of(cx, &subject, '~')).lines.push(('~', line));
     }
-    let mut pairs = before.differences(cx.desired);
+    let mut pairs: Vec<Pair<'_>> = match differing {
+        Some(ids) => ids.iter().map(|id| (id, before.get(id), cx.desired.get(id))).filter(|(_, old, new)| old != new).collect(),
+        None => before.differences(cx.desired),
+    };
     pairs.sort_unstable_by_key(|(id, ..)| *id);
     let renamed_to: BTreeMap<&Id, &Id> = cx
         .hints

@@ -140,7 +140,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         assumes: assemble::assumptions(&cx, &draft),
         hazards: assemble::hazards(&draft, &order),
         allowances: Vec::new(),
-        summary: assemble::summary(&Context { live: before, ..cx }, before),
+        summary: assemble::summary(&Context { live: before, ..cx }, before, moved.is_none().then_some(differing.as_slice())),
         stages: assemble::stages(&cx, &draft, &order),
         proof: Proof::Skipped,
     })
