@@ -22,7 +22,7 @@ use super::case::Case;
 use super::seed;
 
 /// The databases of a case.
-const NAMES: [&str; 3] = ["seeded", "fresh", "changed"];
+const NAMES: [&str; 4] = ["seeded", "fresh", "changed", "killed"];
 
 /// Tables with more rows than this are large here.
 const FEW: u64 = 10;
