@@ -3,12 +3,17 @@
 //! Every case is built, seeded (by `seed.sql` in its folder, or by a generator), planned with its
 //! proof, and applied through contract twice: stopped and resumed after each step, and killed (see
 //! `support/kill.rs`) at every boundary of every step, within it, in its backfills, and in what runs
-//! CONCURRENTLY. Each time the database is at the end what a fresh one with the desired state is (by
+//! CONCURRENTLY. A third time its sessions are ended at all these points, and it goes on by itself
+//! (`support/cut.rs`); for the cases of [`parts`] the whole server is killed. Each time the database is at the end what a fresh one with the desired state is (by
 //! our own reading and by `pg_dump`), every row of a table that stays is there with the values that
 //! it had, and a second plan is empty.
 
 #[path = "support/case.rs"]
 mod case;
+#[path = "support/child.rs"]
+mod child;
+#[path = "support/cut.rs"]
+mod cut;
 #[path = "support/kill.rs"]
 mod kill;
 #[path = "support/live.rs"]
@@ -16,6 +21,7 @@ mod live;
 #[path = "support/seed.rs"]
 mod seed;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,23 +29,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use libtest_mimic::{Arguments, Trial};
 use live::{Live, Result, failed, options, run};
 use schema::apply::{Event, Options, Outcome};
+use schema::kind::table::Table;
+use schema::plan::plan::{Step, Work};
+use schema::plan::{Input, Transaction};
+
+/// Tests over which the killing of servers is spread.
+const PARTS: usize = 4;
 
 /// Cases that do not pass yet, with the reason; shown as ignored.
 const PENDING: &[(&str, &str)] = &[];
 
 fn main() -> ExitCode {
-    if kill::is_child() {
-        kill::child();
+    if child::is_child() {
+        child::child();
         return ExitCode::SUCCESS;
     }
     let pending = |name: &str| PENDING.iter().any(|(case, _)| *case == name);
-    let trials = case::names()
+    let mut trials: Vec<Trial> = case::names()
         .into_iter()
         .map(|name| {
             let ignored = pending(&name);
             Trial::test(name.clone(), move || block_on(case(&name))).with_ignored_flag(ignored)
         })
         .collect();
+    for part in 0..PARTS {
+        trials.push(Trial::test(format!("part_{}_of_{PARTS}", part + 1), move || block_on(crashed(part))).with_kind("server killed"));
+    }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -51,8 +66,51 @@ async fn case(name: &str) -> Result<()> {
     let mut live = Box::pin(Live::start(name)).await?;
     resumed(&mut live).await?;
     kill::everywhere(&live).await?;
+    cut::everywhere(&live).await?;
     live.end().await;
     Ok(())
+}
+
+/// The cases whose server is killed, dealt out to several tests.
+async fn crashed(part: usize) -> Result<()> {
+    for name in parts()?.into_iter().skip(part).step_by(PARTS) {
+        let mut live = Box::pin(Live::start(&name)).await?;
+        cut::with_server(&mut live).await.map_err(|error| format!("{name}: {}", error.message().unwrap_or_default()))?;
+        live.end().await;
+    }
+    Ok(())
+}
+
+/// Cases that together hold a step of every recipe in every form that a recipe has it: in a
+/// transaction, outside one, as a backfill. Each holds one that those before it do not; the fullest
+/// come first.
+fn parts() -> Result<Vec<String>> {
+    let mut cases = Vec::new();
+    for name in case::names() {
+        let case = case::Case::read(&name)?;
+        // A crash empties what is not logged.
+        if case.after.catalog.of::<Table>().chain(case.before.catalog.of::<Table>()).any(|table| table.unlogged) {
+            continue;
+        }
+        let input = Input {
+            live: &case.before.catalog,
+            desired: &case.after.catalog,
+            hints: &case.after.hints,
+            facts: &case.facts,
+            policy: &case.policy,
+        };
+        let plan = schema::plan::plan(&input).map_err(failed(&name))?;
+        let form = |step: &Step| (step.recipe.clone(), matches!(step.work, Work::Backfill(_)), step.transaction == Transaction::Outside);
+        cases.push((name, plan.steps().map(|(_, step)| form(step)).collect::<BTreeSet<_>>()));
+    }
+    let mut chosen = Vec::new();
+    while let Some((name, forms)) = cases.iter().max_by_key(|(_, forms)| forms.len()).cloned().filter(|(_, forms)| !forms.is_empty()) {
+        for (_, left) in &mut cases {
+            left.retain(|form| !forms.contains(form));
+        }
+        chosen.push(name);
+    }
+    Ok(chosen)
 }
 
 /// Stopped after each step and resumed.

@@ -10,11 +10,10 @@
 //! | `batch:K:before` | in the K-th batch of this process, before its commit |
 //! | `batch:K` or `batch:K:after` | after the commit of the K-th batch of this process |
 //!
-//! With `SCHEMA_CRASH_HOW=stop` it suspends itself there instead (SIGSTOP), once: time for whoever looks on to take
-//! its session or its server away, before SIGCONT. Unset (as it is outside the tests), a point costs one comparison.
+//! With `SCHEMA_CRASH_HOW=stop` it suspends itself at each of them instead (SIGSTOP), once: time for whoever looks on
+//! to take its session or its server away, before SIGCONT. Unset (as it is outside the tests), a point costs next to nothing.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
@@ -42,19 +41,18 @@ pub(super) enum Point {
 
 /// Ends the process when `here` is one of the points that [`VARIABLE`] names.
 pub(super) fn point(here: Point) {
-    static CHOSEN: OnceLock<Vec<Point>> = OnceLock::new();
-    let chosen = CHOSEN.get_or_init(|| std::env::var(VARIABLE).map_or_else(|_| Vec::new(), |text| parse(&text)));
-    if chosen.contains(&here) {
+    static CHOSEN: OnceLock<Mutex<Vec<Point>>> = OnceLock::new();
+    let chosen = CHOSEN.get_or_init(|| Mutex::new(std::env::var(VARIABLE).map_or_else(|_| Vec::new(), |text| parse(&text))));
+    let mut chosen = chosen.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(at) = chosen.iter().position(|point| *point == here) {
+        chosen.remove(at);
+        drop(chosen);
         end();
     }
 }
 
 fn end() {
-    static STOPPED: AtomicBool = AtomicBool::new(false);
     let stop = std::env::var(HOW).is_ok_and(|how| how == "stop");
-    if stop && STOPPED.swap(true, Ordering::Relaxed) {
-        return;
-    }
     // A process may always send a signal to itself.
     let _ = kill_process(getpid(), if stop { Signal::STOP } else { Signal::KILL });
     // Until it has arrived in this thread.

@@ -4,40 +4,20 @@
 //! second and killed there, and so on to the end. What a kill leaves behind meets all that follows.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use schema::apply::Outcome;
-use schema::pg::{Session, Target, connect};
+use schema::pg::{Session, connect};
 use schema::plan::Transaction;
-use schema::plan::plan::{Plan, Step, Work};
+use schema::plan::plan::{Step, Work};
 
+use super::child::{Random, SEED, spawn, until};
 use super::live::{Live, Result, failed, options, run};
-
-/// Where a child connects, and the plan that it applies.
-const TARGET: &str = "SCHEMA_CASE_TARGET";
-const PLAN: &str = "SCHEMA_CASE_PLAN";
-/// The variable that says with which seed the random moments are drawn.
-const SEED: &str = "SCHEMA_CASE_SEED";
 
 /// The database that it happens in.
 const NAME: &str = "killed";
-/// How long a child may take to where it is to be killed.
-const LIMIT: Duration = Duration::from_secs(60);
 /// Kills at random in every backfill.
 const RANDOM: usize = 3;
-
-pub fn is_child() -> bool {
-    std::env::var_os(TARGET).is_some()
-}
-
-/// What the process does that is to be killed.
-pub fn child() {
-    let target = Target::parse(&std::env::var(TARGET).expect("is set")).expect("parses");
-    let plan: Plan = serde_json::from_str(&std::env::var(PLAN).expect("is set")).expect("parses");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(run(&target, &plan, &options(), &mut |_| {})).expect("applies");
-}
 
 /// Kills the applier at every point of the plan, in turn, and compares what comes of it.
 pub async fn everywhere(live: &Live) -> Result<()> {
@@ -86,7 +66,7 @@ pub async fn everywhere(live: &Live) -> Result<()> {
 async fn at(live: &Live, point: &str, others: &[&str]) -> Result<()> {
     let points = [&[point], others].concat().join(",");
     let last = live.plan.steps().count();
-    let output = tokio::task::block_in_place(|| spawn(live, Some(&points))?.wait_with_output().map_err(failed("child")))?;
+    let output = tokio::task::block_in_place(|| spawn(live, NAME, &points, "kill")?.wait_with_output().map_err(failed("child")))?;
     let ended = output.status.success() && points.contains(&format!("step:{}:before", last + 1));
     if output.status.signal() == Some(9) || ended {
         return Ok(());
@@ -104,7 +84,7 @@ async fn while_waiting(live: &Live, watcher: &Session, step: &Step) -> Result<()
             sql = format!("{sql}; LOCK TABLE {} IN ROW EXCLUSIVE MODE", lock.relation);
         }
         blocker.client().batch_execute(&sql).await.map_err(failed("lock"))?;
-        let mut child = spawn(live, None)?;
+        let mut child = spawn(live, NAME, "", "kill")?;
         let waits = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         until(watcher, waits, "1", &mut child).await?;
         child.kill().map_err(failed("kill"))?;
@@ -127,64 +107,11 @@ async fn at_random(live: &Live, watcher: &Session, step: &Step, delay: Duration)
     let attempt = format!("SELECT attempt FROM schema_ledger.steps WHERE number = {number}");
     let before: i32 = watcher.client().query_one(&attempt, &[]).await.map_err(failed("ledger"))?.get(0);
     // Before the kill it may come to the end of the step, or find it done: no further.
-    let mut child = spawn(live, Some(&bounds))?;
+    let mut child = spawn(live, NAME, &bounds, "kill")?;
     let begun = format!("SELECT (attempt > {before} OR state = 'done')::text FROM schema_ledger.steps WHERE number = {number}");
     until(watcher, &begun, "true", &mut child).await?;
     tokio::time::sleep(delay).await;
     child.kill().map_err(failed("kill"))?;
     child.wait().map_err(failed("kill"))?;
     Ok(())
-}
-
-/// Polls until a query gives what is expected; the child must not end before.
-async fn until(watcher: &Session, sql: &str, expected: &str, child: &mut Child) -> Result<()> {
-    let begun = Instant::now();
-    loop {
-        let found: String = watcher.client().query_one(sql, &[]).await.map_err(failed(sql))?.get(0);
-        if found == expected {
-            return Ok(());
-        }
-        let ended = child.try_wait().map_err(failed("child"))?.filter(|status| status.signal().is_none());
-        if ended.is_some() || begun.elapsed() > LIMIT {
-            return Err(format!("never {expected} (the child ended: {ended:?}): {sql}").into());
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-fn spawn(live: &Live, points: Option<&str>) -> Result<Child> {
-    let mut command = Command::new(std::env::current_exe().map_err(failed("own path"))?);
-    command
-        .env(TARGET, live.address(NAME))
-        .env(PLAN, serde_json::to_string(&live.plan).map_err(failed("plan"))?)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    if let Some(points) = points {
-        command.env("SCHEMA_CRASH_AT", points);
-    }
-    command.spawn().map_err(failed("child"))
-}
-
-/// Moments to be killed at: splitmix64, from the clock or from [`SEED`].
-struct Random {
-    seed: u64,
-    state: u64,
-}
-
-impl Random {
-    fn seeded() -> Self {
-        let given = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::from(since.subsec_nanos()));
-        let seed = given.unwrap_or_else(clock);
-        Self { seed, state: seed }
-    }
-
-    fn below(&mut self, limit: Duration) -> Duration {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.state;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^= x >> 31;
-        Duration::from_micros(x % u64::try_from(limit.as_micros()).unwrap_or(u64::MAX))
-    }
 }
