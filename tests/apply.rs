@@ -394,25 +394,6 @@ async fn an_applier_that_was_overtaken_stops() {
     assert!(matches!(error, ApplyError::Fenced { .. }), "{error}");
 }
 
-/// The server ends the session in a step: nothing of it is kept, and the same command goes on.
-#[tokio::test]
-async fn a_lost_connection_can_be_resumed() {
-    let db = Db::start().await;
-    let plan = steps_only("0001-lost", vec![step(1, &["CREATE TABLE a ()"]), step(2, &["CREATE TABLE t ()", "SELECT pg_sleep(1.5)"])]);
-    let options = quick();
-    let (applied, ()) = tokio::join!(db.apply(&plan, &options), async {
-        db.until("SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(1.5)%'", "1").await;
-        db.value("SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(1.5)%'").await;
-    });
-    let error = applied.0.expect_err("is lost");
-    assert!(matches!(error, ApplyError::Lost { .. }), "{error}");
-    assert_eq!(error.exit_code(), 5);
-    assert!(error.to_string().contains("schema apply 0001-lost"), "{error}");
-    assert_eq!(db.value("SELECT to_regclass('t') IS NULL").await, "true");
-    assert_eq!(db.apply(&plan, &quick()).await.0.expect("resumes"), Outcome::Done);
-    assert_eq!(db.value("SELECT string_agg(attempt::text, ',' ORDER BY number) FROM schema_ledger.steps").await, "1,2");
-}
-
 /// A policy that hides rows from the applier would make it pass them over: an error instead.
 #[tokio::test]
 async fn hidden_rows_are_an_error() {

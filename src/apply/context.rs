@@ -41,6 +41,8 @@ pub(super) struct Context<'a> {
     pub(super) jitter: Jitter,
     /// Batches committed by this process, over all backfills.
     pub(super) batches: u64,
+    /// Steps done by this process.
+    pub(super) finished: u64,
     /// The stage that was told to have started.
     pub(super) stage: Option<StageName>,
     /// The step that was begun and not told to be done.
@@ -70,6 +72,7 @@ impl<'a> Context<'a> {
             begun: Instant::now(),
             jitter: Jitter::seeded(),
             batches: 0,
+            finished: 0,
             stage: None,
             under_way: None,
         }

@@ -15,6 +15,9 @@ use crate::pg::{Session, Target, connect};
 use crate::plan::plan::{Stage, StageName, Step, Work};
 use crate::plan::{Plan, Transaction};
 
+/// How long the end of both sessions may take.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// Applies `plan` to the database of `session`, as far as `options` say, from where its ledger stands.
 ///
 /// `target` is where `session` is connected to: a second connection looks on. `plan_text` is the whole plan file, kept
@@ -43,18 +46,21 @@ pub async fn apply(
     let result = loop {
         let result = run(&mut context, plan_text, hash, &mut at).await;
         let Err(Halt::Failed(lost @ ApplyError::Lost { .. })) = result else { break result };
-        if let Err(halt) = reconnect(&mut context, &mut losses, at.1, lost).await {
+        if let Err(halt) = reconnect(&mut context, &mut losses, lost).await {
             break Err(halt);
         }
     };
     if let Err(Halt::Failed(ApplyError::Step(failure))) = &result {
         ledger::step_failed(&context, failure.step, &failure.message).await;
     }
-    lock::release(&context).await;
-    let Context { session, watching, .. } = context;
-    // Whoever comes next must not meet our locks.
-    session.close().await;
-    watching.close().await;
+    // Whoever comes next must not meet our locks. A server that does not answer is not waited for.
+    let farewell = async {
+        lock::release(&context).await;
+        let Context { session, watching, .. } = context;
+        session.close().await;
+        watching.close().await;
+    };
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
     match result {
         Ok(outcome) => Ok(outcome),
         Err(Halt::Failed(error)) => Err(error),
@@ -133,7 +139,10 @@ fn skip(context: &mut Context<'_>, step: &Step) {
     let (number, title) = (step.number, step.title.clone());
     match context.under_way.take_if(|(under_way, _)| *under_way == number) {
         // The connection was lost behind its commit.
-        Some((_, begun)) => context.emit(Event::StepDone { number, title, elapsed: begun.elapsed(), waited: Duration::ZERO }),
+        Some((_, begun)) => {
+            context.finished += 1;
+            context.emit(Event::StepDone { number, title, elapsed: begun.elapsed(), waited: Duration::ZERO });
+        }
         None if context.former.is_none() => context.emit(Event::StepSkipped { number, title }),
         // It was told before the connection was lost.
         None => {}
@@ -155,6 +164,7 @@ async fn run_step(context: &mut Context<'_>, stage: StageName, step: &Step) -> R
     };
     point(Point::Step(step.number, Moment::After));
     context.under_way = None;
+    context.finished += 1;
     context.emit(Event::StepDone { number: step.number, title: step.title.clone(), elapsed: begun.elapsed(), waited });
     Ok(())
 }

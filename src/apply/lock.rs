@@ -25,6 +25,8 @@ const COURTESY: Duration = Duration::from_secs(1);
 /// For what we read and write ourselves outside a step's transaction.
 pub(super) const OWN_LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(100);
+/// A server answers a question that needs no lock sooner.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// Who holds the applier's lock.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,6 +64,7 @@ impl fmt::Display for Holder {
 
 /// Takes both locks, waiting a bounded time for an orphan, and sets `client_connection_check_interval`.
 pub(super) async fn acquire(context: &mut Context<'_>) -> Result<(), Halt> {
+    check_session(context).await?;
     prepare(context).await?;
     end_former(context).await?;
     let begun = Instant::now();
@@ -85,7 +88,9 @@ pub(super) async fn acquire(context: &mut Context<'_>) -> Result<(), Halt> {
         }
         context.sleep(POLL).await?;
     }
-    check_session(context).await?;
+    if !is_mine(context.ddl(), context).await? {
+        return Err(ApplyError::Pooler { reason: format!("the lock that we took is not held by process {}", context.pid) }.into());
+    }
     // Held by nobody else while the applier's lock is ours, but for a watcher that is just going.
     let begun = Instant::now();
     while !try_lock(context.watcher(), LIFE, context).await? {
@@ -119,11 +124,13 @@ async fn prepare(context: &Context<'_>) -> Result<(), ApplyError> {
     for client in [context.ddl(), context.watcher()] {
         // Bodies were checked when the plan was made, and may mention what a later step makes. The search_path
         // stays the role's own: the plan's texts are qualified, bodies of functions that they run may rely on it.
+        // What is told to be done must be so after a crash of the server.
         // With row_security off, a query that a policy would filter is an error: a backfill must not pass rows over in silence.
         let sql = format!(
             "SET statement_timeout = 0; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; \
              SET default_transaction_isolation = 'read committed'; SET row_security = off; \
-             SET check_function_bodies = off",
+             SET check_function_bodies = off; \
+             SELECT pg_catalog.set_config('synchronous_commit', 'on', false) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'",
             OWN_LOCK_TIMEOUT.as_millis()
         );
         client.batch_execute(&sql).await.map_err(|error| context.query_error("setting up the session", &error))?;
@@ -133,28 +140,42 @@ async fn prepare(context: &Context<'_>) -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// A transaction-mode pooler lends a backend for one transaction: to the second connection it gives the one that
-/// the first has just used, or it changes the backend of the first.
+/// A transaction-mode pooler lends a backend for one transaction: while one of our connections is in a transaction,
+/// the other is served by another process than before. Asked in both orders, whatever the order in which a pooler
+/// lends them. Nothing is set and no lock is taken before: both would stay in a session that serves other clients.
 async fn check_session(context: &Context<'_>) -> Result<(), ApplyError> {
-    let fail = |error| context.query_error("asking for the server's process", &error);
+    let pids = async {
+        let first = two_pids([context.ddl(), context.watcher()]).await?;
+        let second = two_pids([context.watcher(), context.ddl()]).await?;
+        Ok([first[0], first[1], second[1], second[0]])
+    };
+    let Ok(pids) = tokio::time::timeout(ANSWER, pids).await else {
+        let reason = "while one connection of ours is in a transaction, the other gets no answer".to_owned();
+        return Err(ApplyError::Pooler { reason });
+    };
+    let pids = pids.map_err(|error| context.query_error("asking for the server's process", &error))?;
+    let [own, other] = [context.pid, context.watching.backend_pid];
+    if own == other {
+        return Err(ApplyError::Pooler { reason: format!("two connections of ours were served by the same process {own}") });
+    }
+    for (pid, known) in pids.into_iter().zip([own, other, own, other]) {
+        if pid != known {
+            return Err(ApplyError::Pooler { reason: format!("our connection was served by process {known} and then by {pid}") });
+        }
+    }
+    Ok(())
+}
+
+/// The processes that serve two connections while the first of them is in a transaction.
+async fn two_pids(clients: [&Client; 2]) -> Result<[i32; 2], tokio_postgres::Error> {
     let mut pids = [0; 2];
-    context.watcher().batch_execute("BEGIN").await.map_err(fail)?;
-    for (pid, client) in pids.iter_mut().zip([context.watcher(), context.ddl()]) {
-        let rows = client.simple_query("SELECT pg_catalog.pg_backend_pid()").await.map_err(fail)?;
+    clients[0].batch_execute("BEGIN").await?;
+    for (pid, client) in pids.iter_mut().zip(clients) {
+        let rows = client.simple_query("SELECT pg_catalog.pg_backend_pid()").await?;
         *pid = first_value(&rows).and_then(|pid| pid.parse().ok()).unwrap_or_default();
     }
-    context.watcher().batch_execute("COMMIT").await.map_err(fail)?;
-    let [second, first] = pids;
-    let reason = if first == second {
-        format!("two connections of ours were served by the same process {first}")
-    } else if first != context.pid {
-        format!("our connection was served by process {} and then by {first}", context.pid)
-    } else if !is_mine(context.ddl(), context).await? {
-        format!("the lock that we took is not held by process {first}")
-    } else {
-        return Ok(());
-    };
-    Err(ApplyError::Pooler { reason })
+    clients[0].batch_execute("COMMIT").await?;
+    Ok(pids)
 }
 
 /// A query that tells, within a step's transaction, whether the applier's lock is still that session's own.

@@ -17,14 +17,14 @@ const IN_ONE_PLACE: u32 = 3;
 /// Where and how often the connection was lost without anything done in between.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    /// The step, and the batches that were committed.
-    place: (u32, u64),
+    /// Steps and batches that this process has committed.
+    place: (u64, u64),
     times: u32,
 }
 
 impl Losses {
     /// Counts one; whether to go on.
-    fn count(&mut self, place: (u32, u64)) -> bool {
+    fn count(&mut self, place: (u64, u64)) -> bool {
         self.times = if self.place == place { self.times + 1 } else { 1 };
         self.place = place;
         self.times <= IN_ONE_PLACE
@@ -36,7 +36,7 @@ impl Losses {
 ///
 /// # Errors
 /// `lost`, with what came of trying; an interruption.
-pub(super) async fn reconnect(context: &mut Context<'_>, losses: &mut Losses, step: u32, lost: ApplyError) -> Result<(), Halt> {
+pub(super) async fn reconnect(context: &mut Context<'_>, losses: &mut Losses, lost: ApplyError) -> Result<(), Halt> {
     let ApplyError::Lost { doing, cause, command } = lost else { return Err(lost.into()) };
     let give_up =
         |more: String| Halt::Failed(ApplyError::Lost { doing: doing.clone(), cause: format!("{cause}{more}"), command: command.clone() });
@@ -44,7 +44,7 @@ pub(super) async fn reconnect(context: &mut Context<'_>, losses: &mut Losses, st
         // Nothing tells which statements were committed.
         return Err(give_up(String::new()));
     }
-    if !losses.count((step, context.batches)) {
+    if !losses.count((context.finished, context.batches)) {
         return Err(give_up(format!("\nThat is the {}. time in the same place, so it is not tried again.", losses.times)));
     }
     let mut tries = Tries::new(context.options.lock_timeout, context.options.retry_for);

@@ -99,6 +99,10 @@ pub fn explain(error: &tokio_postgres::Error) -> String {
             let _ = write!(text, "\n{name}: {part}");
         }
     }
+    // Our own statements are prepared and used in one session: they are unknown, or known, only in another one.
+    if [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(db.code()) {
+        text.push_str("\nhint: this connection goes through a pooler in transaction mode: connect to the server directly, or to a session-mode port of the pooler");
+    }
     text
 }
 

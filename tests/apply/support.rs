@@ -15,7 +15,7 @@ const PLAN: &str = "SCHEMA_TEST_PLAN";
 
 pub struct Db {
     pub session: Session,
-    scratch: Scratch,
+    pub scratch: Scratch,
 }
 
 impl Db {
@@ -65,14 +65,24 @@ impl Db {
         run(&target, plan, options).await
     }
 
-    /// Applies `plan` in another process.
+    /// Connection string of its database.
+    pub fn address(&self) -> String {
+        let port = self.scratch.target("postgres").endpoints[0].port;
+        format!("host={} port={port} user=postgres dbname=postgres", self.scratch.socket_dir().display())
+    }
+
+    /// Applies `plan` in another process, which kills itself at a point.
     pub fn child(&self, plan: &Plan, crash_at: Option<&str>) -> Child {
-        let target = self.scratch.target("postgres");
-        let port = target.endpoints[0].port;
+        self.child_that(plan, crash_at, "kill")
+    }
+
+    /// As [`Self::child`]; `how`: kill or stop.
+    pub fn child_that(&self, plan: &Plan, crash_at: Option<&str>, how: &str) -> Child {
         let mut command = Command::new(std::env::current_exe().expect("has a path"));
         command
             .args(["--exact", "child", "--ignored", "--nocapture"])
-            .env(TARGET, format!("host={} port={port} user=postgres dbname=postgres", self.scratch.socket_dir().display()))
+            .env(TARGET, self.address())
+            .env("SCHEMA_CRASH_HOW", how)
             .env(PLAN, serde_json::to_string(plan).expect("serializes"))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
