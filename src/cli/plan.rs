@@ -207,6 +207,7 @@ fn custom(name: &str, args: &Args, global: &Global, out: &Out) -> Result<Code, C
         takes: Vec::new(),
         probe: None,
         verify: Vec::new(),
+        preflight: Vec::new(),
     };
     let mut plan = Plan {
         made_by: format!("schema {}", env!("CARGO_PKG_VERSION")),

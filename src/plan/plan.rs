@@ -183,6 +183,23 @@ pub struct Step {
     pub probe: Option<Probe>,
     /// What must hold afterwards.
     pub verify: Vec<Verify>,
+    /// Rows that would make it fail, looked for before anything is changed.
+    pub preflight: Vec<Preflight>,
+}
+
+/// A look for rows that would make a step fail. None may be found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preflight {
+    /// What is wrong with them, for people, behind a count: `rows of table public.orders break check positive`.
+    pub title: String,
+    /// A query of those rows, their key first.
+    pub rows: String,
+    /// What to do about them, for people.
+    pub help: String,
+    /// Statements that make what the query needs in `pg_temp`.
+    pub setup: Vec<String>,
+    /// The step after which it can be known, because that makes or fills what it reads; `None`: at once.
+    pub after: Option<u32>,
 }
 
 /// The work of a step.

@@ -20,6 +20,7 @@ fn step(number: u32, title: &str, recipe: &str, sql: &[&str]) -> Step {
         takes: Vec::new(),
         probe: None,
         verify: Vec::new(),
+        preflight: Vec::new(),
     }
 }
 

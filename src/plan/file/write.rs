@@ -3,7 +3,7 @@
 use crate::catalog::Id;
 use crate::kdl::{NodeOut, ValueOut, render};
 use crate::plan::op::Transaction;
-use crate::plan::plan::{Backfill, Plan, Proof, RowsBound, Stage, Step, Summary, Undo, Work};
+use crate::plan::plan::{Backfill, Plan, Preflight, Proof, RowsBound, Stage, Step, Summary, Undo, Work};
 
 /// The text of the plan's file.
 #[must_use]
@@ -75,7 +75,7 @@ fn stage_node(stage: &Stage) -> NodeOut {
 }
 
 fn step_node(step: &Step) -> NodeOut {
-    let Step { number: step_number, title, recipe, work, transaction, locks, undo, loses, makes, takes, probe, verify } = step;
+    let Step { number: step_number, title, recipe, work, transaction, locks, undo, loses, makes, takes, probe, verify, preflight } = step;
     let transaction = match transaction {
         Transaction::Inside => None,
         Transaction::Outside => Some("outside"),
@@ -89,6 +89,7 @@ fn step_node(step: &Step) -> NodeOut {
             .iter()
             .map(|lock| NodeOut::new("lock").arg(lock.relation.as_str()).prop("mode", lock.mode.name()).prop("cost", lock.cost.name())),
     );
+    out.extend(preflight.iter().map(preflight_node));
     match work {
         Work::Sql(statements) => out.extend(statements.iter().map(|statement| NodeOut::new("sql").arg(closed(statement)))),
         Work::Backfill(backfill) => out.push(backfill_node(backfill)),
@@ -108,6 +109,15 @@ fn step_node(step: &Step) -> NodeOut {
     out.extend(loses.iter().map(|what| NodeOut::new("loses").arg(what.as_str())));
     out.extend(makes.iter().map(|what| NodeOut::new("makes").arg(id(what))));
     out.extend(takes.iter().map(|what| NodeOut::new("takes").arg(id(what))));
+    node
+}
+
+fn preflight_node(preflight: &Preflight) -> NodeOut {
+    let Preflight { title, rows, help, setup, after } = preflight;
+    let mut node = NodeOut::new("preflight").arg(title.as_str()).opt_prop("after", after.map(number));
+    node.children.extend(setup.iter().map(|statement| NodeOut::new("setup").arg(closed(statement))));
+    node.children.push(NodeOut::new("rows").arg(closed(rows)));
+    node.children.push(NodeOut::new("help").arg(help.as_str()));
     node
 }
 

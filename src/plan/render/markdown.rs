@@ -81,6 +81,12 @@ fn statements(out: &mut String, steps: &[Step]) {
     let mut block = String::new();
     for step in steps {
         let _ = writeln!(block, "-- {}", step.number);
+        for preflight in &step.preflight {
+            let _ = writeln!(block, "-- {}: {}", words::preflight_moment(preflight), preflight.title.replace(['\n', '\r'], " "));
+            preflight.rows.lines().for_each(|line| {
+                let _ = writeln!(block, "--   {line}");
+            });
+        }
         match &step.work {
             Work::Sql(statements) => statements.iter().for_each(|statement| {
                 let _ = writeln!(block, "{statement};");

@@ -48,6 +48,12 @@ fn write_step(out: &mut String, step: &Step) {
     for what in &step.loses {
         let _ = writeln!(out, "--    Loses {}.", one_line(what));
     }
+    for preflight in &step.preflight {
+        let _ = writeln!(out, "-- {}: {}. None may be found:", super::words::preflight_moment(preflight), one_line(&preflight.title));
+        for line in preflight.setup.iter().chain([&preflight.rows]).flat_map(|statement| statement.lines()) {
+            let _ = writeln!(out, "{}", format!("--   {line}").trim_end());
+        }
+    }
     match (&step.work, step.transaction) {
         (Work::Backfill(backfill), _) => write_backfill(out, backfill),
         (Work::Sql(statements), Transaction::Outside) => {

@@ -169,6 +169,10 @@ impl Page<'_> {
                 let _ = writeln!(out, "{}", self.paint(DIM, &line));
             }
         };
+        for preflight in &step.preflight {
+            block(&format!("-- {}: {}", words::preflight_moment(preflight), preflight.title));
+            block(&format!("{}; -- must find none", preflight.rows));
+        }
         match &step.work {
             Work::Sql(statements) => statements.iter().for_each(|statement| block(&format!("{statement};"))),
             Work::Backfill(backfill) => {

@@ -1,7 +1,7 @@
 //! Numbers, sizes and phrases, the same in every rendering.
 
 use crate::plan::op::{Cost, Lock, Transaction};
-use crate::plan::plan::{Proof, Step, Undo, Work};
+use crate::plan::plan::{Preflight, Proof, Step, Undo, Work};
 use crate::plan::policy::{Judged, Standing};
 
 /// A number with a comma between thousands: `12,000,000`.
@@ -87,6 +87,11 @@ pub(super) fn facts(step: &Step) -> Vec<String> {
         Transaction::Inside | Transaction::Outside => {}
     }
     facts
+}
+
+/// When a look for rows happens: `first, look for`, `after step 2, look for`.
+pub(super) fn preflight_moment(preflight: &Preflight) -> String {
+    preflight.after.map_or_else(|| "first, look for".to_owned(), |step| format!("after step {step}, look for"))
 }
 
 /// `undo: yes` and its likes.
