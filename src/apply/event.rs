@@ -20,6 +20,24 @@ pub enum Event {
         /// How many of its steps are still to be done.
         steps: usize,
     },
+    /// Rows that would make a later step fail are looked for.
+    PreflightLook {
+        /// What is wrong with such rows.
+        what: String,
+        /// Which look it is, from 1.
+        number: usize,
+        /// How many there are now.
+        of: usize,
+    },
+    /// The looks that could be made now are made.
+    PreflightDone {
+        /// How many there were.
+        looks: usize,
+        /// How many of them found rows.
+        found: usize,
+        /// How long they took.
+        elapsed: Duration,
+    },
     /// A step begins.
     StepStarted {
         /// Its stage.
@@ -116,6 +134,8 @@ pub struct Options {
     pub max_replay_lag: Duration,
     /// It holds while a replication slot keeps more WAL than this, in bytes. Default 16 GiB.
     pub max_slot_wal: u64,
+    /// Look for rows that would make a later step fail before the first step of a stage. Default true.
+    pub preflight: bool,
     /// Who runs it, for the ledger and for whoever finds the lock taken.
     pub who: String,
     /// Keep a ledger in the database. False for direct mode: the lock is taken, nothing is recorded.
@@ -141,6 +161,7 @@ impl Default for Options {
             batch_rows: 500,
             max_replay_lag: Duration::from_secs(10),
             max_slot_wal: 16 << 30,
+            preflight: true,
             who: String::new(),
             ledger: true,
             again: false,

@@ -9,6 +9,7 @@ use super::error::ApplyError;
 use super::event::{Event, Options, Outcome, WaitingFor};
 use super::halt::Halt;
 use super::ledger::{self, PlanState};
+use super::preflight::Looks;
 use super::retry::Jitter;
 use super::{backfill, lock, outside, transactional};
 use crate::pg::{Session, Target, connect};
@@ -38,7 +39,9 @@ pub async fn apply(
     let mut context =
         Context { session, watching, pid, plan, options, events, epoch: None, begun: Instant::now(), jitter: Jitter::seeded(), batches: 0 };
     let mut at = plan.steps().next().map_or((StageName::Expand, 0), |(stage, step)| (stage, step.number));
-    let result = run(&mut context, plan_text, hash, &mut at).await;
+    let mut looks = Looks::new(target);
+    let result = run(&mut context, &mut looks, plan_text, hash, &mut at).await;
+    looks.close().await;
     if let Err(Halt::Failed(ApplyError::Step(failure))) = &result {
         ledger::step_failed(&context, failure.step, &failure.message).await;
     }
@@ -56,7 +59,7 @@ pub async fn apply(
     }
 }
 
-async fn run(context: &mut Context<'_>, text: &str, hash: &str, at: &mut (StageName, u32)) -> Result<Outcome, Halt> {
+async fn run(context: &mut Context<'_>, looks: &mut Looks<'_>, text: &str, hash: &str, at: &mut (StageName, u32)) -> Result<Outcome, Halt> {
     lock::acquire(context).await?;
     let mut done = BTreeSet::new();
     if context.options.ledger {
@@ -74,7 +77,7 @@ async fn run(context: &mut Context<'_>, text: &str, hash: &str, at: &mut (StageN
             ledger::set_state(context, PlanState::Waiting).await?;
             return Ok(Outcome::Waiting { stage: stage.name, reason });
         }
-        run_stage(context, stage, left, &done, at).await?;
+        run_stage(context, looks, stage, left, &done, at).await?;
     }
     ledger::set_state(context, PlanState::Done).await?;
     Ok(Outcome::Done)
@@ -93,6 +96,7 @@ fn barrier(stage: StageName, options: &Options) -> Option<WaitingFor> {
 
 async fn run_stage(
     context: &mut Context<'_>,
+    looks: &mut Looks<'_>,
     stage: &Stage,
     left: usize,
     done: &BTreeSet<u32>,
@@ -109,6 +113,7 @@ async fn run_stage(
         }
         *at = (stage.name, step.number);
         context.check_stop()?;
+        looks.before(context, stage.name, step, done).await?;
         run_step(context, stage.name, step).await?;
     }
     if left > 0 {

@@ -8,6 +8,7 @@
 //! | `transactional` | a step in one transaction with its ledger row, retried until it gets its locks |
 //! | `outside` | a step outside transactions, judged by its probe |
 //! | [`backfill`], `page`, `throttle` | batches, how a table is cut into them, what makes them hold |
+//! | [`preflight`] | rows that would make a later step fail, looked for before the first |
 //! | [`ledger`], [`status`] | schema `schema_ledger`: writing, reading |
 //! | [`lock`], [`blockers`], `retry` | the applier's lock, who is in the way, how long to wait |
 //! | [`stale`] | whether what a plan relies on is still so; pure |
@@ -27,6 +28,7 @@ pub mod ledger;
 pub mod lock;
 mod outside;
 mod page;
+pub mod preflight;
 mod retry;
 pub mod stale;
 pub mod status;

@@ -70,8 +70,9 @@ fn note(stage: StageName) -> &'static str {
 /// it reads.
 fn preflight(cx: &Context<'_>, earlier: &[(&Op, u32)], violations: &Violations, own: &Id) -> Preflight {
     let Violations { title, rows, help, setup, reads, copies: _ } = violations;
+    let home = Id::new("table", own.path[..own.path.len().min(2)].to_vec());
     let reading = |id: &Id| {
-        matches!(id.kind.as_str(), "schema" | "table" | "column") && reads.iter().chain([own]).any(|read| read.path.starts_with(&id.path))
+        matches!(id.kind.as_str(), "schema" | "table" | "column") && reads.iter().chain([&home]).any(|read| read.path.starts_with(&id.path))
     };
     let makes = |op: &Op| {
         let filled = op.fills.as_ref().is_some_and(|(column, _)| reads.contains(column));

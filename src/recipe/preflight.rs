@@ -33,7 +33,9 @@ pub fn attach(cx: &Context<'_>, draft: &mut Draft) {
                 object => of_constraint(cx, &table, object),
             };
             if !list.is_empty() {
-                found.entry(sufferer(draft, &id, at)).or_default().extend(list);
+                let fills = |op: &Op| op.fills.as_ref().is_some_and(|(column, _)| *column == id);
+                let sufferer = draft.ops.iter().position(fills).unwrap_or_else(|| sufferer(draft, &id, at));
+                found.entry(sufferer).or_default().extend(list);
             }
         }
     }

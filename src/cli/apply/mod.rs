@@ -59,6 +59,9 @@ pub struct Args {
     /// Stop cleanly after this time, with exit code 5
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub max_time: Option<Duration>,
+    /// Do not look first for rows that would make a later step fail
+    #[arg(long)]
+    pub no_preflight: bool,
     /// Run a plan that was rolled back once more
     #[arg(long, requires = "plan")]
     pub again: bool,
@@ -354,6 +357,9 @@ impl Run<'_> {
         let plan = &chosen.file.plan;
         let config = &self.project.config;
         self.out.notice(&format!("\n{}", plan.name));
+        if self.args.no_preflight {
+            self.out.notice("Rows that would make a step fail are not looked for (--no-preflight).");
+        }
         let through = self.through();
         let mut confirmed = self.args.confirm.is_some();
         if !confirmed
@@ -376,6 +382,7 @@ impl Run<'_> {
                 config.lock_timeout.min(defaults.lock_timeout)
             },
             retry_for: config.retry_for,
+            preflight: !self.args.no_preflight,
             who: who(),
             again: self.args.again,
             command: self.command(),
