@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::blockers::Blocker;
-use crate::plan::plan::StageName;
+use crate::plan::plan::{Gate, StageName};
 
 /// What happens during a run, in order. This room prints nothing; the caller renders these.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +114,8 @@ pub struct Options {
     pub through: StageName,
     /// Says that no client of the old release is left: the contract stage may be entered.
     pub confirm_old_clients_gone: bool,
+    /// What must be seen before contract, besides the plan's own gate.
+    pub gates: Vec<Gate>,
     /// Ends cleanly as [`Outcome::Interrupted`] when this much time has passed.
     pub max_time: Option<Duration>,
     /// Set from outside (a signal handler) to end cleanly after the running statement or batch.
@@ -151,6 +153,7 @@ impl Default for Options {
         Self {
             through: StageName::Switch,
             confirm_old_clients_gone: false,
+            gates: Vec::new(),
             max_time: None,
             stop: Arc::new(AtomicBool::new(false)),
             lock_timeout: Duration::from_millis(200),
@@ -214,12 +217,14 @@ pub enum Outcome {
 }
 
 /// What a waiting plan waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitingFor {
     /// The caller asked to go no further.
     Through,
     /// The stage may begin only when no client of the old release is left, and nobody said so.
     OldClientsGone,
+    /// The gate before contract is not met: what it waits for.
+    Gate(Vec<String>),
 }
 
 impl Outcome {

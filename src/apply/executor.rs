@@ -11,9 +11,9 @@ use super::halt::Halt;
 use super::ledger::{self, PlanState};
 use super::preflight::Looks;
 use super::retry::Jitter;
-use super::{backfill, lock, outside, transactional};
+use super::{backfill, gate, lock, outside, transactional};
 use crate::pg::{Session, Target, connect};
-use crate::plan::plan::{Stage, StageName, Step, Work};
+use crate::plan::plan::{Gate, Stage, StageName, Step, Work};
 use crate::plan::{Plan, Transaction};
 
 /// Applies `plan` to the database of `session`, as far as `options` say, from where its ledger stands.
@@ -72,7 +72,7 @@ async fn run(context: &mut Context<'_>, looks: &mut Looks<'_>, text: &str, hash:
     for stage in &plan.stages {
         let left = stage.steps.iter().filter(|step| !done.contains(&step.number)).count();
         if left > 0
-            && let Some(reason) = barrier(stage.name, context.options)
+            && let Some(reason) = barrier(stage.name, context).await?
         {
             ledger::set_state(context, PlanState::Waiting).await?;
             return Ok(Outcome::Waiting { stage: stage.name, reason });
@@ -83,15 +83,25 @@ async fn run(context: &mut Context<'_>, looks: &mut Looks<'_>, text: &str, hash:
     Ok(Outcome::Done)
 }
 
-/// What keeps us from entering a stage.
-fn barrier(stage: StageName, options: &Options) -> Option<WaitingFor> {
-    if stage > options.through {
+/// What keeps us from entering a stage. Where that is contract, it is looked at once who is still there: the first look
+/// starts the clock.
+async fn barrier(stage: StageName, context: &Context<'_>) -> Result<Option<WaitingFor>, ApplyError> {
+    let options = context.options;
+    let gates: Vec<Gate> = context.plan.gate.iter().chain(&options.gates).cloned().collect();
+    if stage != StageName::Contract {
+        return Ok((stage > options.through).then_some(WaitingFor::Through));
+    }
+    let look = gate::look(context.watcher(), context.plan, &gates).await;
+    let evidence = look.map_err(|error| context.query_error("looking whether the old clients are gone", &error))?;
+    Ok(if stage > options.through {
         Some(WaitingFor::Through)
-    } else if stage == StageName::Contract && !options.confirm_old_clients_gone {
+    } else if options.confirm_old_clients_gone {
+        None
+    } else if gates.is_empty() {
         Some(WaitingFor::OldClientsGone)
     } else {
-        None
-    }
+        (!evidence.unmet.is_empty()).then_some(WaitingFor::Gate(evidence.unmet))
+    })
 }
 
 async fn run_stage(

@@ -9,6 +9,7 @@
 //! | `outside` | a step outside transactions, judged by its probe |
 //! | [`backfill`], `page`, `throttle` | batches, how a table is cut into them, what makes them hold |
 //! | [`preflight`] | rows that would make a later step fail, looked for before the first |
+//! | [`gate`] | whether clients of the old release are gone |
 //! | [`ledger`], [`status`] | schema `schema_ledger`: writing, reading |
 //! | [`lock`], [`blockers`], `retry` | the applier's lock, who is in the way, how long to wait |
 //! | [`stale`] | whether what a plan relies on is still so; pure |
@@ -23,6 +24,7 @@ pub mod crash;
 pub mod error;
 pub mod event;
 pub mod executor;
+pub mod gate;
 mod halt;
 pub mod ledger;
 pub mod lock;

@@ -120,6 +120,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         return Ok(Code::Done);
     }
     allow(&mut plan, &args.allow, args.because.as_deref());
+    plan.gate = project.config.gate.clone().filter(|_| plan.stage(crate::plan::plan::StageName::Contract).is_some());
     let path = place_of(&args, &project, &mut plan)?;
     if !prove {
         plan.hazards

@@ -1,5 +1,7 @@
 //! The plan: what people review, what `apply` executes. Plain data, no kind of object.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::op::{Hazard, Lock, Probe, Transaction, Verify};
@@ -68,6 +70,8 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// Whether it was run on a scratch server, and what came of it.
     pub proof: Proof,
+    /// What must be seen before the contract stage begins, wherever it is applied.
+    pub gate: Option<Gate>,
 }
 
 /// A live object that a plan touches.
@@ -131,6 +135,19 @@ pub struct Summary {
     pub bytes: Option<u64>,
     /// Sign and text of each part.
     pub lines: Vec<(char, String)>,
+}
+
+/// What must be seen before the contract stage begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// A pattern of `application_name`: `app/1.*`.
+    pub clients: Option<String>,
+    /// A pattern of the role's name.
+    pub user: Option<String>,
+    /// How long no session that matches both may have been seen.
+    pub idle: Duration,
+    /// Whether `pg_stat_statements` must show no statement on what goes away since the switch.
+    pub statements: bool,
 }
 
 /// What came of running the plan on a scratch server.

@@ -90,6 +90,12 @@ fn plan_node(mut node: Node<'_>, f: &mut Findings) -> Plan {
             );
         }
         last_stage = Some(name);
+        if let Some(gate) = child.child("gate", f) {
+            if name != StageName::Contract {
+                f.push(Finding::at(gate.span(), "a gate stands before contract").help("put it into `stage contract`"));
+            }
+            plan.gate = super::read_gate(gate, f);
+        }
         let remark = child.opt_arg().map(|text| text.value).unwrap_or_default();
         let steps = all(&mut child, "step", f, |node, f| step(node, &mut last_step, f));
         plan.stages.push(Stage { name, note: remark, steps });

@@ -9,7 +9,7 @@ use super::*;
 use crate::catalog::{Fingerprint, Id, Ident};
 use crate::plan::op::{Cost, Hazard, Lock, LockMode, Probe, Transaction, Verify};
 use crate::plan::plan::{
-    Allowance, Assumption, Backfill, HazardNote, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo, Work,
+    Allowance, Assumption, Backfill, Gate, HazardNote, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo, Work,
 };
 use crate::plan::sample;
 
@@ -179,7 +179,14 @@ fn plan() -> impl Strategy<Value = Plan> {
         (vec(summary(), 0..3), stages(), proof),
     )
         .prop_map(|((name, made_by, elaborated_on, from, to), (relies_on, assumes, hazards, allowances), (summary, stages, proof))| {
-            Plan { name, made_by, elaborated_on, from, to, relies_on, assumes, hazards, allowances, summary, stages, proof }
+            // It stands in the contract stage.
+            let gate = stages.iter().any(|stage: &Stage| stage.name == StageName::Contract).then(|| Gate {
+                clients: Some(name.clone()),
+                user: (!made_by.is_empty()).then(|| made_by.clone()),
+                idle: std::time::Duration::from_secs(name.len() as u64),
+                statements: made_by.is_empty(),
+            });
+            Plan { name, made_by, elaborated_on, from, to, relies_on, assumes, hazards, allowances, summary, stages, proof, gate }
         })
 }
 

@@ -3,12 +3,12 @@
 use crate::catalog::Id;
 use crate::kdl::{NodeOut, ValueOut, render};
 use crate::plan::op::Transaction;
-use crate::plan::plan::{Backfill, Plan, Preflight, Proof, RowsBound, Stage, Step, Summary, Undo, Work};
+use crate::plan::plan::{Backfill, Gate, Plan, Preflight, Proof, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
 
 /// The text of the plan's file.
 #[must_use]
 pub fn write(plan: &Plan) -> String {
-    let Plan { name, made_by, elaborated_on, from, to, relies_on, assumes, hazards, allowances, summary, stages, proof } = plan;
+    let Plan { name, made_by, elaborated_on, from, to, relies_on, assumes, hazards, allowances, summary, stages, proof, gate } = plan;
     let mut node = NodeOut::new("plan").arg(name.as_str()).prop("format", number(super::FORMAT));
     let elaborated_on = Some(elaborated_on.as_str()).filter(|on| !on.is_empty());
     node.children.push(NodeOut::new("made-by").arg(made_by.as_str()).opt_prop("elaborated-on", elaborated_on));
@@ -39,7 +39,7 @@ pub fn write(plan: &Plan) -> String {
             .map(|allowance| NodeOut::new("allow").arg(allowance.hazard.name()).opt_prop("reason", allowance.reason.as_deref())),
     );
     node.children.extend(summary.iter().map(summary_node));
-    node.children.extend(stages.iter().map(stage_node));
+    node.children.extend(stages.iter().map(|stage| stage_node(stage, gate.as_ref().filter(|_| stage.name == StageName::Contract))));
     render(&[node])
 }
 
@@ -67,9 +67,10 @@ fn summary_node(summary: &Summary) -> NodeOut {
     node
 }
 
-fn stage_node(stage: &Stage) -> NodeOut {
+fn stage_node(stage: &Stage, gate: Option<&Gate>) -> NodeOut {
     let Stage { name, note, steps } = stage;
     let mut node = NodeOut::new("stage").arg(name.name()).arg(note.as_str());
+    node.children.extend(gate.map(super::gate_node));
     node.children.extend(steps.iter().map(step_node));
     node
 }

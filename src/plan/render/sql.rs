@@ -29,6 +29,9 @@ pub fn sql(plan: &Plan) -> String {
             out.push_str("-- ==== old release is left. Remove this line to run what follows:\n\\quit\n");
         }
         let _ = writeln!(out, "\n-- == {}: {} ==", stage.name.name().to_uppercase(), one_line(&stage.note));
+        if let Some(gate) = plan.gate.as_ref().filter(|_| stage.name == StageName::Contract) {
+            let _ = writeln!(out, "-- {}", one_line(&super::words::gate(gate)));
+        }
         for step in &stage.steps {
             write_step(&mut out, step);
         }
