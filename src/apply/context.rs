@@ -127,6 +127,13 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Ends when there is a reason to stop.
+    pub(super) async fn stopping(&self) {
+        while self.check_stop().is_ok() {
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
     /// Sleeps, unless an interruption comes.
     pub(super) async fn sleep(&self, duration: Duration) -> Result<(), Halt> {
         let end = Instant::now() + duration;

@@ -77,6 +77,9 @@ pub enum ApplyError {
         /// The server's message.
         cause: String,
     },
+    /// Rows would make a later step fail.
+    #[error("{0}")]
+    Preflight(Box<super::preflight::Refusal>),
     /// A step failed.
     #[error("{0}")]
     Step(Box<StepFailure>),
@@ -94,6 +97,7 @@ impl ApplyError {
             | Self::Fenced { .. }
             | Self::Edited { .. }
             | Self::RolledBack { .. }
+            | Self::Preflight(_)
             | Self::NewerLedger { .. } => 3,
             Self::Query { .. } | Self::Step(_) => 1,
         }

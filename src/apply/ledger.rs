@@ -11,7 +11,7 @@ use super::error::ApplyError;
 use crate::plan::plan::{Step, Work};
 
 /// Each script leads from one format of the ledger to the next; the format is the number of scripts applied.
-const SCRIPTS: [&str; 1] = [include_str!("ledger.sql")];
+const SCRIPTS: [&str; 2] = [include_str!("ledger.sql"), include_str!("ledger2.sql")];
 
 /// The newest format that this release knows.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of scripts")]

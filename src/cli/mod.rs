@@ -21,6 +21,7 @@ mod progress;
 pub mod show;
 pub mod status;
 pub mod time;
+pub mod wait;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -84,6 +85,7 @@ pub enum Command {
     Approve(approve::Args),
     Apply(apply::Args),
     Status(status::Args),
+    Wait(wait::Args),
     History(history::Args),
     Explain(explain::Args),
     Completions(completions::Args),
@@ -124,6 +126,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Approve(args) => approve::run(&args, &global, out),
         Command::Apply(args) => apply::run(args, &global, out).await,
         Command::Status(args) => status::run(&args, &global, out).await,
+        Command::Wait(args) => wait::run(&args, &global, out).await,
         Command::History(args) => history::run(&args, &global, out).await,
         Command::Explain(args) => explain::run(&args, &global, out),
         Command::Completions(args) => completions::run(&args, out),
