@@ -8,6 +8,7 @@ use super::blockers::{Blocker, blockers};
 use super::error::ApplyError;
 use super::event::{Event, Options};
 use super::halt::Halt;
+use super::ledger::Record;
 use super::lock;
 use super::retry::Jitter;
 use crate::pg::Session;
@@ -37,6 +38,8 @@ pub(super) struct Context<'a> {
     pub(super) jitter: Jitter,
     /// Batches committed by this process, over all backfills.
     pub(super) batches: u64,
+    /// What the transactions of this run record.
+    pub(super) record: Record,
 }
 
 impl Context<'_> {

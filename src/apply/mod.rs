@@ -11,6 +11,7 @@
 //! | [`ledger`], [`status`] | schema `schema_ledger`: writing, reading |
 //! | [`lock`], [`blockers`], `retry` | the applier's lock, who is in the way, how long to wait |
 //! | [`stale`] | whether what a plan relies on is still so; pure |
+//! | [`rollback`] | [`rollback::rollback`]: the way back, from the ledger |
 //! | [`crash`] | fault injection for tests |
 //!
 //! Nothing is printed here: what happens is told as [`Event`]s.
@@ -28,6 +29,7 @@ pub mod lock;
 mod outside;
 mod page;
 mod retry;
+pub mod rollback;
 pub mod stale;
 pub mod status;
 mod throttle;

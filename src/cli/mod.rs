@@ -18,6 +18,7 @@ pub mod out;
 pub mod plan;
 pub mod planning;
 mod progress;
+pub mod rollback;
 pub mod show;
 pub mod status;
 pub mod time;
@@ -85,6 +86,7 @@ pub enum Command {
     Apply(apply::Args),
     Status(status::Args),
     History(history::Args),
+    Rollback(rollback::Args),
     Explain(explain::Args),
     Completions(completions::Args),
 }
@@ -125,6 +127,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Apply(args) => apply::run(args, &global, out).await,
         Command::Status(args) => status::run(&args, &global, out).await,
         Command::History(args) => history::run(&args, &global, out).await,
+        Command::Rollback(args) => rollback::run(args, &global, out).await,
         Command::Explain(args) => explain::run(&args, &global, out),
         Command::Completions(args) => completions::run(&args, out),
     }

@@ -129,7 +129,14 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gated: bool) -
 /// What is to be said of a plan that is in the ledger.
 fn note(status: &PlanStatus, at_work: bool, gated: bool) -> Option<String> {
     match status.state {
-        PlanState::Done | PlanState::RolledBack => None,
+        PlanState::Done => None,
+        PlanState::RolledBack => Some(format!("once more: schema apply {} --again", status.name)),
+        PlanState::RollingBack => Some(if at_work {
+            "being rolled back".to_owned()
+        } else {
+            let left = status.steps.iter().filter(|step| step.state == "done").count();
+            format!("rolled back in part, {left} steps are left; go on with: schema rollback {}", status.name)
+        }),
         PlanState::Running if at_work => {
             Some(status.steps.iter().find(|step| step.state == "running").map_or_else(|| "at work".into(), running))
         }

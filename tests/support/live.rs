@@ -245,6 +245,14 @@ impl Live {
 
     /// `pg_dump -s` without what differs between any two runs; the lines of a table in any order.
     fn dump_of(&self, name: &str) -> Result<String> {
+        let text = self.raw_dump_of(name)?;
+        let mut statements: Vec<String> = text.split("\n\n").map(statement).filter(|text| !text.is_empty()).collect();
+        statements.sort();
+        Ok(statements.join("\n\n"))
+    }
+
+    /// `pg_dump -s` as it is.
+    pub fn raw_dump_of(&self, name: &str) -> Result<String> {
         let scratch = self.bench.scratch().expect("it was started");
         let output = Command::new(scratch.installation().program("pg_dump"))
             .args(["-s", "-N", "schema_ledger", "-U", "postgres", "-d", name, "-h"])
@@ -254,10 +262,7 @@ impl Live {
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
         }
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mut statements: Vec<String> = text.split("\n\n").map(statement).filter(|text| !text.is_empty()).collect();
-        statements.sort();
-        Ok(statements.join("\n\n"))
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

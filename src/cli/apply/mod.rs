@@ -1,6 +1,6 @@
 //! `schema apply`
 
-mod consent;
+pub(super) mod consent;
 mod gate;
 mod select;
 
@@ -451,7 +451,7 @@ fn not_confirmed(plan: &Plan, environment: Option<&Environment>) -> CliError {
 }
 
 /// The first SIGINT or SIGTERM lets the running statement or batch finish; the second does not.
-fn stop_on_signals(out: &Out) -> Arc<AtomicBool> {
+pub(super) fn stop_on_signals(out: &Out) -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return stop;
@@ -475,7 +475,7 @@ fn stop_on_signals(out: &Out) -> Arc<AtomicBool> {
 }
 
 /// Who runs it: what git knows, or the user of this machine.
-fn who() -> String {
+pub(super) fn who() -> String {
     let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
     super::approve::git_identity().unwrap_or_else(user)
 }
