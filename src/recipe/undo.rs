@@ -4,13 +4,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::catalog::id::{derived_name, quote};
-use crate::catalog::{Catalog, Id};
+use crate::catalog::Id;
 use crate::kind::check::Check;
 use crate::kind::domain_check::DomainCheck;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::index::Index;
 use crate::kind::table::Table;
-use crate::kind::{Inline, Object, weight};
+use crate::kind::{Inline, Object, Rebuild, Why, weight};
 use crate::plan::draft::{Context, Draft, Effect, Op};
 use crate::plan::op::Alteration;
 use crate::plan::overlay::Overlay;
@@ -37,7 +37,10 @@ pub fn derive(cx: &Context<'_>, draft: &mut Draft, order: &[usize]) {
                 Effect::Put(object) => {
                     let within = object.parent().is_some_and(|parent| new.contains(&parent));
                     if !told && !within {
-                        back.put(state.get(&object.id()), object);
+                        match taken_back(cx, &state, object) {
+                            Some(step) => back.steps.push(step),
+                            None => back.possible = false,
+                        }
                     }
                     state.set(object.id(), Some(object));
                 }
@@ -48,7 +51,7 @@ pub fn derive(cx: &Context<'_>, draft: &mut Draft, order: &[usize]) {
                     let with: Vec<&Id> = carried.get(id).into_iter().flatten().copied().chain([id]).collect();
                     if !told {
                         let gone = with.iter().flat_map(|id| state.whole(id)).collect();
-                        back.steps.push(again(cx, cx.live, gone));
+                        back.steps.push(again(cx, gone));
                     }
                     with.into_iter().for_each(|id| state.remove(id));
                 }
@@ -86,22 +89,59 @@ struct Back {
     steps: Vec<Again>,
 }
 
-impl Back {
-    fn put(&mut self, before: Option<&Object>, object: &Object) {
-        let now = match before {
-            None => object.drop().sql,
-            Some(before) if before == object || only_validated(before, object) => return,
-            Some(before) => match Object::alter(object, before) {
-                Alteration::Act(actions) | Alteration::Retype(actions) => actions.into_iter().flat_map(|action| action.sql).collect(),
-                Alteration::Replace => {
-                    self.possible = false;
-                    return;
-                }
-            },
-        };
-        self.steps.push(Again { now, later: Vec::new() });
-    }
+/// The way back from `object` to what was in its place before.
+fn taken_back(cx: &Context<'_>, state: &Overlay<'_>, object: &Object) -> Option<Again> {
+    let id = object.id();
+    let now = match state.get(&id) {
+        None => object.drop().sql,
+        Some(before) if before == object => Vec::new(),
+        // Of a constraint that this plan made itself the making is undone.
+        Some(before) if only_validated(before, object) && cx.live.get(&id) != Some(before) => Vec::new(),
+        Some(before) => match Object::alter(object, before) {
+            Alteration::Act(actions) | Alteration::Retype(actions) => actions.into_iter().flat_map(|action| action.sql).collect(),
+            Alteration::Replace => return replaced_back(cx, state, object, before),
+        },
+    };
+    Some(Again { now, later: Vec::new() })
+}
 
+/// What can only be made anew goes with all that stands on it, and comes again with it.
+fn replaced_back(cx: &Context<'_>, state: &Overlay<'_>, object: &Object, before: &Object) -> Option<Again> {
+    let id = object.id();
+    let mut standing: Vec<&Object> = Vec::new();
+    let mut open = vec![id.clone()];
+    while let Some(need) = open.pop() {
+        for dependant in cx.dependants.of(&need) {
+            let live = cx.live.get(dependant)?;
+            // Of what changed on the way nothing is known here.
+            if state.get(dependant) != Some(live) {
+                return None;
+            }
+            match live.rebuild(Why::Replaced) {
+                Rebuild::Keep => {}
+                Rebuild::Convert(_) => return None,
+                Rebuild::Replace if *dependant == id || standing.contains(&live) => {}
+                Rebuild::Replace => {
+                    standing.push(live);
+                    open.push(dependant.clone());
+                }
+            }
+        }
+    }
+    let gone = || std::iter::once(before).chain(standing.iter().copied());
+    if gone().any(|object| object.drop().loses.is_some()) {
+        return None;
+    }
+    let hanging = gone().flat_map(|object| state.whole(&object.id()));
+    let mut made = again(cx, gone().chain(hanging.filter(|object| object.id() != id)).collect());
+    // What stands on something goes before it: in the reverse of the order in which they are made.
+    let order = in_order(cx, standing.clone());
+    let away = order.into_iter().rev().chain([object]).flat_map(|object| object.drop().sql);
+    made.now = away.chain(made.now).collect();
+    Some(made)
+}
+
+impl Back {
     fn statements(self) -> Vec<String> {
         let (mut now, mut later) = (Vec::new(), Vec::new());
         for step in self.steps.into_iter().rev() {
@@ -142,39 +182,50 @@ impl Again {
 /// Makes an object of the live state again, with everything that hung on it.
 #[must_use]
 pub fn remake(cx: &Context<'_>, object: &Object) -> Vec<String> {
-    again(cx, cx.live, Overlay::new(cx.live).whole(&object.id())).statements()
+    again(cx, Overlay::new(cx.live).whole(&object.id())).statements()
 }
 
 /// Makes what hung on an object of the live state again: comments, grants.
 #[must_use]
 pub fn hanging(cx: &Context<'_>, id: &Id) -> Vec<String> {
     let parts = Overlay::new(cx.live).whole(id).into_iter().filter(|part| part.id() != *id).collect();
-    again(cx, cx.live, parts).statements()
+    again(cx, parts).statements()
 }
 
-fn again(cx: &Context<'_>, state: &Catalog, mut objects: Vec<&Object>) -> Again {
+/// What objects of the live state need of each other beyond the index above, which takes over those of the
+/// partitions: they come first.
+fn needs(cx: &Context<'_>, object: &Object) -> Vec<Id> {
+    let above = part_of(object);
+    cx.live.all_needs(object).into_iter().filter(|need| need.kind != object.id().kind || above != Some(need.name())).collect()
+}
+
+/// Objects, each after what it needs.
+fn in_order<'o>(cx: &Context<'_>, mut objects: Vec<&'o Object>) -> Vec<&'o Object> {
     objects.sort_by_key(|object| (weight(&object.id().kind), object.id()));
     objects.dedup();
+    let mut missing: BTreeSet<Id> = objects.iter().map(|object| object.id()).collect();
+    let mut ordered = Vec::with_capacity(objects.len());
+    while !objects.is_empty() {
+        let next = objects.iter().position(|object| needs(cx, object).iter().all(|need| !missing.contains(need))).unwrap_or_default();
+        let object = objects.remove(next);
+        missing.remove(&object.id());
+        ordered.push(object);
+    }
+    ordered
+}
+
+fn again(cx: &Context<'_>, objects: Vec<&Object>) -> Again {
     let all: BTreeSet<Id> = objects.iter().map(|object| object.id()).collect();
     let parts: Vec<&Object> = objects
         .iter()
         .copied()
         .filter(|object| object.inlines() == Inline::Always && object.parent().is_some_and(|parent| all.contains(&parent)))
         .collect();
-    let mut missing: BTreeSet<Id> = all.iter().filter(|id| !parts.iter().any(|part| part.id() == **id)).cloned().collect();
-    objects.retain(|object| missing.contains(&object.id()));
+    let whole = objects.into_iter().filter(|object| !parts.iter().any(|part| part.id() == object.id())).collect();
     let mut made = Again::default();
     let mut late: BTreeSet<Id> = BTreeSet::new();
-    while !objects.is_empty() {
-        let needs = |object: &Object| -> Vec<Id> {
-            // The index above takes over those of the partitions: they come first.
-            let above = part_of(object);
-            state.all_needs(object).into_iter().filter(|need| need.kind != object.id().kind || above != Some(need.name())).collect()
-        };
-        let next = objects.iter().position(|object| needs(object).iter().all(|need| !missing.contains(need))).unwrap_or_default();
-        let object = objects.remove(next);
+    for object in in_order(cx, whole) {
         let id = object.id();
-        missing.remove(&id);
         if let Some((now, later)) = beside(cx, object, &all) {
             made.now.extend(now);
             made.later.extend(later);
@@ -183,7 +234,7 @@ fn again(cx: &Context<'_>, state: &Catalog, mut objects: Vec<&Object>) -> Again 
         }
         let own: Vec<&Object> = parts.iter().copied().filter(|part| part.parent().as_ref() == Some(&id)).collect();
         let sql = object.create_with(&own).sql;
-        if needs(object).iter().any(|need| late.contains(need)) {
+        if needs(cx, object).iter().any(|need| late.contains(need)) {
             made.later.extend(sql);
             late.insert(id);
         } else {
