@@ -95,7 +95,8 @@ async fn keep_spelling(
     bench: &mut Workbench,
     out: &mut Out,
 ) -> Result<(), CliError> {
-    let files = crate::source::read_folder(folder).map_err(EngineError::from)?;
+    let mut files = crate::source::read_folder(folder).map_err(EngineError::from)?;
+    files.guess_needs();
     let spelled: Vec<Id> = files
         .catalog
         .objects
@@ -109,7 +110,7 @@ async fn keep_spelling(
     // What no server accepts cannot be compared: then the database's texts are written.
     let made = async {
         bench.start(version).await?;
-        elaborate(bench, live, &files.catalog, &files.origins, &files.sources, scope).await
+        elaborate(bench, live, &files.catalog, files.origins(), &files.sources, scope).await
     };
     let made = match made.await {
         Ok(made) => made,

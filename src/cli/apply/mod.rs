@@ -308,7 +308,7 @@ impl Run<'_> {
         // Later plans start from what the earlier ones leave behind: each is checked when it is first.
         let plan = &chosen.file.plan;
         let scope = planning::scope(self.project);
-        let live = crate::pg::introspect::introspect(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
+        let live = crate::pg::introspect::introspect_live(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
         let counts = |catalog: &crate::catalog::Catalog, id: &crate::catalog::Id| {
             let recorded = plan.relies_on.iter().any(|reliance| reliance.parts.iter().any(|(part, _)| part == id));
             let implied = id.kind == "owner" || scope.ignore.iter().any(|rule| rule.matches(id));
