@@ -62,6 +62,10 @@ const EVERYWHERE: &[&str] = &[
     "storage_parameters",
 ];
 
+/// Cases that go back to the end of a stage and forward again: what a switch used up must be there once more.
+const TO_A_STAGE: &[&str] =
+    &["rename_column_not_null", "column_set_not_null_backfill", "unique_add_large", "primary_key_replace", "check_replace", "fk_replace_cascade"];
+
 fn main() -> ExitCode {
     if std::env::var_os(TARGET).is_some() {
         child();
@@ -75,6 +79,10 @@ fn main() -> ExitCode {
         trials.push(Trial::test(*name, || block_on(from_each_step(name))).with_kind("rolled back from each step"));
         trials.push(Trial::test(*name, || block_on(killed(name))).with_kind("killed while rolled back"));
     }
+    for name in TO_A_STAGE {
+        trials.push(Trial::test(*name, || block_on(to_a_stage(name))).with_kind("rolled back to a stage"));
+    }
+    trials.push(Trial::test("rename_column_plain", || block_on(keeps_what_new_clients_wrote())).with_kind("written to by new clients"));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -134,6 +142,48 @@ async fn return_to(live: &Live, name: &str, start: &Picture, rows: bool) -> Resu
         Some(differs) => Err(format!("not as it was:\n{differs}").into()),
         None => Ok(()),
     }
+}
+
+/// Through the switch, back to the end of each stage before it, and through contract.
+async fn to_a_stage(name: &str) -> Result<()> {
+    let live = Box::pin(Live::start(name)).await?;
+    for stage in [StageName::Backfill, StageName::Expand] {
+        live.copy("changed").await?;
+        let target = live.target("changed");
+        run(&target, &live.plan, &Options { through: StageName::Switch, ..forward() }, &mut |_| {}).await.map_err(failed("apply"))?;
+        let outcome = undo(&target, &live.plan, Some(stage), &options(), &mut |_| {}).await.map_err(failed("rollback"))?;
+        if outcome != Outcome::Done {
+            return Err(format!("the rollback ends as {outcome:?}").into());
+        }
+        let outcome = run(&target, &live.plan, &options(), &mut |_| {}).await.map_err(failed("forward once more"))?;
+        if outcome != Outcome::Done {
+            return Err(format!("forward once more ends as {outcome:?}").into());
+        }
+        live.check("changed").await.map_err(|error| at(stage.name(), &error))?;
+    }
+    live.end().await;
+    Ok(())
+}
+
+/// What came through the new column is in the old one when the new one is gone.
+async fn keeps_what_new_clients_wrote() -> Result<()> {
+    let live = Box::pin(Live::start("rename_column_plain")).await?;
+    live.copy("changed").await?;
+    let target = live.target("changed");
+    run(&target, &live.plan, &Options { through: StageName::Switch, ..forward() }, &mut |_| {}).await.map_err(failed("apply"))?;
+    let session = schema::pg::connect(&target).await.map_err(failed("connect"))?;
+    let one = |sql: &'static str| async { session.client().query_one(sql, &[]).await.map_err(failed(sql)) };
+    let new: i64 = one("INSERT INTO orders (remark) VALUES ('new') RETURNING id").await?.get(0);
+    let old: i64 = one("UPDATE orders SET remark = 'changed' WHERE id = (SELECT min(id) FROM orders) RETURNING id").await?.get(0);
+    undo(&target, &live.plan, None, &options(), &mut |_| {}).await.map_err(failed("rollback"))?;
+    let sql = "SELECT string_agg(note, ' ' ORDER BY note) FROM orders WHERE id = ANY ($1)";
+    let notes: String = session.client().query_one(sql, &[&vec![new, old]]).await.map_err(failed(sql))?.get(0);
+    if notes != "changed new" {
+        return Err(format!("the old column holds `{notes}`").into());
+    }
+    session.close().await;
+    live.end().await;
+    Ok(())
 }
 
 /// Stopped after each step, and back; where a step lost rows' values, from a new copy.
