@@ -228,6 +228,15 @@ pub(super) async fn set_undone(context: &Context<'_>, steps: &[u32]) -> Result<(
     result.map(drop).map_err(|error| context.query_error("recording what is undone", &error))
 }
 
+/// Says of every step, and of the plan, that it is done; in one transaction.
+pub(super) async fn all_done(context: &Context<'_>) -> Result<(), ApplyError> {
+    let sql = "WITH steps AS (UPDATE schema_ledger.steps SET state = 'done', error = NULL, started = coalesce(started, pg_catalog.clock_timestamp()), \
+               ended = coalesce(ended, pg_catalog.clock_timestamp()) WHERE plan = $1) \
+               UPDATE schema_ledger.plans SET state = 'done', ended = coalesce(ended, pg_catalog.clock_timestamp()) WHERE name = $1";
+    let result = context.ddl().execute(sql, &[&context.plan.name]).await;
+    result.map(drop).map_err(|error| context.query_error("marking the plan as done", &error))
+}
+
 /// Records why the undo of a step failed, as far as the connection still allows it.
 pub(super) async fn undo_failed(context: &Context<'_>, number: u32, message: &str) {
     let number = i32::try_from(number).unwrap_or(i32::MAX);

@@ -12,6 +12,7 @@
 //! | [`lock`], [`blockers`], `retry` | the applier's lock, who is in the way, how long to wait |
 //! | [`stale`] | whether what a plan relies on is still so; pure |
 //! | [`rollback`] | [`rollback::rollback`]: the way back, from the ledger |
+//! | [`mark`], [`leftovers`] | what was done by hand; what a plan left behind |
 //! | [`crash`] | fault injection for tests |
 //!
 //! Nothing is printed here: what happens is told as [`Event`]s.
@@ -25,7 +26,9 @@ pub mod event;
 pub mod executor;
 mod halt;
 pub mod ledger;
+pub mod leftovers;
 pub mod lock;
+pub mod mark;
 mod outside;
 mod page;
 mod retry;

@@ -5,6 +5,7 @@ pub mod allow;
 pub mod apply;
 pub mod approve;
 pub mod check;
+pub mod clean;
 pub mod completions;
 pub mod demo;
 pub mod diff;
@@ -14,6 +15,7 @@ pub mod global;
 pub mod history;
 pub mod init;
 pub mod inspect;
+pub mod mark;
 pub mod out;
 pub mod plan;
 pub mod planning;
@@ -87,6 +89,8 @@ pub enum Command {
     Status(status::Args),
     History(history::Args),
     Rollback(rollback::Args),
+    Mark(mark::Args),
+    Clean(clean::Args),
     Explain(explain::Args),
     Completions(completions::Args),
 }
@@ -128,6 +132,8 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Status(args) => status::run(&args, &global, out).await,
         Command::History(args) => history::run(&args, &global, out).await,
         Command::Rollback(args) => rollback::run(args, &global, out).await,
+        Command::Mark(args) => mark::run(&args, &global, out).await,
+        Command::Clean(args) => clean::run(&args, &global, out).await,
         Command::Explain(args) => explain::run(&args, &global, out),
         Command::Completions(args) => completions::run(&args, out),
     }
