@@ -1,4 +1,4 @@
-//! `schema rollback`, `schema mark` and `schema clean`, as a person uses them, on a private server.
+//! `schema rollback`, `mark`, `clean`, `undrop` and `purge`, as a person uses them, on a private server.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,8 +14,8 @@ struct Shop {
 
 impl Shop {
     async fn start(before: &str) -> Self {
-        let installation = find(None, &[]).await.expect("a PostgreSQL is installed");
-        let scratch = Scratch::start(&installation, &ScratchOptions::default()).await.expect("starts");
+        let installation = find(None).expect("PostgreSQL is installed");
+        let scratch = Scratch::start(&installation, ScratchOptions::default()).await.expect("starts");
         scratch.create_database("shop", &DatabaseOptions::default()).await.expect("database");
         let session = scratch.connect("shop").await.expect("connects");
         session.client().batch_execute(before).await.expect("builds");
@@ -45,7 +45,9 @@ impl Shop {
             .output()
             .expect("runs");
         let text = [output.stdout, output.stderr].concat();
-        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+        // On one line, however it was wrapped.
+        let text = String::from_utf8_lossy(&text).split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
+        (output.status.code().unwrap_or(-1), text)
     }
 
     /// Runs `schema`, which must end with this code; what it said.
@@ -166,4 +168,54 @@ async fn what_a_plan_left_behind() {
     let cleaned = shop.ends(0, "clean --yes");
     assert!(cleaned.contains("trigger public.orders.!orders_remark_sync_first") && cleaned.contains("function public.orders_remark_sync_first"), "{cleaned}");
     assert_eq!(shop.value("SELECT count(*)::text FROM pg_proc WHERE proname LIKE 'orders_remark%'").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_and_kept() {
+    let shop = Shop::start(
+        "CREATE TABLE customers (id bigint PRIMARY KEY); INSERT INTO customers VALUES (1); \
+         CREATE TABLE orders (id bigint PRIMARY KEY, note text NOT NULL CHECK (note <> ''), size int DEFAULT 3); \
+         CREATE INDEX orders_note_idx ON orders (note); COMMENT ON COLUMN orders.note IS 'kept as well'; \
+         INSERT INTO orders SELECT n, 'note ' || n FROM generate_series(1, 50) n; \
+         CREATE TABLE lines (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, customer bigint REFERENCES customers); \
+         CREATE INDEX lines_customer_idx ON lines (customer); INSERT INTO lines (customer) SELECT 1 FROM generate_series(1, 7)",
+    )
+    .await;
+    let dump = || {
+        let output = Command::new(shop.scratch.installation().program("pg_dump"))
+            .args(["-N", "schema_ledger", "-N", "schema_quarantine", "-U", "postgres", "-d", "shop", "-h"])
+            .arg(shop.scratch.socket_dir())
+            .output()
+            .expect("runs");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        text.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n")
+    };
+    let start = dump();
+    std::fs::write(shop.file("schema.kdl"), "quarantine \"7d\"\n").expect("written");
+    let customers = "    table customers {\n        column id bigint\n        primary-key id\n    }\n";
+    shop.wants(&format!("{customers}{}", orders("        column size int default=3\n")));
+    shop.ends(0, "plan --name away --allow all");
+    shop.ends(0, "apply --all --confirm old-clients-gone --yes");
+    assert_eq!(shop.value("SELECT (to_regclass('lines') IS NULL AND to_regclass('schema_quarantine_public_lines.lines') IS NOT NULL)::text").await, "true");
+    assert!(shop.ends(0, "plan --name nothing").contains("Nothing to do"));
+    let status = shop.ends(0, "status");
+    assert!(status.contains("column public.orders.note, until") && status.contains("table public.lines, until"), "{status}");
+    assert!(shop.ends(0, "purge --yes").contains("Nothing to purge"));
+
+    shop.ends(0, "undrop lines");
+    shop.ends(0, "undrop public.orders.note");
+    assert_eq!(dump(), start);
+
+    // The contract stage can be undone as well: what is dropped comes back with the plan.
+    shop.ends(0, "plan --name again --allow all");
+    shop.ends(0, "apply --all --confirm old-clients-gone --yes");
+    shop.session.client().batch_execute("INSERT INTO orders (id) VALUES (51)").await.expect("a new client inserts");
+    let incomplete = shop.ends(1, "undrop note");
+    assert!(incomplete.contains("is back with its data, but not all") && incomplete.contains("null values"), "{incomplete}");
+    assert_eq!(shop.value("SELECT count(note)::text FROM orders").await, "50");
+
+    assert!(shop.ends(3, "purge lines").contains("say --yes"));
+    shop.ends(0, "purge lines --yes");
+    assert_eq!(shop.value("SELECT count(*)::text FROM pg_namespace WHERE nspname = 'schema_quarantine_public_lines'").await, "0");
+    assert!(shop.ends(1, "undrop lines").contains("no `lines` is kept"));
 }

@@ -12,6 +12,7 @@
 //! | [`lock`], [`blockers`], `retry` | the applier's lock, who is in the way, how long to wait |
 //! | [`stale`] | whether what a plan relies on is still so; pure |
 //! | [`rollback`] | [`rollback::rollback`]: the way back, from the ledger |
+//! | [`kept`] | what was set aside instead of being dropped |
 //! | [`mark`], [`leftovers`] | what was done by hand; what a plan left behind |
 //! | [`crash`] | fault injection for tests |
 //!
@@ -25,6 +26,7 @@ pub mod error;
 pub mod event;
 pub mod executor;
 mod halt;
+pub mod kept;
 pub mod ledger;
 pub mod leftovers;
 pub mod lock;

@@ -20,10 +20,12 @@ pub mod out;
 pub mod plan;
 pub mod planning;
 mod progress;
+pub mod purge;
 pub mod rollback;
 pub mod show;
 pub mod status;
 pub mod time;
+pub mod undrop;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -90,6 +92,8 @@ pub enum Command {
     History(history::Args),
     Rollback(rollback::Args),
     Mark(mark::Args),
+    Undrop(undrop::Args),
+    Purge(purge::Args),
     Clean(clean::Args),
     Explain(explain::Args),
     Completions(completions::Args),
@@ -133,6 +137,8 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::History(args) => history::run(&args, &global, out).await,
         Command::Rollback(args) => rollback::run(args, &global, out).await,
         Command::Mark(args) => mark::run(&args, &global, out).await,
+        Command::Undrop(args) => undrop::run(&args, &global, out).await,
+        Command::Purge(args) => purge::run(&args, &global, out).await,
         Command::Clean(args) => clean::run(&args, &global, out).await,
         Command::Explain(args) => explain::run(&args, &global, out),
         Command::Completions(args) => completions::run(&args, out),

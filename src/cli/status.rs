@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Format, Global, Out, time};
 use crate::apply::PlanState;
+use crate::apply::kept::{Kept, kept};
 use crate::apply::lock::find_holder;
 use crate::apply::status::{PlanStatus, StepStatus, plans as ledger_plans};
 use crate::error::{CliError, Code};
@@ -66,6 +67,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let session = session(&place).await?;
     let ledger = ledger_plans(session.client()).await?;
     let holder = find_holder(session.client()).await?;
+    let kept = kept(session.client()).await?;
     let gated = place.environment.is_some_and(|environment| environment.gate.is_some());
     let rows = rows(&files, &ledger, holder.is_some(), gated);
     let target = described(&session);
@@ -78,15 +80,14 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
                 "environment": environment,
                 "applier": holder.as_ref().map(|holder| holder.pid),
                 "plans": rows,
+                "kept": kept.iter().map(|one| serde_json::json!({ "what": one.what, "until": time::rfc3339(one.until) })).collect::<Vec<_>>(),
             });
             format!("{value:#}\n")
         }
-        _ => text(
-            &rows,
-            &target,
-            environment.as_deref(),
-            holder.as_ref().map(|holder| format!("session {} of {}, since {}", holder.pid, holder.user, holder.since)),
-        ),
+        _ => {
+            let holder = holder.as_ref().map(|holder| format!("session {} of {}, since {}", holder.pid, holder.user, holder.since));
+            text(&rows, &target, environment.as_deref(), holder) + &set_aside(&kept)
+        }
     };
     out.result(&text)?;
     Ok(Code::Done)
@@ -158,6 +159,19 @@ fn note(status: &PlanStatus, at_work: bool, gated: bool) -> Option<String> {
             })
         }
     }
+}
+
+/// What is kept although it was dropped.
+fn set_aside(kept: &[Kept]) -> String {
+    let mut out = String::new();
+    if !kept.is_empty() {
+        out.push_str("\nKept after their drop (schema undrop NAME, schema purge):\n");
+    }
+    for one in kept {
+        let until = if one.over { "its time is over".to_owned() } else { format!("until {}", time::minute(one.until)) };
+        let _ = writeln!(out, "  {}, {until}", one.what);
+    }
+    out
 }
 
 fn running(step: &StepStatus) -> String {

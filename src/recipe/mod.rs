@@ -18,6 +18,7 @@ pub mod index;
 pub mod key;
 pub mod not_null;
 pub mod plain;
+pub mod quarantine;
 pub mod reindex;
 pub mod rename;
 pub mod rename_column;

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::quarantine;
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::partition::Partition;
@@ -324,7 +325,7 @@ impl State<'_> {
         }
         let waits = own_statement && self.absorbed(cx, object).is_some() || guards_leaving_column(cx, object);
         let stage = if waits { StageName::Contract } else { drop_stage(&id.kind) };
-        let at = draft.push(drop(object, stage));
+        let at = draft.push(quarantine::table(cx, id).unwrap_or_else(|| drop(object, stage)));
         draft.first.insert(id.clone(), at);
         draft.gone.insert(id.clone(), at);
     }

@@ -185,6 +185,14 @@ pub fn remake(cx: &Context<'_>, object: &Object) -> Vec<String> {
     again(cx, Overlay::new(cx.live).whole(&object.id())).statements()
 }
 
+/// Makes objects of the live state again, each by its own statements, whatever it costs.
+#[must_use]
+pub fn plainly(cx: &Context<'_>, objects: Vec<&Object>) -> Vec<String> {
+    let state = Overlay::new(cx.live);
+    let whole = objects.into_iter().flat_map(|object| state.whole(&object.id())).collect();
+    in_order(cx, whole).into_iter().flat_map(|object| object.create().sql).collect()
+}
+
 /// Makes what hung on an object of the live state again: comments, grants.
 #[must_use]
 pub fn hanging(cx: &Context<'_>, id: &Id) -> Vec<String> {

@@ -106,7 +106,7 @@ impl Live {
         } else {
             false
         };
-        let policy = Policy { small_table_rows: if small { 10_000 } else { FEW }, direct: self.case.policy.direct };
+        let policy = Policy { small_table_rows: if small { 10_000 } else { FEW }, direct: self.case.policy.direct, quarantine: self.case.policy.quarantine };
         let request = Request {
             session: Some(session),
             live: state.catalog,
@@ -255,7 +255,7 @@ impl Live {
     pub fn raw_dump_of(&self, name: &str) -> Result<String> {
         let scratch = self.bench.scratch().expect("it was started");
         let output = Command::new(scratch.installation().program("pg_dump"))
-            .args(["-s", "-N", "schema_ledger", "-U", "postgres", "-d", name, "-h"])
+            .args(["-s", "-N", "schema_ledger", "-N", "schema_quarantine*", "-U", "postgres", "-d", name, "-h"])
             .arg(scratch.socket_dir())
             .output()
             .map_err(failed("pg_dump"))?;

@@ -112,7 +112,7 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) ->
             format!("finish it first: schema apply {} --all", unfinished.name),
         ));
     }
-    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
+    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true, quarantine: None };
     let mut plan = planning::from_database(&first, desired, &scope, policy, false, &mut bench).await?.plan;
     bench.stop().await;
     if plan.is_empty() {
