@@ -66,7 +66,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let project = global.project()?;
     let scope = planning::scope(&project);
     let mut bench = planning::bench(out);
-    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: false };
+    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: false, quarantine: project.quarantine() };
     let prove = !args.no_proof;
     let mut target = None;
     let (mut waiting, mut empty): (Vec<String>, bool) = (Vec::new(), false);

@@ -7,7 +7,7 @@ use crate::kind::Kind as _;
 use crate::kind::column::{Column, not_null_proof};
 use crate::plan::draft::{Context, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
-use crate::plan::plan::{Backfill, StageName};
+use crate::plan::plan::{BEGIN, Backfill, COMMIT, StageName};
 
 /// The columns by which a table is walked: its primary key, else a unique key whose columns are NOT
 /// NULL, else nothing (by ctid).
@@ -94,13 +94,14 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     let id = column.id();
     let table = &column.table;
     let set = |cost| column.altering(format!("Set {id} NOT NULL"), "SET NOT NULL", LockMode::AccessExclusive, cost);
-    let undo = vec![format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", table.sql(), quote(&column.name))];
+    let undo = column.altering(String::new(), "DROP NOT NULL", LockMode::AccessExclusive, Cost::Instant).sql;
     if cx.is_small(table) {
         return vec![Op::new(&id, set(Cost::Scan), stage, recipe).undo(undo).puts(column.clone())];
     }
     let proof = not_null_proof(column);
     let proof_id = proof.id();
     let (add, validate) = (proof.add_not_valid(), proof.validate());
+    let again = add.sql.clone();
     let drop = proof.drop();
     let add = Action { title: format!("Add a proof that {id} is NOT NULL, not yet validated"), ..add };
     let validate = Action { title: format!("Prove {id} NOT NULL"), ..validate };
@@ -110,8 +111,20 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     vec![
         Op::new(&id, add, before, recipe).undo(drop.sql).puts_temporary(&proof_id),
         Op::new(&id, validate, before, recipe),
-        Op::new(&id, switch, stage, recipe).undo(undo).puts(column.clone()).removes(&proof_id),
+        Op::new(&id, switch, stage, recipe).undo([undo, again].concat()).puts(column.clone()).removes(&proof_id),
     ]
+}
+
+/// The way back from DROP NOT NULL, proven beside the traffic on a large table.
+#[must_use]
+pub fn not_null_again(cx: &Context<'_>, column: &Column) -> Vec<String> {
+    let set = column.altering(String::new(), "SET NOT NULL", LockMode::AccessExclusive, Cost::Scan).sql;
+    if cx.is_small(&column.table) {
+        return set;
+    }
+    let proof = not_null_proof(column);
+    let next = || vec![COMMIT.to_owned(), BEGIN.to_owned()];
+    [proof.add_not_valid().sql, next(), proof.validate().sql, next(), set, proof.drop().sql].concat()
 }
 
 /// A trigger that fills a column where a client leaves it NULL, so that clients of the old release

@@ -19,10 +19,12 @@ pub mod key;
 pub mod not_null;
 pub mod plain;
 pub mod preflight;
+pub mod quarantine;
 pub mod reindex;
 pub mod rename;
 pub mod rename_column;
 pub mod rename_part;
+pub mod undo;
 
 /// Every change as operations. The order of the calls matters only where two recipes could take the
 /// same change.

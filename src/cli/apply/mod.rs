@@ -1,6 +1,6 @@
 //! `schema apply`
 
-mod consent;
+pub(super) mod consent;
 mod select;
 
 use std::sync::Arc;
@@ -114,7 +114,7 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) ->
             format!("finish it first: schema apply {} --all", unfinished.name),
         ));
     }
-    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
+    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true, quarantine: None };
     let mut plan = planning::from_database(&first, desired, &scope, policy, false, &mut bench).await?.plan;
     bench.stop().await;
     if plan.is_empty() {
@@ -463,7 +463,7 @@ fn gate_not_met(plan: &Plan, unmet: &[String]) -> CliError {
 }
 
 /// The first SIGINT or SIGTERM lets the running statement or batch finish; the second does not.
-fn stop_on_signals(out: &Out) -> Arc<AtomicBool> {
+pub(super) fn stop_on_signals(out: &Out) -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return stop;
@@ -487,7 +487,7 @@ fn stop_on_signals(out: &Out) -> Arc<AtomicBool> {
 }
 
 /// Who runs it: what git knows, or the user of this machine.
-fn who() -> String {
+pub(super) fn who() -> String {
     let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
     super::approve::git_identity().unwrap_or_else(user)
 }
