@@ -16,9 +16,6 @@ use crate::pg::{Session, Target, connect};
 use crate::plan::plan::{Gate, Stage, StageName, Step, Work};
 use crate::plan::{Plan, Transaction};
 
-/// How long the end of both sessions may take.
-const FAREWELL: Duration = Duration::from_secs(5);
-
 /// Applies `plan` to the database of `session`, as far as `options` say, from where its ledger stands.
 ///
 /// `target` is where `session` is connected to: a second connection looks on. `plan_text` is the whole plan file, kept
@@ -56,14 +53,7 @@ pub async fn apply(
     if let Err(Halt::Failed(ApplyError::Step(failure))) = &result {
         ledger::step_failed(&context, failure.step, &failure.message).await;
     }
-    // Whoever comes next must not meet our locks. A server that does not answer is not waited for.
-    let farewell = async {
-        lock::release(&context).await;
-        let Context { session, watching, .. } = context;
-        session.close().await;
-        watching.close().await;
-    };
-    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    lock::farewell(context).await;
     match result {
         Ok(outcome) => Ok(outcome),
         Err(Halt::Failed(error)) => Err(error),

@@ -25,6 +25,8 @@ const COURTESY: Duration = Duration::from_secs(1);
 /// For what we read and write ourselves outside a step's transaction.
 pub(super) const OWN_LOCK_TIMEOUT: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(100);
+/// How long the end of both sessions may take.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// A server answers a question that needs no lock sooner.
 const ANSWER: Duration = Duration::from_secs(20);
 
@@ -242,11 +244,18 @@ pub async fn find_holder(client: &Client) -> Result<Option<Holder>, tokio_postgr
     }))
 }
 
-/// Gives both locks back.
-pub(super) async fn release(context: &Context<'_>) {
-    // The sessions end right after; a failure here changes nothing.
-    let _ = context.ddl().simple_query(&format!("SELECT pg_catalog.pg_advisory_unlock({})", (CLASS << 32) | APPLIER)).await;
-    let _ = context.watcher().simple_query(&format!("SELECT pg_catalog.pg_advisory_unlock({})", (CLASS << 32) | LIFE)).await;
+/// Gives both locks back and ends both sessions: whoever comes next must not meet our locks. A server that does not
+/// answer is not waited for.
+pub(super) async fn farewell(context: Context<'_>) {
+    let farewell = async {
+        // The sessions end right after; a failure here changes nothing.
+        let _ = context.ddl().simple_query(&format!("SELECT pg_catalog.pg_advisory_unlock({})", (CLASS << 32) | APPLIER)).await;
+        let _ = context.watcher().simple_query(&format!("SELECT pg_catalog.pg_advisory_unlock({})", (CLASS << 32) | LIFE)).await;
+        let Context { session, watching, .. } = context;
+        session.close().await;
+        watching.close().await;
+    };
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
 }
 
 /// The first column of the first row.

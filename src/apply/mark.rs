@@ -46,10 +46,7 @@ pub async fn mark(session: Session, target: &Target, plan: &Plan, text: &str, ha
     let events = &mut |_| {};
     let mut context = Context::new(session, watching, target, plan, options, events);
     let result = run(&mut context, text, hash).await;
-    lock::release(&context).await;
-    let Context { session, watching, .. } = context;
-    session.close().await;
-    watching.close().await;
+    lock::farewell(context).await;
     match result {
         Ok(()) => Ok(()),
         Err(Halt::Failed(error)) => Err(error),

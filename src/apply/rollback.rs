@@ -81,17 +81,14 @@ pub async fn rollback(
     let result = loop {
         let result = run(&mut context, to, &mut at).await;
         let Err(Halt::Failed(lost @ ApplyError::Lost { .. })) = result else { break result };
-        if let Err(halt) = reconnect(&mut context, &mut losses, at.1, lost).await {
+        if let Err(halt) = reconnect(&mut context, &mut losses, lost).await {
             break Err(halt);
         }
     };
     if let Err(Halt::Failed(ApplyError::Step(failure))) = &result {
         ledger::undo_failed(&context, failure.step, &failure.message).await;
     }
-    lock::release(&context).await;
-    let Context { session, watching, .. } = context;
-    session.close().await;
-    watching.close().await;
+    lock::farewell(context).await;
     match result {
         Ok(()) => Ok(Outcome::Done),
         Err(Halt::Failed(error)) => Err(error),
@@ -125,6 +122,7 @@ async fn run(context: &mut Context<'_>, to: Option<StageName>, at: &mut (StageNa
 /// Undoes one step, from the part that is next.
 async fn undo(context: &mut Context<'_>, stage: StageName, step: &Step, undone: usize) -> Result<(), Halt> {
     point(Point::Step(step.number, Moment::Before));
+    context.check_watcher("the second connection looked on").await?;
     let begun = Instant::now();
     let title = format!("Undo: {}", step.title);
     context.emit(Event::StepStarted { stage, number: step.number, title: title.clone(), attempt: 1 });
@@ -156,6 +154,7 @@ async fn undo(context: &mut Context<'_>, stage: StageName, step: &Step, undone: 
         }
     }
     point(Point::Step(step.number, Moment::After));
+    context.finished += 1;
     context.emit(Event::StepDone { number: step.number, title, elapsed: begun.elapsed(), waited });
     Ok(())
 }
