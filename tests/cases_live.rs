@@ -43,6 +43,8 @@ const KILLED: &[&str] = &[
     "column_drop_with_index",
     "rename_column_unique",
     "rename_column_retyped",
+    "retype_key_with_children",
+    "retype_shrinking_varchar",
     "rename_table",
     "index_replace_large",
     "check_replace",

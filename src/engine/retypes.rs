@@ -43,7 +43,8 @@ pub async fn read(
             let Some(rewrites) = rewrites(session, old, new).await else { continue };
             let keeps_values = !rewrites || survives(session, old, new).await;
             let reverts = self::rewrites(session, new, old).await == Some(false) || survives(session, new, old).await;
-            facts.retypes.insert(new.id(), Retype { rewrites, keeps_values, reverts });
+            let compatible = compatible(session, old, new).await;
+            facts.retypes.insert(new.id(), Retype { rewrites, keeps_values, reverts, compatible });
             break;
         }
     }
@@ -100,6 +101,13 @@ async fn survives(session: &Session, old: &Column, new: &Column) -> bool {
         }
     }
     true
+}
+
+/// Whether both types are of one category: numbers, texts, times.
+async fn compatible(session: &Session, old: &Column, new: &Column) -> bool {
+    let category = |column: &Column| format!("(SELECT typcategory FROM pg_type WHERE oid = {}::regtype)", literal(&column.data_type));
+    let answer = session.client().query_one(&format!("SELECT {} = {}", category(old), category(new)), &[]).await;
+    answer.is_ok_and(|row| row.get::<_, Option<bool>>(0) == Some(true))
 }
 
 /// Values at the edges of a built-in type of numbers or times, as text (manual, chapter 8: the ranges).

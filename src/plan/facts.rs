@@ -39,6 +39,9 @@ pub struct Retype {
     pub keeps_values: bool,
     /// Every value of the new type is one of the old type: what new clients write can be kept in both.
     pub reverts: bool,
+    /// Both types are of one category (manual, 51.64, `typcategory`): what clients compare it with and compute of it
+    /// still has a meaning.
+    pub compatible: bool,
 }
 
 /// The size of a table, as the server estimates it.

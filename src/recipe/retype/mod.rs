@@ -11,10 +11,12 @@ mod pair;
 mod parts;
 mod switch;
 
+use std::collections::BTreeSet;
+
 use super::{backfill, plain};
 use crate::catalog::id::derived_name;
 use crate::catalog::{Catalog, Id, Ident};
-use crate::kind::Kind as _;
+use crate::kind::{Kind as _, Object};
 use crate::kind::column::{Column, keeps_heap, not_null_proof};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op};
@@ -95,6 +97,9 @@ fn measured(cx: &Context<'_>, old: &Column, new: &Column, action: &mut Action) {
         action.hazards.retain(|(hazard, _)| *hazard != Hazard::LossyCast);
     }
     let Some(facts) = facts else { return };
+    if let Some(reason) = pair::incompatible(cx, old, new).filter(|_| !cx.policy.direct) {
+        action.hazards.push((Hazard::Breaking, reason));
+    }
     if !facts.rewrites && given.is_none() {
         action.hazards.retain(|(hazard, _)| *hazard != Hazard::Blocking);
         action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Instant);
@@ -137,6 +142,10 @@ fn put(cx: &Context<'_>, cluster: &Cluster<'_>, changes: &mut Changes, draft: &m
     }
     let switch = ops.len();
     ops.push((cluster.switch(cx), None));
+    // Statistics over several columns are made again with their objects, empty.
+    let emptied = cluster.followers.after.iter().filter(|id| id.kind == "statistics").filter_map(|id| cx.desired.get(id)).filter_map(Object::parent);
+    let emptied: BTreeSet<Id> = emptied.filter(|parent| parent.kind == "table").collect();
+    ops.extend(emptied.iter().map(|table| (Op { stage: StageName::Switch, ..statistics(table) }, None)));
     ops.push((cluster.contract(), None));
     let own = cluster.own();
     let about: Vec<Option<Id>> = ops.iter().map(|(_, part)| part.clone()).collect();

@@ -5,6 +5,7 @@ use crate::catalog::id::{derived_name, literal, quote};
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
+use crate::kind::sql_type::display;
 use crate::plan::draft::Context;
 use crate::recipe::sync::{RowTrigger, assign, differ, row_trigger};
 
@@ -69,6 +70,14 @@ impl<'c> Pair<'c> {
         self.given.is_none() && !cx.facts.retypes.get(&self.id()).is_some_and(|retype| retype.keeps_values)
     }
 
+    /// What clients of the old release lose, where one name means two things.
+    pub(super) fn breaks(&self, cx: &Context<'_>) -> Option<String> {
+        if self.given.is_some() {
+            return Some(format!("{}: clients of the old release read and write it in its old meaning", self.id()));
+        }
+        incompatible(cx, self.old, self.new)
+    }
+
     /// Which rows want the new value.
     pub(super) fn unfilled(&self) -> String {
         let source = if self.given.is_some() { self.forward.clone() } else { quote(&self.old.name) };
@@ -109,6 +118,14 @@ impl<'c> Pair<'c> {
             None => format!("NEW.{target} := {}", self.old.conversion(self.new, &format!("NEW.{}", quote(&self.new.name)))),
         }
     }
+}
+
+/// What statements of the old release meet, where the types are of two categories.
+pub(super) fn incompatible(cx: &Context<'_>, old: &Column, new: &Column) -> Option<String> {
+    let id = new.id();
+    let (from, to) = (display(&old.data_type), display(&new.data_type));
+    (!cx.facts.retypes.get(&id).is_some_and(|retype| retype.compatible))
+        .then(|| format!("{id}: statements that take it for {from} may fail on {to}"))
 }
 
 fn trigger_name(table: &Id, pairs: &[&Pair<'_>], suffix: &str) -> Ident {

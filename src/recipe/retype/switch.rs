@@ -57,15 +57,15 @@ impl Cluster<'_> {
         for table in &self.locked {
             action = action.lock(table, LockMode::AccessExclusive, Cost::Instant);
         }
-        for pair in &self.pairs {
-            action = action.hazard(
-                Hazard::Prepared,
-                format!("{}: a statement that was prepared before and returns it fails until it is prepared again", pair.id()),
-            );
+        for reason in self.pairs.iter().filter_map(|pair| pair.breaks(cx)) {
+            action = action.hazard(Hazard::Breaking, reason);
         }
         for table in &self.tables {
-            let names = self.of_table(table).iter().map(|pair| pair.new.name.to_string()).collect::<Vec<_>>().join(", ");
-            action = action.hazard(Hazard::RowShape, format!("{table}: INSERT and COPY must name their columns, {names} moves to the end"));
+            let names = self.of_table(table).iter().map(|pair| pair.new.name.to_string()).collect::<Vec<_>>();
+            let (word, names) = (if names.len() == 1 { "moves" } else { "move" }, names.join(", "));
+            action = action
+                .hazard(Hazard::Prepared, format!("{table}: a prepared statement that returns {names} fails until it is prepared again"))
+                .hazard(Hazard::RowShape, format!("{table}: INSERT and COPY must name their columns, {names} {word} to the end"));
         }
         let filled: Vec<&Id> = self.followers.after.iter().filter(|id| id.kind == "materialized-view").collect();
         if let (Some(view), Some(table)) = (filled.first(), self.tables.first()) {
