@@ -39,11 +39,24 @@ impl Followers {
         Ok(Self { before: ordered(cx.live, &again), after: ordered(cx.desired, &again), hanging, gone })
     }
 
-    /// The statements that take `ids` away: the last made first, without what goes away with another one.
-    pub(super) fn drop(catalog: &Catalog, ids: &[Id]) -> Vec<String> {
+    /// The statements that take `ids` away: the last made first, without what goes away with another one. First those that
+    /// need no table: a query locks a view before the tables beneath it, so the switch does, too (the other way round it
+    /// waits in a ring with every reader of the view, measured).
+    pub(super) fn drop(catalog: &Catalog, ids: &[Id]) -> (Vec<String>, Vec<String>) {
         let taken_along = |object: &Object| object.parent().is_some_and(|parent| ids.contains(&parent));
-        let objects = ids.iter().rev().filter_map(|id| catalog.get(id)).filter(|object| !taken_along(object));
-        objects.flat_map(|object| object.drop().sql).collect()
+        let mut on_tables: BTreeSet<Id> = BTreeSet::new();
+        let (mut early, mut late) = (Vec::new(), Vec::new());
+        for object in ids.iter().rev().filter_map(|id| catalog.get(id)).filter(|object| !taken_along(object)) {
+            let id = object.id();
+            let sql = object.drop().sql;
+            if on_tables.contains(&id) || object.parent().is_some_and(|parent| parent.kind == "table") {
+                on_tables.extend(catalog.all_needs(object));
+                late.extend(sql);
+            } else {
+                early.extend(sql);
+            }
+        }
+        (early, late)
     }
 }
 

@@ -79,9 +79,10 @@ impl Cluster<'_> {
     }
 
     fn switch_sql(&self, cx: &Context<'_>) -> Vec<String> {
-        let mut sql = vec![lock_tables(&self.locked)];
+        let (mut sql, late) = Followers::drop(cx.live, &self.followers.before);
+        sql.push(lock_tables(&self.locked));
         sql.extend(self.forward_triggers().into_iter().flat_map(|trigger| trigger.take));
-        sql.extend(Followers::drop(cx.live, &self.followers.before));
+        sql.extend(late);
         // Foreign keys before the keys that they lean on.
         let (keys, others): (Vec<&Part<'_>>, Vec<&Part<'_>>) = self.parts.iter().partition(|part| part.id.kind == "foreign-key");
         for part in keys.iter().chain(&others).filter(|part| part.live.is_some()) {
@@ -151,9 +152,10 @@ impl Cluster<'_> {
 
     /// The way back, as long as the old columns are kept in step.
     fn undo_sql(&self, cx: &Context<'_>) -> Vec<String> {
-        let mut sql = vec![lock_tables(&self.locked)];
+        let (mut sql, late) = Followers::drop(cx.desired, &self.followers.after);
+        sql.push(lock_tables(&self.locked));
         sql.extend(self.reverse_triggers().into_iter().flat_map(|trigger| trigger.take));
-        sql.extend(Followers::drop(cx.desired, &self.followers.after));
+        sql.extend(late);
         for part in &self.parts {
             let name = part.id.name();
             sql.push(if part.key().is_some() { part.drop(name) } else { part.rename(name, &part.name) });
