@@ -54,8 +54,9 @@ impl Cluster<'_> {
         let names = self.pairs.iter().map(|pair| pair.id().to_string()).collect::<Vec<_>>().join(", ");
         let mut action = Action::new(format!("Let the new {names} take {} place", if self.pairs.len() == 1 { "its" } else { "their" }));
         action.sql = self.switch_sql(cx);
-        for table in &self.locked {
-            action = action.lock(table, LockMode::AccessExclusive, Cost::Instant);
+        let views = self.followers.before.iter().filter(|id| matches!(id.kind.as_str(), "view" | "materialized-view"));
+        for relation in self.locked.iter().chain(views) {
+            action = action.lock(relation, LockMode::AccessExclusive, Cost::Instant);
         }
         for reason in self.pairs.iter().filter_map(|pair| pair.breaks(cx)) {
             action = action.hazard(Hazard::Breaking, reason);
