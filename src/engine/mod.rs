@@ -10,6 +10,7 @@ pub mod facts;
 pub mod fill;
 pub mod in_flight;
 pub mod prove;
+mod retypes;
 pub mod scope;
 pub mod state;
 mod workbench;

@@ -18,7 +18,7 @@ pub mod render;
 pub(crate) mod sample;
 pub mod simulate;
 
-pub use facts::{Facts, Policy, TableFacts};
+pub use facts::{Facts, Policy, Retype, TableFacts};
 pub use op::{Action, Alteration, Cost, Hazard, LockMode, Transaction};
 pub use plan::Plan;
 pub use planner::{Input, PlanError, plan};
