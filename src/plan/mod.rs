@@ -12,6 +12,7 @@ pub mod plan;
 pub mod planner;
 pub mod policy;
 pub mod rename;
+pub mod rehearsal;
 pub mod render;
 #[cfg(test)]
 pub(crate) mod sample;
