@@ -127,6 +127,8 @@ pub struct Undone {
 pub enum UndoResult {
     /// The start was there again: every object and every row.
     Exact,
+    /// As [`Self::Exact`], but for these columns: where they held NULL they keep what they were filled with.
+    Filled(Vec<String>),
     /// The plan says that this step cannot be undone.
     Impossible(u32),
     /// It failed, or something else was there.
@@ -155,7 +157,8 @@ impl Rehearsal {
 /// Compares what a step did with what it claims.
 ///
 /// Locks that clients take themselves (up to ROW EXCLUSIVE) need no claim: they block nobody who reads
-/// or writes. A claim on a partitioned table speaks for its partitions.
+/// or writes. A claim on a table speaks for its partitions and the
+/// sequences that it owns.
 #[must_use]
 pub fn judge(step: &Step, measured: &Measured) -> Vec<Finding> {
     let mut findings = Vec::new();

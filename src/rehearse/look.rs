@@ -26,7 +26,7 @@ pub(super) struct Relation {
     file: i64,
     /// The table of an index.
     table: Option<i64>,
-    /// The table that it is a partition (or child) of.
+    /// The table that it is a partition (or child) of, or that owns the sequence.
     parent: Option<i64>,
 }
 
@@ -37,7 +37,9 @@ pub(super) type Relations = BTreeMap<i64, Relation>;
 pub(super) async fn relations(client: &Client) -> Result<Relations> {
     let rows = client
         .query(
-            "SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relfilenode::int8, i.indrelid::int8, h.inhparent::int8
+            "SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relfilenode::int8, i.indrelid::int8,
+               COALESCE(h.inhparent, (SELECT d.refobjid FROM pg_catalog.pg_depend d WHERE c.relkind = 'S' AND d.classid = 'pg_catalog.pg_class'::regclass
+                 AND d.objid = c.oid AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i') LIMIT 1))::int8
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
              LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
              LEFT JOIN pg_catalog.pg_inherits h ON h.inhrelid = c.oid

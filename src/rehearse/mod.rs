@@ -23,17 +23,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use self::queries::Queries;
 use self::run::{SETTINGS, Sessions, Start};
-use crate::catalog::id::{dotted, quote, undotted};
+use crate::catalog::id::{dotted, undotted};
 use crate::catalog::{Catalog, Id};
 use crate::engine::fill::fill;
 use crate::engine::{EngineError, Workbench};
-use crate::kind::column::Column;
 use crate::kind::schema::Schema;
 use crate::pg::introspect::{IntrospectError, Managed, introspect};
 use crate::pg::{ServerError, Session, SessionError, explain};
 use crate::plan::Plan;
 use crate::plan::plan::StageName;
-use crate::plan::rehearsal::{Finding, Rehearsal, Rows, UndoResult, Undone, judge};
+use crate::plan::rehearsal::{Finding, Measured, Rehearsal, Rows, UndoResult, Undone, judge};
 
 /// Why there is no rehearsal. Only the scratch server was touched.
 #[derive(Debug, thiserror::Error)]
@@ -110,14 +109,17 @@ pub async fn rehearse(request: Request<'_>, bench: &mut Workbench) -> Result<Reh
 
     // Once without rows: what it ends in, and what clients' statements say to every step.
     let (start, end, mut findings) = stage.dress(bench, &blank, &queries).await?;
-    let (seeded, steps, counted) = stage.measure(bench, &blank, &start, &end, &rows, &mut findings).await?;
+    let (steps, counted) = stage.measure(bench, &blank, &start, &end, &rows, &mut findings).await?;
     for (step, measured) in plan.steps().map(|(_, step)| step).zip(&steps) {
         findings.extend(judge(step, measured));
     }
-    let undone = stage.undo(bench, &seeded, &start).await?;
+    let undone = stage.undo(bench, &blank, &start).await?;
     findings.extend(undone.iter().filter_map(|one| match &one.result {
         UndoResult::Wrong(text) => Some(Finding { step: 0, wrong: true, text: format!("undone from the end of {}, {text}", one.stage.name()) }),
-        _ => None,
+        UndoResult::Filled(columns) => {
+            Some(Finding { step: 0, wrong: false, text: format!("undone from the end of {}, {} keep the values that they were filled with", one.stage.name(), columns.join(", ")) })
+        }
+        UndoResult::Exact | UndoResult::Impossible(_) => None,
     }));
     findings.sort_by_key(|finding| (!finding.wrong, finding.step));
     Ok(Rehearsal {
@@ -203,8 +205,8 @@ impl Stages<'_> {
         Ok((start, end, findings))
     }
 
-    /// Fills a copy and runs the plan on it, watched. Made-up rows leave columns unfilled that the plan may fill; when
-    /// it fails by that, it is run once more without.
+    /// Fills the clone and runs the plan on a copy of it, watched. Made-up rows leave columns unfilled that the plan may
+    /// fill; when it fails by that, it is run once more without.
     async fn measure(
         &self,
         bench: &mut Workbench,
@@ -213,10 +215,14 @@ impl Stages<'_> {
         end: &Catalog,
         source: &Source<'_>,
         findings: &mut Vec<Finding>,
-    ) -> Result<(String, Vec<crate::plan::rehearsal::Measured>, Vec<(String, u64)>), RehearseError> {
+    ) -> Result<(Vec<Measured>, Vec<(String, u64)>), RehearseError> {
         let mut unfilled = true;
         loop {
-            let (seeded, session) = bench.copy("seeded", blank).await?;
+            let session = bench.connect(blank).await?;
+            if !unfilled {
+                let names = self.tables.iter().map(Id::sql).collect::<Vec<_>>().join(", ");
+                session.client().batch_execute(&format!("TRUNCATE {names}")).await.map_err(SessionError::from)?;
+            }
             let empty = match source {
                 Source::Generated(rows) => {
                     let generator = rows::Generator { before: start, after: end, rows: *rows, unfilled };
@@ -231,7 +237,7 @@ impl Stages<'_> {
             };
             let counted = rows::counted(session.client(), &self.tables).await?;
             session.close().await;
-            match self.watched(bench, &seeded, &counted).await {
+            match self.watched(bench, blank, &counted).await {
                 Err(RehearseError::Step { .. }) if unfilled && matches!(source, Source::Generated(_)) => unfilled = false,
                 Err(error) => return Err(error),
                 Ok(steps) => {
@@ -240,7 +246,7 @@ impl Stages<'_> {
                         wrong: false,
                         text: format!("no rows were made for {}: {reason}", dotted(&table.path)),
                     }));
-                    return Ok((seeded, steps, counted.into_iter().map(|(_, name, rows)| (name, rows)).collect()));
+                    return Ok((steps, counted.into_iter().map(|(_, name, rows)| (name, rows)).collect()));
                 }
             }
         }
@@ -251,7 +257,7 @@ impl Stages<'_> {
         bench: &mut Workbench,
         seeded: &str,
         counted: &[(i64, String, u64)],
-    ) -> Result<Vec<crate::plan::rehearsal::Measured>, RehearseError> {
+    ) -> Result<Vec<Measured>, RehearseError> {
         let (name, ddl) = bench.copy("forward", seeded).await?;
         let sessions = Sessions { ddl, watcher: bench.connect(&name).await?, client: bench.connect(&name).await? };
         sessions.ddl.client().batch_execute(SETTINGS).await.map_err(SessionError::from)?;
@@ -266,8 +272,8 @@ impl Stages<'_> {
 
     /// Runs the plan to the end of each stage before contract, and back.
     async fn undo(&self, bench: &mut Workbench, seeded: &str, start: &Catalog) -> Result<Vec<Undone>, RehearseError> {
-        let (_, session) = bench.copy("undone", seeded).await?;
-        let before = self.rows(&session, start).await?;
+        let session = bench.connect(seeded).await?;
+        let before = rows::sums(session.client(), start, &self.tables).await?;
         session.client().batch_execute(SETTINGS).await.map_err(SessionError::from)?;
         let mut undone = Vec::new();
         for stage in self.plan.stages.iter().map(|stage| stage.name).filter(|stage| *stage < StageName::Contract) {
@@ -292,33 +298,18 @@ impl Stages<'_> {
                 let found = self.read(&session).await?;
                 if let Some(text) = differences(start, &found) {
                     result = UndoResult::Wrong(text);
-                } else if self.rows(&session, start).await? != before {
-                    result = UndoResult::Wrong("rows are lost or changed".to_owned());
+                } else {
+                    result = rows::compared(&before, &rows::sums(session.client(), start, &self.tables).await?);
                 }
                 session.client().batch_execute(SETTINGS).await.map_err(SessionError::from)?;
             }
-            let exact = result == UndoResult::Exact;
+            let exact = matches!(result, UndoResult::Exact | UndoResult::Filled(_));
             undone.push(Undone { stage, result });
             if !exact {
                 break;
             }
         }
         Ok(undone)
-    }
-
-    /// Number and checksum of every table's rows.
-    async fn rows(&self, session: &Session, start: &Catalog) -> Result<BTreeMap<Id, String>, RehearseError> {
-        let mut sums = BTreeMap::new();
-        for table in &self.tables {
-            let names = start.of::<Column>().filter(|column| column.table == *table).map(|column| quote(&column.name)).collect::<Vec<_>>().join(", ");
-            let sql = format!(
-                "SELECT count(*) || ' ' || coalesce(md5(string_agg(row, ' ' ORDER BY row COLLATE \"C\")), '') FROM (SELECT ROW({names})::text AS row FROM {}) rows",
-                table.sql()
-            );
-            let sum = session.client().query_one(&sql, &[]).await.map_err(SessionError::from)?;
-            sums.insert(table.clone(), sum.get(0));
-        }
-        Ok(sums)
     }
 }
 

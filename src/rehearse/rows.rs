@@ -20,6 +20,7 @@ use crate::kind::primary_key::PrimaryKey;
 use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
 use crate::pg::SessionError;
+use crate::plan::rehearsal::UndoResult;
 
 /// Tries per table.
 const TRIES: usize = 400;
@@ -328,4 +329,54 @@ pub(super) async fn counted(client: &Client, tables: &BTreeSet<Id>) -> Result<Ve
         list.push((row.get(0), crate::catalog::id::dotted(&table.path), count.unsigned_abs()));
     }
     Ok(list)
+}
+
+/// What a table held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sum {
+    /// Number and checksum of its rows.
+    rows: String,
+    /// Of each column: its name, how often it is NULL, the checksum of its values.
+    columns: Vec<(String, i64, String)>,
+}
+
+/// What the tables hold, in the columns that they have at the start.
+pub(super) async fn sums(client: &Client, start: &Catalog, tables: &BTreeSet<Id>) -> Result<BTreeMap<Id, Sum>, SessionError> {
+    let mut sums = BTreeMap::new();
+    for table in tables {
+        let names: Vec<&str> = start.of::<Column>().filter(|column| column.table == *table).map(|column| column.name.as_str()).collect();
+        let quoted: Vec<String> = names.iter().map(|name| quote(name)).collect();
+        let sum = |value: &str| format!("coalesce(md5(string_agg({value}, ' ' ORDER BY {value} COLLATE \"C\")), '')");
+        let own = quoted.iter().map(|name| format!("count(*) - count({name}), {}", sum(&format!("{name}::text")))).collect::<Vec<_>>();
+        let row = format!("ROW({})::text", quoted.join(", "));
+        let list = [vec![format!("count(*) || ' ' || {}", sum(&row))], own].concat().join(", ");
+        let found = client.query_one(&format!("SELECT {list} FROM {}", table.sql()), &[]).await?;
+        let columns = names.iter().enumerate().map(|(at, name)| ((*name).to_owned(), found.get(1 + 2 * at), found.get(2 + 2 * at))).collect();
+        sums.insert(table.clone(), Sum { rows: found.get(0), columns });
+    }
+    Ok(sums)
+}
+
+/// Whether the tables hold what they held, but for NULLs that were filled.
+pub(super) fn compared(before: &BTreeMap<Id, Sum>, after: &BTreeMap<Id, Sum>) -> UndoResult {
+    let mut filled = Vec::new();
+    for (table, was) in before {
+        let Some(now) = after.get(table).filter(|now| was.rows.split(' ').next() == now.rows.split(' ').next()) else {
+            return UndoResult::Wrong(format!("{table} has lost or won rows"));
+        };
+        let name = |column: &str| format!("{}.{}", crate::catalog::id::dotted(&table.path), quote(column));
+        let mut own = Vec::new();
+        for ((column, was, sum), (_, now, other)) in was.columns.iter().zip(&now.columns) {
+            if now < was {
+                own.push(name(column));
+            } else if sum != other {
+                return UndoResult::Wrong(format!("values of {} are lost or changed", name(column)));
+            }
+        }
+        if own.is_empty() && was.rows != now.rows {
+            return UndoResult::Wrong(format!("values of {table} have changed places"));
+        }
+        filled.extend(own);
+    }
+    if filled.is_empty() { UndoResult::Exact } else { UndoResult::Filled(filled) }
 }
