@@ -32,7 +32,8 @@ const BENCHES: usize = 2;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_case_does_what_its_plan_says() {
     let only = std::env::var("SCHEMA_CASE").ok();
-    let names: VecDeque<String> = case::names().into_iter().filter(|name| only.as_ref().is_none_or(|only| name.contains(only.as_str()))).collect();
+    let names: VecDeque<String> =
+        case::names().into_iter().filter(|name| only.as_ref().is_none_or(|only| name.contains(only.as_str()))).collect();
     let queue = Arc::new(Mutex::new(names));
     let workers: Vec<_> = (0..BENCHES).map(|_| tokio::spawn(work(Arc::clone(&queue)))).collect();
     let mut results = Vec::new();
@@ -73,7 +74,11 @@ async fn every_case_does_what_its_plan_says() {
             let version = |text: &str| text.lines().find(|line| line.starts_with("Measured on PostgreSQL ")).map(str::to_owned);
             // Another major version may measure something else; what a plan claims must hold there too.
             if expected != table && version(&expected) == version(&table) {
-                let _ = writeln!(failures, "docs/locks.md is not what was measured (UPDATE_SNAPSHOTS=1 writes it):\n{}", differing(&expected, &table));
+                let _ = writeln!(
+                    failures,
+                    "docs/locks.md is not what was measured (UPDATE_SNAPSHOTS=1 writes it):\n{}",
+                    differing(&expected, &table)
+                );
             }
         }
     }
@@ -125,7 +130,8 @@ async fn one(name: &str, bench: &mut Workbench) -> Result<(Plan, Rehearsal), Str
 
 fn table(results: &[Outcome]) -> String {
     let measured: Vec<_> = results.iter().filter_map(|(name, result)| Some((name, result.as_ref().ok()?))).collect();
-    let server = measured.iter().find_map(|(_, (_, rehearsal))| rehearsal.server.strip_prefix("PostgreSQL ")?.split('.').next().map(str::to_owned));
+    let server =
+        measured.iter().find_map(|(_, (_, rehearsal))| rehearsal.server.strip_prefix("PostgreSQL ")?.split('.').next().map(str::to_owned));
     let mut out = format!(
         "# What each change locks\n\n\
          Every plan of `tests/cases` was run step by step on a scratch server with rows (`schema rehearse`), and watched:\n\
@@ -146,7 +152,9 @@ fn row(name: &str, plan: &Plan, rehearsal: &Rehearsal) -> String {
     let mut out = String::new();
     for ((stage, step), measured) in plan.steps().zip(&rehearsal.steps) {
         let list = |text: &dyn Fn(&Seen) -> Option<String>| measured.seen.iter().filter_map(text).collect::<Vec<_>>().join("<br>");
-        let locks = list(&|seen| seen.mode.filter(|mode| *mode > LockMode::AccessShare).map(|mode| format!("{} on {}", mode.name(), seen.relation)));
+        let locks = list(&|seen| {
+            seen.mode.filter(|mode| *mode > LockMode::AccessShare).map(|mode| format!("{} on {}", mode.name(), seen.relation))
+        });
         let work = |cost: Cost| list(&|seen| seen.works().any(|(work, _)| work == cost).then(|| seen.relation.clone()));
         let _ = writeln!(
             out,

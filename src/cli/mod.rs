@@ -18,6 +18,7 @@ pub mod out;
 pub mod plan;
 pub mod planning;
 mod progress;
+pub mod rehearse;
 pub mod show;
 pub mod status;
 pub mod time;
@@ -81,6 +82,7 @@ pub enum Command {
     Diff(diff::Args),
     Plan(plan::Args),
     Show(show::Args),
+    Rehearse(rehearse::Args),
     Approve(approve::Args),
     Apply(apply::Args),
     Status(status::Args),
@@ -121,6 +123,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Diff(args) => diff::run(args, &global, out).await,
         Command::Plan(args) => Box::pin(plan::run(args, &global, out)).await,
         Command::Show(args) => show::run(&args, &global, out),
+        Command::Rehearse(args) => Box::pin(rehearse::run(args, &global, out)).await,
         Command::Approve(args) => approve::run(&args, &global, out),
         Command::Apply(args) => apply::run(args, &global, out).await,
         Command::Status(args) => status::run(&args, &global, out).await,

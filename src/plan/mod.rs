@@ -11,8 +11,8 @@ pub mod op;
 pub mod plan;
 pub mod planner;
 pub mod policy;
-pub mod rename;
 pub mod rehearsal;
+pub mod rename;
 pub mod render;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -176,7 +176,9 @@ pub fn judge(step: &Step, measured: &Measured) -> Vec<Finding> {
             _ => {}
         }
         let cost = claims().map(|lock| lock.cost).max().unwrap_or(Cost::Instant);
-        if let Some((worst, under)) = seen.works().filter(|(work, _)| *work > cost).max_by_key(|(work, under)| (*under >= LockMode::Share, *work)) {
+        if let Some((worst, under)) =
+            seen.works().filter(|(work, _)| *work > cost).max_by_key(|(work, under)| (*under >= LockMode::Share, *work))
+        {
             let does = match worst {
                 Cost::Instant => continue,
                 Cost::Scan => "reads the whole of",
@@ -185,10 +187,14 @@ pub fn judge(step: &Step, measured: &Measured) -> Vec<Finding> {
             };
             tell(
                 under >= LockMode::Share,
-                format!("it {does} {relation} under {}; the plan says {}", under.name(), match cost {
-                    Cost::Instant => "an instant",
-                    other => other.name(),
-                }),
+                format!(
+                    "it {does} {relation} under {}; the plan says {}",
+                    under.name(),
+                    match cost {
+                        Cost::Instant => "an instant",
+                        other => other.name(),
+                    }
+                ),
             );
         }
     }
@@ -198,6 +204,7 @@ pub fn judge(step: &Step, measured: &Measured) -> Vec<Finding> {
         let mode = of_it.iter().filter_map(|seen| seen.mode).max();
         let cost = of_it.iter().filter_map(|seen| seen.worst()).map(|(cost, _)| cost).max().unwrap_or(Cost::Instant);
         match mode {
+            _ if lock.mode <= LockMode::RowExclusive => {}
             None => tell(false, format!("it takes no lock on {}; the plan says {}", lock.relation, lock.mode.name())),
             Some(mode) if mode < lock.mode => {
                 tell(false, format!("it takes only {} on {}; the plan says {}", mode.name(), lock.relation, lock.mode.name()));
@@ -218,7 +225,8 @@ mod tests {
     use crate::plan::sample;
 
     fn told(claims: &[(&str, LockMode, Cost)], seen: Seen) -> Vec<(bool, String)> {
-        let locks = claims.iter().map(|(relation, mode, cost)| Lock { relation: (*relation).to_owned(), mode: *mode, cost: *cost }).collect();
+        let locks =
+            claims.iter().map(|(relation, mode, cost)| Lock { relation: (*relation).to_owned(), mode: *mode, cost: *cost }).collect();
         let step = Step { locks, ..sample::severity_level().stages[0].steps[0].clone() };
         let measured = Measured { step: 1, seen: vec![seen], ..Measured::default() };
         judge(&step, &measured).into_iter().map(|finding| (finding.wrong, finding.text)).collect()
@@ -229,10 +237,19 @@ mod tests {
         use LockMode::{AccessExclusive, RowExclusive, ShareUpdateExclusive};
         let seen = |mode| Seen { relation: "public.a".into(), mode: Some(mode), ..Seen::default() };
         assert_eq!(told(&[], seen(RowExclusive)), []);
-        assert_eq!(told(&[], seen(ShareUpdateExclusive)), [(true, "it takes SHARE UPDATE EXCLUSIVE on public.a; the plan names no lock on it".into())]);
+        assert_eq!(
+            told(&[], seen(ShareUpdateExclusive)),
+            [(true, "it takes SHARE UPDATE EXCLUSIVE on public.a; the plan names no lock on it".into())]
+        );
         let claim = [("public.a", ShareUpdateExclusive, Cost::Instant)];
-        assert_eq!(told(&claim, seen(AccessExclusive)), [(true, "it takes ACCESS EXCLUSIVE on public.a; the plan says SHARE UPDATE EXCLUSIVE".into())]);
-        assert_eq!(told(&claim, seen(RowExclusive)), [(false, "it takes only ROW EXCLUSIVE on public.a; the plan says SHARE UPDATE EXCLUSIVE".into())]);
+        assert_eq!(
+            told(&claim, seen(AccessExclusive)),
+            [(true, "it takes ACCESS EXCLUSIVE on public.a; the plan says SHARE UPDATE EXCLUSIVE".into())]
+        );
+        assert_eq!(
+            told(&claim, seen(RowExclusive)),
+            [(false, "it takes only ROW EXCLUSIVE on public.a; the plan says SHARE UPDATE EXCLUSIVE".into())]
+        );
         let part = Seen { relation: "public.a_1".into(), also: vec!["public.a".into()], ..seen(ShareUpdateExclusive) };
         assert_eq!(told(&claim, part), []);
     }
@@ -247,6 +264,9 @@ mod tests {
             [(true, "it reads the whole of public.a under ACCESS EXCLUSIVE; the plan says an instant".into())]
         );
         assert!(!told(&claim(ShareUpdateExclusive), seen(ShareUpdateExclusive))[0].0);
-        assert_eq!(told(&[("public.a", AccessExclusive, Cost::Rewrite)], seen(AccessExclusive)), [(false, "it has no rewrite of public.a, which the plan names".into())]);
+        assert_eq!(
+            told(&[("public.a", AccessExclusive, Cost::Rewrite)], seen(AccessExclusive)),
+            [(false, "it has no rewrite of public.a, which the plan names".into())]
+        );
     }
 }

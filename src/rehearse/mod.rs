@@ -102,7 +102,8 @@ pub async fn rehearse(request: Request<'_>, bench: &mut Workbench) -> Result<Reh
     let Request { plan, start, server, managed, rows, queries } = request;
     bench.start(server).await?;
     let touched = touched(plan, &start);
-    let start = crate::engine::closure::around(&start, &touched).map_or_else(|| start.clone(), |part| crate::engine::closure::restrict(&start, &part));
+    let start = crate::engine::closure::around(&start, &touched)
+        .map_or_else(|| start.clone(), |part| crate::engine::closure::restrict(&start, &part));
     let tables = rows::wanted(&start, &touched);
     let blank = build(bench, &start).await?;
     let stage = Stages { plan, managed, tables };
@@ -115,10 +116,14 @@ pub async fn rehearse(request: Request<'_>, bench: &mut Workbench) -> Result<Reh
     }
     let undone = stage.undo(bench, &blank, &start).await?;
     findings.extend(undone.iter().filter_map(|one| match &one.result {
-        UndoResult::Wrong(text) => Some(Finding { step: 0, wrong: true, text: format!("undone from the end of {}, {text}", one.stage.name()) }),
-        UndoResult::Filled(columns) => {
-            Some(Finding { step: 0, wrong: false, text: format!("undone from the end of {}, {} keep the values that they were filled with", one.stage.name(), columns.join(", ")) })
+        UndoResult::Wrong(text) => {
+            Some(Finding { step: 0, wrong: true, text: format!("undone from the end of {}, {text}", one.stage.name()) })
         }
+        UndoResult::Filled(columns) => Some(Finding {
+            step: 0,
+            wrong: false,
+            text: format!("undone from the end of {}, {} keep the values that they were filled with", one.stage.name(), columns.join(", ")),
+        }),
         UndoResult::Exact | UndoResult::Impossible(_) => None,
     }));
     findings.sort_by_key(|finding| (!finding.wrong, finding.step));
@@ -178,7 +183,12 @@ impl Stages<'_> {
     }
 
     /// Runs the plan without rows: the states that it leads between, and the statements of clients that do not prepare.
-    async fn dress(&self, bench: &mut Workbench, blank: &str, queries: &Queries) -> Result<(Catalog, Catalog, Vec<Finding>), RehearseError> {
+    async fn dress(
+        &self,
+        bench: &mut Workbench,
+        blank: &str,
+        queries: &Queries,
+    ) -> Result<(Catalog, Catalog, Vec<Finding>), RehearseError> {
         let (name, session) = bench.copy("dress", blank).await?;
         let start = self.read(&session).await?;
         session.client().batch_execute(SETTINGS).await.map_err(SessionError::from)?;
@@ -252,12 +262,7 @@ impl Stages<'_> {
         }
     }
 
-    async fn watched(
-        &self,
-        bench: &mut Workbench,
-        seeded: &str,
-        counted: &[(i64, String, u64)],
-    ) -> Result<Vec<Measured>, RehearseError> {
+    async fn watched(&self, bench: &mut Workbench, seeded: &str, counted: &[(i64, String, u64)]) -> Result<Vec<Measured>, RehearseError> {
         let (name, ddl) = bench.copy("forward", seeded).await?;
         let sessions = Sessions { ddl, watcher: bench.connect(&name).await?, client: bench.connect(&name).await? };
         sessions.ddl.client().batch_execute(SETTINGS).await.map_err(SessionError::from)?;
@@ -337,7 +342,9 @@ impl From<RehearseError> for crate::error::CliError {
                 error.to_string(),
                 "the rows of the clone are made up: where they are to blame, take them from a script (--seed) or from the live database (--sample)",
             ),
-            RehearseError::Script(_) => Self::failed(error.to_string(), "it runs on the plan's start without rows, its statements one by one"),
+            RehearseError::Script(_) => {
+                Self::failed(error.to_string(), "it runs on the plan's start without rows, its statements one by one")
+            }
             other => Self::message(crate::error::Code::Error, other.to_string()),
         }
     }

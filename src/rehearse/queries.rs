@@ -31,13 +31,19 @@ impl Queries {
 }
 
 /// Prepares each statement; the findings name what does not, the stage, and PostgreSQL's message.
-pub(super) async fn check(client: &Session, queries: &[Query], behind: Option<(StageName, &Step)>, findings: &mut Vec<Finding>) -> Result<(), SessionError> {
+pub(super) async fn check(
+    client: &Session,
+    queries: &[Query],
+    behind: Option<(StageName, &Step)>,
+    findings: &mut Vec<Finding>,
+) -> Result<(), SessionError> {
     for query in queries {
         let Err(error) = client.client().prepare(&query.sql).await else { continue };
         if error.as_db_error().is_none() {
             return Err(error.into());
         }
-        let when = behind.map_or_else(|| "at the start".to_owned(), |(stage, step)| format!("in {}, behind step {}", stage.name(), step.number));
+        let when =
+            behind.map_or_else(|| "at the start".to_owned(), |(stage, step)| format!("in {}, behind step {}", stage.name(), step.number));
         let text = format!("{} does not prepare {when}: {}\n    {}", query.place, explain(&error), first_line(&query.sql));
         // It is told once, at the first step behind which it fails.
         let start = format!("{} does not prepare ", query.place);

@@ -233,7 +233,10 @@ impl Generator<'_> {
             }
         };
         for catalog in [self.before, self.after] {
-            catalog.of::<Check>().filter(|check| check.table == *table && check.expression.contains(column.name.as_str())).for_each(|check| add(&check.expression));
+            catalog
+                .of::<Check>()
+                .filter(|check| check.table == *table && check.expression.contains(column.name.as_str()))
+                .for_each(|check| add(&check.expression));
         }
         let is_key = |table: &Id| {
             let by = self.before.get_as::<Table>(table).and_then(|table| table.partition_by.as_ref());
@@ -351,7 +354,8 @@ pub(super) async fn sums(client: &Client, start: &Catalog, tables: &BTreeSet<Id>
         let row = format!("ROW({})::text", quoted.join(", "));
         let list = [vec![format!("count(*) || ' ' || {}", sum(&row))], own].concat().join(", ");
         let found = client.query_one(&format!("SELECT {list} FROM {}", table.sql()), &[]).await?;
-        let columns = names.iter().enumerate().map(|(at, name)| ((*name).to_owned(), found.get(1 + 2 * at), found.get(2 + 2 * at))).collect();
+        let columns =
+            names.iter().enumerate().map(|(at, name)| ((*name).to_owned(), found.get(1 + 2 * at), found.get(2 + 2 * at))).collect();
         sums.insert(table.clone(), Sum { rows: found.get(0), columns });
     }
     Ok(sums)

@@ -102,12 +102,14 @@ pub(super) async fn measured(sessions: &Sessions, start: &Start, step: &Step) ->
 }
 
 /// The tables of the foreign keys that messages name.
-async fn keys(messages: &[String], client: &tokio_postgres::Client) -> Result<BTreeMap<String, i64>, SessionError> {
+async fn keys(messages: &[String], client: &tokio_postgres::Client) -> Result<BTreeMap<String, [i64; 2]>, SessionError> {
     if !messages.iter().any(|message| message.starts_with("validating foreign key")) {
         return Ok(BTreeMap::new());
     }
-    let rows = client.query("SELECT conname::text, conrelid::int8 FROM pg_catalog.pg_constraint WHERE contype = 'f'", &[]).await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let rows = client
+        .query("SELECT conname::text, conrelid::int8, confrelid::int8 FROM pg_catalog.pg_constraint WHERE contype = 'f'", &[])
+        .await?;
+    Ok(rows.iter().map(|row| (row.get(0), [row.get(1), row.get(2)])).collect())
 }
 
 fn written(answer: &[SimpleQueryMessage]) -> u64 {
@@ -206,7 +208,12 @@ async fn all(session: &Session, step: &Step, statements: &[String], inside: bool
             return Err(failed(step, statement, &error));
         }
     }
-    Err(RehearseError::Step { number: step.number, title: step.title.clone(), statement: String::new(), message: "it asks for ever more roles".to_owned() })
+    Err(RehearseError::Step {
+        number: step.number,
+        title: step.title.clone(),
+        statement: String::new(),
+        message: "it asks for ever more roles".to_owned(),
+    })
 }
 
 async fn verify(session: &Session, step: &Step) -> Result<(), RehearseError> {

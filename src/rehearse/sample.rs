@@ -17,7 +17,13 @@ const ROUNDS: usize = 8;
 
 /// Copies at most `rows` rows of each table, and those that they refer to; gives the tables that keep rows whose
 /// referenced row was not found.
-pub(super) async fn fill(live: &Session, clone: &Client, start: &Catalog, tables: &BTreeSet<Id>, rows: u64) -> Result<Vec<(Id, String)>, SessionError> {
+pub(super) async fn fill(
+    live: &Session,
+    clone: &Client,
+    start: &Catalog,
+    tables: &BTreeSet<Id>,
+    rows: u64,
+) -> Result<Vec<(Id, String)>, SessionError> {
     clone.batch_execute("RESET ALL; SET session_replication_role = replica").await?;
     let whole: Vec<&Id> = tables.iter().filter(|table| !start.contains(&Partition::id_of(table))).collect();
     for table in &whole {
@@ -30,7 +36,10 @@ pub(super) async fn fill(live: &Session, clone: &Client, start: &Catalog, tables
             let Some(json) = missing else { continue };
             let target = key.references.sql();
             let on = key.referenced_columns.iter().map(|name| format!("p.{0} = k.{0}", quote(name))).collect::<Vec<_>>().join(" AND ");
-            let sql = format!("SELECT {{}} FROM {target} p WHERE EXISTS (SELECT FROM json_populate_recordset(NULL::{target}, {}) k WHERE {on})", literal(&json));
+            let sql = format!(
+                "SELECT {{}} FROM {target} p WHERE EXISTS (SELECT FROM json_populate_recordset(NULL::{target}, {}) k WHERE {on})",
+                literal(&json)
+            );
             fetched += copy(live.client(), clone, start, &key.references, &sql, true).await?;
         }
         if fetched == 0 {
@@ -84,7 +93,15 @@ async fn copy(live: &Client, clone: &Client, start: &Catalog, table: &Id, query:
     }
     let mut count = input.finish().await?;
     if beside {
-        count = clone.execute(&format!("INSERT INTO {} ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM pg_temp.beside ON CONFLICT DO NOTHING", table.sql()), &[]).await?;
+        count = clone
+            .execute(
+                &format!(
+                    "INSERT INTO {} ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM pg_temp.beside ON CONFLICT DO NOTHING",
+                    table.sql()
+                ),
+                &[],
+            )
+            .await?;
         clone.batch_execute("DROP TABLE pg_temp.beside").await?;
     }
     Ok(count)

@@ -25,7 +25,9 @@ pub(super) fn values(data_type: &str, catalog: &Catalog, hints: &[String]) -> Ve
         let count = hints.len();
         values.push(format!("((ARRAY[{list}])[1 + (i % {count})])::{data_type}"));
         if base_name(data_type).starts_with("timestamp") || base_name(data_type) == "date" {
-            values.extend(hints.iter().map(|hint| format!("(({})::timestamp + (i % 600) * interval '1 minute')::{data_type}", literal(hint))));
+            values.extend(
+                hints.iter().map(|hint| format!("(({})::timestamp + (i % 600) * interval '1 minute')::{data_type}", literal(hint))),
+            );
         }
         values.extend(hints.iter().map(|hint| format!("({})::{data_type}", literal(hint))));
     }
@@ -133,7 +135,10 @@ fn of_user(name: &str, catalog: &Catalog) -> Vec<String> {
     for (id, object) in &catalog.objects {
         match object {
             Object::EnumType(_) if named(id) => {
-                return vec![format!("(enum_range(NULL::{name}))[1 + i % array_length(enum_range(NULL::{name}), 1)]"), format!("(enum_range(NULL::{name}))[1]")];
+                return vec![
+                    format!("(enum_range(NULL::{name}))[1 + i % array_length(enum_range(NULL::{name}), 1)]"),
+                    format!("(enum_range(NULL::{name}))[1]"),
+                ];
             }
             Object::Domain(domain) if named(id) => {
                 let hints: Vec<String> = catalog
@@ -149,7 +154,9 @@ fn of_user(name: &str, catalog: &Catalog) -> Vec<String> {
     // A type of an extension, a range or composite type: one of these reads as one.
     ["('v' || i)", "(i::text)", "json_populate_record"]
         .into_iter()
-        .map(|text| if text.starts_with("json") { format!("json_populate_record(NULL::{name}, '{{}}')") } else { format!("{text}::{name}") })
+        .map(
+            |text| if text.starts_with("json") { format!("json_populate_record(NULL::{name}, '{{}}')") } else { format!("{text}::{name}") },
+        )
         .chain([format!("'{{}}'::{name}"), format!("'empty'::{name}"), format!("'(0,0)'::{name}")])
         .collect()
 }
