@@ -146,7 +146,7 @@ pub(super) struct Statement {
     /// Rows read by sequential scans, by relation.
     pub(super) scanned: BTreeMap<i64, i64>,
     /// Tables of the foreign keys that were validated, by the constraint's name.
-    pub(super) keys: BTreeMap<String, [i64; 2]>,
+    pub(super) keys: BTreeMap<String, i64>,
 }
 
 impl<'a> Watch<'a> {
@@ -203,18 +203,16 @@ impl<'a> Watch<'a> {
     }
 
     /// What DEBUG1 says of tables (PostgreSQL's tablecmds.c and index.c, 14 to 18).
-    fn message(&mut self, message: &str, locks: &BTreeMap<i64, LockMode>, relations: &Relations, keys: &BTreeMap<String, [i64; 2]>) {
+    fn message(&mut self, message: &str, locks: &BTreeMap<i64, LockMode>, relations: &Relations, keys: &BTreeMap<String, i64>) {
         let named = |start: &str| message.strip_prefix(start)?.split('"').next().map(str::to_owned);
         let (table, index) = if let Some(table) = named("verifying table \"") {
             (table, None)
         } else if let Some(key) = named("validating foreign key constraint \"") {
-            // A join reads both tables.
-            for table in keys.get(&key).into_iter().flatten() {
-                if self.home(*table).is_some() {
-                    let mode = locks.get(table).copied().unwrap_or(LockMode::AccessShare);
-                    let seen = self.seen(*table);
-                    seen.scan = seen.scan.max(Some(mode));
-                }
+            // Whether the other table is read as a whole is for the planner, who is told not to.
+            if let Some(table) = keys.get(&key).filter(|table| self.home(**table).is_some()) {
+                let mode = locks.get(table).copied().unwrap_or(LockMode::AccessShare);
+                let seen = self.seen(*table);
+                seen.scan = seen.scan.max(Some(mode));
             }
             return;
         } else if let Some(index) = named("building index \"") {

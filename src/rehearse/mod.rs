@@ -61,6 +61,16 @@ pub enum RehearseError {
         /// What PostgreSQL says.
         message: String,
     },
+    /// A step fails before there are any rows.
+    #[error("the plan does not start from this state: step {number} fails on a clone of it without rows: {message}\n  {statement}")]
+    Start {
+        /// Its number.
+        number: u32,
+        /// The statement.
+        statement: String,
+        /// What PostgreSQL says.
+        message: String,
+    },
     /// The script that is to fill the tables fails.
     #[error("the script that fills the clone fails: {0}")]
     Script(String),
@@ -202,7 +212,10 @@ impl Stages<'_> {
             }
         }
         for (stage, step) in self.plan.steps() {
-            run::plain(&session, step).await?;
+            run::plain(&session, step).await.map_err(|error| match error {
+                RehearseError::Step { number, statement, message, .. } => RehearseError::Start { number, statement, message },
+                other => other,
+            })?;
             let Some(client) = &client else { continue };
             if stage < StageName::Contract {
                 queries::check(client, &queries.old, Some((stage, step)), &mut findings).await?;
@@ -342,6 +355,9 @@ impl From<RehearseError> for crate::error::CliError {
                 error.to_string(),
                 "the rows of the clone are made up: where they are to blame, take them from a script (--seed) or from the live database (--sample)",
             ),
+            RehearseError::Start { .. } => {
+                Self::failed(error.to_string(), "name the state that it starts from: --from STATE, or --env and --url")
+            }
             RehearseError::Script(_) => {
                 Self::failed(error.to_string(), "it runs on the plan's start without rows, its statements one by one")
             }

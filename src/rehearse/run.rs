@@ -76,8 +76,9 @@ pub(super) async fn measured(sessions: &Sessions, start: &Start, step: &Step) ->
         for statement in &list {
             messages.take();
             let answer = ddl.simple_query(statement).await.map_err(|error| failed(step, statement, &error))?;
+            // Before the update of a backfill stand its settings.
             if matches!(step.work, Work::Backfill(_)) {
-                rows += written(&answer);
+                rows = written(&answer);
             }
             let pause = Instant::now();
             let said = messages.take();
@@ -102,14 +103,12 @@ pub(super) async fn measured(sessions: &Sessions, start: &Start, step: &Step) ->
 }
 
 /// The tables of the foreign keys that messages name.
-async fn keys(messages: &[String], client: &tokio_postgres::Client) -> Result<BTreeMap<String, [i64; 2]>, SessionError> {
+async fn keys(messages: &[String], client: &tokio_postgres::Client) -> Result<BTreeMap<String, i64>, SessionError> {
     if !messages.iter().any(|message| message.starts_with("validating foreign key")) {
         return Ok(BTreeMap::new());
     }
-    let rows = client
-        .query("SELECT conname::text, conrelid::int8, confrelid::int8 FROM pg_catalog.pg_constraint WHERE contype = 'f'", &[])
-        .await?;
-    Ok(rows.iter().map(|row| (row.get(0), [row.get(1), row.get(2)])).collect())
+    let rows = client.query("SELECT conname::text, conrelid::int8 FROM pg_catalog.pg_constraint WHERE contype = 'f'", &[]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 fn written(answer: &[SimpleQueryMessage]) -> u64 {

@@ -94,9 +94,14 @@ fn finding(finding: &Finding) -> String {
 #[must_use]
 pub fn rehearsal(plan: &Plan, rehearsal: &Rehearsal, style: &Style) -> String {
     let mut out = String::new();
+    // What goes on in a new line stands under the text behind a number of four columns.
     let mut lines = |indent: usize, text: &str| {
-        for line in text.lines().flat_map(|line| wrap(line, style.width.saturating_sub(indent))) {
-            let _ = writeln!(out, "{}", format!("{:indent$}{line}", "").trim_end());
+        let hang = if indent == 1 { 5 } else { indent };
+        for line in text.lines() {
+            for (index, line) in wrap(line, style.width.saturating_sub(hang)).iter().enumerate() {
+                let indent = if index == 0 { indent } else { hang };
+                let _ = writeln!(out, "{}", format!("{:indent$}{line}", "").trim_end());
+            }
         }
     };
     lines(0, &format!("Rehearsal of {} {}", plan.name, place(rehearsal)));
@@ -107,7 +112,7 @@ pub fn rehearsal(plan: &Plan, rehearsal: &Rehearsal, style: &Style) -> String {
             lines(0, &stage.name().to_uppercase());
         }
         let written = if measured.rows > 0 { format!(", {} rows written", number(measured.rows)) } else { String::new() };
-        lines(2, &format!("{:>2}  {}", step.number, step.title));
+        lines(1, &format!("{:>2}  {}", step.number, step.title));
         for phrase in self::measured(measured) {
             lines(7, &phrase);
         }
@@ -121,7 +126,7 @@ pub fn rehearsal(plan: &Plan, rehearsal: &Rehearsal, style: &Style) -> String {
         lines(
             0,
             &format!(
-                "{} of clients were prepared behind every step of their life.",
+                "{} of clients were tried behind every step that they live through.",
                 counted(usize::try_from(rehearsal.queries).unwrap_or(usize::MAX), "statement")
             ),
         );
