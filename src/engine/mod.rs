@@ -63,14 +63,15 @@ pub struct Computed {
 /// # Errors
 /// What cannot be read, elaborated, planned or proven; nothing was touched.
 pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Computed, EngineError> {
-    let Request { session, live, live_is_elaborated, desired, scope, policy, prove, server } = request;
-    let Desired { catalog: raw, hints, origins, sources } = desired;
-    let mut live = scope.live(live, &raw)?;
-    let mut raw = scope.desired(raw, &live);
-    scope::match_unnamed(&live, &mut raw, &hints);
-    if same(&live, &raw) {
-        return Ok(Computed { plan: nothing(), live, desired: raw });
+    let Request { session, live, live_is_elaborated, mut desired, scope, policy, prove, server } = request;
+    let mut live = scope.live(live, &desired.catalog)?;
+    desired.catalog = scope.desired(desired.catalog, &live);
+    scope::match_unnamed(&live, &mut desired.catalog, &desired.hints);
+    if same(&live, &desired.catalog) {
+        return Ok(Computed { plan: nothing(), live, desired: desired.catalog });
     }
+    desired.guess_needs();
+    let (raw, hints, origins, sources) = desired.into_parts();
     let version = server.or(session.map(|session| session.server_version));
     bench.start(version).await?;
     if !live_is_elaborated {
