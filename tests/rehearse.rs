@@ -14,14 +14,39 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use case::Case;
+use schema::catalog::Catalog;
 use schema::engine::Workbench;
 use schema::kind::Object;
 use schema::pg::introspect::Managed;
-use schema::plan::plan::Plan;
-use schema::plan::rehearsal::{Rehearsal, Seen};
+use schema::plan::plan::{Plan, Undo};
+use schema::plan::rehearsal::{Finding, Rehearsal, Seen};
 use schema::plan::{Cost, Input, LockMode};
-use schema::rehearse::queries::Queries;
+use schema::rehearse::queries::{Queries, split};
 use schema::rehearse::{Request, Source, rehearse};
+
+/// Cases whose way back is not exact yet; one that is must be taken from here.
+const UNDO_PENDING: &[&str] = &[
+    "check_validate",
+    "column_add_not_null_backfill",
+    "column_add_not_null_default_backfill",
+    "column_add_serial",
+    "column_add_unique",
+    "column_add_volatile_default",
+    "column_set_not_null_backfill",
+    "fk_validate",
+    "independent_changes",
+    "partition_add_column",
+    "partition_index_create",
+    "rename_column_default",
+    "rename_column_not_null",
+    "rename_column_primary_key",
+    "rename_column_retyped",
+    "rename_column_unique",
+    "rename_table_and_column",
+    "unique_add_deferrable",
+    "unique_add_large",
+    "unique_add_nulls_not_distinct",
+];
 
 /// Made-up rows in each table.
 const ROWS: u64 = 300;
@@ -48,7 +73,13 @@ async fn every_case_does_what_its_plan_says() {
                 let _ = writeln!(failures, "{name}: {error}");
             }
             Ok((plan, rehearsal)) => {
-                for finding in rehearsal.findings.iter().filter(|finding| finding.wrong || only.is_some()) {
+                let pending = UNDO_PENDING.contains(&name.as_str());
+                let undone = |finding: &&Finding| finding.wrong && finding.text.starts_with("undone from");
+                if pending && !rehearsal.findings.iter().any(|finding| undone(&finding)) {
+                    let _ = writeln!(failures, "{name}: its way back is exact: take it from UNDO_PENDING");
+                }
+                let counts = |finding: &&Finding| (finding.wrong && !(pending && undone(finding))) || only.is_some();
+                for finding in rehearsal.findings.iter().filter(counts) {
                     let sort = if finding.wrong { "" } else { "note: " };
                     let _ = writeln!(failures, "{name} step {}: {sort}{}", finding.step, finding.text);
                 }
@@ -83,6 +114,84 @@ async fn every_case_does_what_its_plan_says() {
         }
     }
     assert!(failures.is_empty(), "\n{failures}");
+}
+
+/// A request for the pinned plan of a case, as a plan and a start.
+fn planned(name: &str) -> (Plan, Catalog) {
+    let Case { before, after, facts, policy, .. } = Case::read(name).expect("reads");
+    let input = Input { live: &before.catalog, desired: &after.catalog, hints: &after.hints, facts: &facts, policy: &policy };
+    (schema::plan::plan(&input).expect("plans"), before.catalog)
+}
+
+async fn rehearsed(plan: &Plan, start: Catalog, rows: Source<'_>, queries: Queries, bench: &mut Workbench) -> Rehearsal {
+    let request = Request { plan, start, server: None, managed: Managed::default(), rows, queries };
+    rehearse(request, bench).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn wrong(rehearsal: &Rehearsal) -> Vec<String> {
+    let wrong = rehearsal.findings.iter().filter(|finding| finding.wrong);
+    wrong.map(|finding| finding.text.lines().next().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_plan_does_not_say_is_found() {
+    let mut bench = Workbench::new();
+    let (mut plan, start) = planned("column_type_rewrite_small");
+    for step in plan.stages.iter_mut().flat_map(|stage| &mut stage.steps) {
+        step.locks.clear();
+    }
+    let found = wrong(&rehearsed(&plan, start, Source::Generated(50), Queries::default(), &mut bench).await);
+    assert!(found.contains(&"it takes ACCESS EXCLUSIVE on public.orders; the plan names no lock on it".to_owned()), "{found:?}");
+    assert!(found.contains(&"it rewrites public.orders under ACCESS EXCLUSIVE; the plan says an instant".to_owned()), "{found:?}");
+
+    // A build that is said to be an instant, and a way back that leads elsewhere.
+    let (mut plan, start) = planned("index_create_small");
+    let step = &mut plan.stages[0].steps[0];
+    step.locks[0].cost = Cost::Instant;
+    step.undo = Undo::Sql(vec!["SELECT 1".to_owned()]);
+    let found = wrong(&rehearsed(&plan, start, Source::Generated(50), Queries::default(), &mut bench).await);
+    let lines = [
+        "undone from the end of expand, index public.orders.orders_note_idx is left over",
+        "it builds an index of public.orders under SHARE; the plan says an instant",
+    ];
+    assert_eq!(found, lines);
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_of_clients_prepare_as_long_as_they_live() {
+    let mut bench = Workbench::new();
+    let (plan, start) = planned("column_drop_not_null_column");
+    let old = "SELECT note FROM public.orders; INSERT INTO public.orders (note) VALUES ($1);\nSELECT nothing FROM public.orders";
+    let new = "INSERT INTO public.orders DEFAULT VALUES;\nUPDATE public.orders SET note = 'x'";
+    let queries = Queries { old: split("old.sql", old), new: split("new.sql", new) };
+    let rehearsal = rehearsed(&plan, start, Source::Generated(10), queries, &mut bench).await;
+    assert_eq!(rehearsal.queries, 5);
+    assert_eq!(
+        wrong(&rehearsal),
+        [
+            "old.sql:2 does not prepare at the start: column \"nothing\" does not exist (SQLSTATE 42703)",
+            "new.sql:2 does not prepare in contract, behind step 2: column \"note\" of relation \"orders\" does not exist (SQLSTATE 42703)",
+        ]
+    );
+    bench.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sampled_rows_bring_those_that_they_refer_to() {
+    let mut bench = Workbench::new();
+    let (plan, start) = planned("fk_validate");
+    bench.start(None).await.expect("a server");
+    let (_, live) = bench.database("live").await.expect("a database");
+    assert!(schema::engine::fill::fill(&live, &start, |_| true).await.expect("fills").is_empty());
+    // The first orders refer to the last customers.
+    let rows = "RESET ALL; INSERT INTO public.customers OVERRIDING SYSTEM VALUE SELECT i FROM generate_series(1, 1000) i;
+        INSERT INTO public.orders (id, customer) OVERRIDING SYSTEM VALUE SELECT i, 1001 - i FROM generate_series(1, 1000) i";
+    live.client().batch_execute(rows).await.expect("inserts");
+    let rehearsal = rehearsed(&plan, start, Source::Sampled(&live, 20), Queries::default(), &mut bench).await;
+    assert_eq!(rehearsal.tables, [("public.customers".to_owned(), 40), ("public.orders".to_owned(), 20)]);
+    live.close().await;
+    bench.stop().await;
 }
 
 type Outcome = (String, Result<(Plan, Rehearsal), String>);

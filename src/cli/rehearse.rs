@@ -40,7 +40,7 @@ pub struct Args {
     /// Statements of clients: of the old release, then of the new one
     #[arg(long, value_name = "FILE")]
     pub queries: Vec<PathBuf>,
-    /// Take the old release's from pg_stat_statements
+    /// Take the old release's from `pg_stat_statements`
     #[arg(long, conflicts_with = "from")]
     pub queries_from_stats: bool,
     /// Keep what was measured beside the plan

@@ -174,7 +174,7 @@ impl Generator<'_> {
             .map(|column| {
                 let id = column.id();
                 let referenced = self.referenced(&id, &mut BTreeSet::new(), chosen);
-                let is_key = referenced.is_some();
+                let refers = referenced.is_some();
                 let mut values: Vec<String> = referenced.map(|value| format!("({value})::{}", column.data_type)).into_iter().collect();
                 let hints = self.hints(table, column);
                 values.extend(value::values(&column.data_type, self.before, &hints));
@@ -184,7 +184,7 @@ impl Generator<'_> {
                     values.push(format!("({})", default.expression));
                 }
                 let strict = self.after.get_as::<Column>(&id).is_some_and(|column| column.not_null);
-                let nulls = !column.not_null && !in_key(&column.name) && !is_key && (self.unfilled || !strict);
+                let nulls = !column.not_null && !in_key(&column.name) && !refers && (self.unfilled || !strict);
                 if !column.not_null {
                     values.push(format!("NULL::{}", column.data_type));
                 }

@@ -167,8 +167,7 @@ pub(super) fn mentioned(expression: &str) -> Vec<String> {
     let mut rest = expression;
     while let Some(start) = rest.find(|c: char| c == '\'' || c.is_ascii_digit()) {
         let (before, from) = rest.split_at(start);
-        let (word, after) = if from.starts_with('\'') {
-            let body = &from[1..];
+        let (word, after) = if let Some(body) = from.strip_prefix('\'') {
             let end = body.find('\'').unwrap_or(body.len());
             (body[..end].to_owned(), body.get(end + 1..).unwrap_or_default())
         } else {
