@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Id;
+use crate::catalog::{Id, Ident};
 use crate::kind::lowering::Hints;
 
 /// What is known about the live database.
@@ -19,6 +19,12 @@ pub struct Facts {
     pub volatile_defaults: BTreeSet<Id>,
     /// Columns that are to be NOT NULL, have nothing to be filled with, and hold a NULL.
     pub holding_nulls: BTreeSet<Id>,
+    /// For a partition that is attached, what its bound asks of a row, as the scratch server says it. Not for hash
+    /// partitions: their text holds an OID.
+    pub partition_bounds: BTreeMap<Id, String>,
+    /// For a partition that is detached, the CHECK that DETACH CONCURRENTLY leaves on it, if any (tried on the scratch
+    /// server).
+    pub detach_checks: BTreeMap<Id, Option<Ident>>,
     /// The role that applies.
     pub role: Option<String>,
 }

@@ -17,6 +17,7 @@ pub mod foreign_key;
 pub mod index;
 pub mod key;
 pub mod not_null;
+pub mod partition;
 pub mod plain;
 pub mod reindex;
 pub mod rename;
@@ -32,6 +33,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     add_column::apply(cx, changes, &mut draft);
     not_null::apply(cx, changes, &mut draft);
     drop_column::apply(cx, changes, &mut draft);
+    partition::apply(cx, changes, &mut draft);
     index::apply(cx, changes, &mut draft);
     key::apply(cx, changes, &mut draft);
     check::apply(cx, changes, &mut draft);
