@@ -55,6 +55,10 @@ const KILLED: &[&str] = &[
     "table_drop_cycle",
     "domain_check_add",
     "function_body_under_index",
+    "partition_attach_beside_default",
+    "partition_detach",
+    "partition_key_add",
+    "partition_fk_add",
 ];
 
 fn main() -> ExitCode {

@@ -1,7 +1,7 @@
 //! Building, replacing and dropping indexes of tables that are in use (safe-changes.md, Constraints
 //! and indexes).
 
-use super::plain;
+use super::{partition, plain};
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::index::Index;
@@ -9,7 +9,7 @@ use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, create, drop};
-use crate::plan::op::Transaction;
+use crate::plan::op::{Cost, Transaction};
 use crate::plan::plan::StageName;
 
 /// Takes every index of a table that stays.
@@ -63,27 +63,62 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
 
 fn build(cx: &Context<'_>, index: &Index, partitioned: bool, draft: &mut Draft) {
     let id = index.id();
+    if partitioned
+        && !cx.is_small(&index.on)
+        && !cx.policy.direct
+        && let Some(parts) = parts(cx, index)
+    {
+        above(index, &parts, draft);
+        return;
+    }
     let op = if cx.is_small(&index.on) || partitioned {
         create(&Object::from(index.clone()), StageName::Expand)
     } else {
         let mut action = index.build_concurrently(&index.name);
         action.sql.extend(index.after_creation(&index.name));
+        // With an index above it, it may be gone already when this is undone.
+        let exists = if index.part_of.is_some() { "IF EXISTS " } else { "" };
         Op::new(&id, action, StageName::Backfill, "create-index")
-            .undo(vec![format!("DROP INDEX CONCURRENTLY {}", id.in_schema())])
+            .undo(vec![format!("DROP INDEX CONCURRENTLY {exists}{}", id.in_schema())])
             .puts(index.clone())
     };
-    let mut op = op;
-    op.action.hazards.extend(blocking(cx, index, partitioned));
+    let mut ops = vec![op];
+    ops[0].action.hazards.extend(blocking(cx, index, partitioned));
     // A partition of a table whose index is there already: its index takes its place in it.
     if let Some(parent) = plain::live_parent(cx, &index.on)
         && let Some(name) = &index.part_of
     {
         let above = parent.child(Index::KEYWORD, name);
         if cx.live.contains(&above) && cx.desired.contains(&above) {
-            op.action.sql.extend(index.attach_sql());
+            let stage = ops[0].stage;
+            ops.push(partition::attach_index(&above, &id, "create-index", stage));
         }
     }
-    draft.chain(&id, vec![op]);
+    draft.chain(&id, ops);
+}
+
+/// The indexes of all partitions that are to be part of an index of a partitioned table.
+fn parts(cx: &Context<'_>, index: &Index) -> Option<Vec<Id>> {
+    partition::staying(cx, &index.on)
+        .map(|table| {
+            let part = cx.desired.of::<Index>().find(|part| part.on == *table && part.part_of.as_ref() == Some(&index.name));
+            part.map(crate::kind::Kind::id)
+        })
+        .collect()
+}
+
+/// Those of the partitions are built beside the traffic; the one above them is made empty, and they are attached to
+/// it. Dropping it takes them along, so that every point can be undone.
+fn above(index: &Index, parts: &[Id], draft: &mut Draft) {
+    let id = index.id();
+    let mut only = create(&Object::from(index.clone()), StageName::Backfill);
+    only.recipe = "create-index";
+    only.action.title = format!("Make {id}, without its parts");
+    only.action.sql[0] = index.create_sql(&index.name, false, true);
+    only.action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Instant);
+    let mut ops = vec![only];
+    ops.extend(parts.iter().map(|part| partition::attach_index(&id, part, "create-index", StageName::Backfill)));
+    draft.chain(&id, ops);
 }
 
 /// A plain build on a partitioned table locks every partition that has no such index yet.
