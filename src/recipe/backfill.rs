@@ -43,12 +43,12 @@ pub fn fill(
     let count = format!("SELECT count(*) FROM {} WHERE {filter}", table.sql());
     let title = format!("Backfill {id}");
     let triggers: Vec<String> = own_triggers(cx, table, Some(&column.name));
+    let publications = super::published::told_of_updates(cx, table);
     let warn = |action: Action| {
-        if triggers.is_empty() {
-            action
-        } else {
-            action.hazard(Hazard::SideEffects, format!("the backfill of {id} fires {}", triggers.join(", ")))
-        }
+        let effects = [("fires", &triggers), ("is sent to the subscribers of", &publications)];
+        effects.into_iter().filter(|(_, names)| !names.is_empty() && !cx.policy.direct).fold(action, |action, (does, names)| {
+            action.hazard(Hazard::SideEffects, format!("the backfill of {id} {does} {}", names.join(", ")))
+        })
     };
     if cx.is_small(table) {
         let mut action = Action::new(title);

@@ -19,6 +19,7 @@ pub mod key;
 pub mod not_null;
 pub mod partition;
 pub mod plain;
+pub mod published;
 pub mod reindex;
 pub mod rename;
 pub mod rename_column;

@@ -31,10 +31,12 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
     let mut op = Op::new(new, action, StageName::Expand, "rename").undo(back.sql).removes(old);
     op.effects.extend(object.map(crate::plan::draft::Effect::Put));
     let staged =
-        old.kind == Table::KEYWORD && !cx.policy.direct && !cx.hints.in_place.contains(new) && can_stand_behind_a_view(cx, live, old);
+        old.kind == Table::KEYWORD && !cx.policy.direct && !cx.hints.in_place.contains(new) && no_view_for(cx, live, old).is_none();
     if !staged {
         if !cx.policy.direct && visible_to_clients(&old.kind) {
-            op.action = op.action.hazard(Hazard::Breaking, format!("statements that use {old} fail"));
+            let why = (old.kind == Table::KEYWORD && !cx.hints.in_place.contains(new)).then(|| no_view_for(cx, live, old)).flatten();
+            let why = why.map_or_else(String::new, |why| format!(": no view can stand in for it, {why}"));
+            op.action = op.action.hazard(Hazard::Breaking, format!("statements that use {old} fail{why}"));
         }
         return (op, None);
     }
@@ -91,12 +93,20 @@ fn visible_to_clients(kind: &str) -> bool {
     !matches!(kind, "index" | "check" | "foreign-key" | "trigger" | "domain-check")
 }
 
-/// Partitions are reached through their table, and before 15 an owner's view would bypass row
-/// security.
-fn can_stand_behind_a_view(cx: &Context<'_>, live: &Catalog, table: &Id) -> bool {
-    let partition = live.contains(&table.as_kind("partition"));
+/// Why no view can stand in under the old name: partitions are reached through their table, before 15 an owner's view
+/// would bypass row security (measured), and subscribers find their table by its name.
+fn no_view_for(cx: &Context<'_>, live: &Catalog, table: &Id) -> Option<String> {
     let secured = live.contains(&table.as_kind("row-security"));
-    !partition && (!secured || cx.facts.server >= 150_000)
+    let publishers = super::published::publishers(cx, table);
+    if live.contains(&table.as_kind("partition")) {
+        Some("it is a partition".to_owned())
+    } else if secured && cx.facts.server < 150_000 {
+        Some("before PostgreSQL 15 it would bypass row security".to_owned())
+    } else if !publishers.is_empty() {
+        Some(format!("{} is followed by name: rename it for the subscribers at once", publishers.join(", ")))
+    } else {
+        None
+    }
 }
 
 /// Whether a column can be kept in step under two names until the old clients are gone.

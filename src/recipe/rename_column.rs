@@ -166,6 +166,7 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     let Sync { make, take, helpers, forward, same, turn } = sync(cx, old, new);
     let nullable = Column { not_null: false, ..new.clone() };
     let mut expand = nullable.add(None).hazard(Hazard::RowShape, format!("{table} gets a column"));
+    expand = super::published::warn_of_column(cx, table, &new.name, expand);
     expand.title = format!("Add {id} and keep it in step with {}", old.name);
     expand.sql.extend(make.clone());
     let drop_new = format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&new.name));
