@@ -59,6 +59,7 @@ const KILLED: &[&str] = &[
     "partition_detach",
     "partition_key_add",
     "partition_fk_add",
+    "materialized_view_change",
 ];
 
 fn main() -> ExitCode {

@@ -83,10 +83,11 @@ pub fn search_path(table: &Id) -> String {
 
 /// Names of the table's own row triggers that an UPDATE of `column` fires.
 #[must_use]
-pub fn own_triggers(cx: &Context<'_>, table: &Id, _column: Option<&Ident>) -> Vec<String> {
+pub fn own_triggers(cx: &Context<'_>, table: &Id, column: Option<&Ident>) -> Vec<String> {
+    let fires = |listed: &[Ident]| listed.is_empty() || column.is_none_or(|column| listed.contains(column));
     cx.live
         .of::<crate::kind::trigger::Trigger>()
-        .filter(|trigger| trigger.relation == *table && trigger.events.iter().any(|event| event == "update"))
+        .filter(|trigger| trigger.relation == *table && trigger.events.iter().any(|event| event == "update") && fires(&trigger.update_of))
         .map(|trigger| trigger.id().to_string())
         .collect()
 }

@@ -16,6 +16,7 @@ pub mod drop_column;
 pub mod foreign_key;
 pub mod index;
 pub mod key;
+pub mod materialized_view;
 pub mod not_null;
 pub mod partition;
 pub mod plain;
