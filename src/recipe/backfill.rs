@@ -1,7 +1,7 @@
 //! Filling a column of rows that are already there, and proving it NOT NULL: parts that several
 //! recipes share.
 
-use crate::catalog::id::{derived_name, quote};
+use crate::catalog::id::{default_name, derived_name, quote};
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::{Column, not_null_proof};
@@ -103,6 +103,10 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     if cx.is_small(table) {
         return vec![Op::new(&id, set(Cost::Scan), stage, recipe).undo(undo).puts(column.clone())];
     }
+    let before = stage.min(StageName::Backfill).max(if stage == StageName::Contract { StageName::Contract } else { StageName::Backfill });
+    if cx.facts.server >= 180_000 {
+        return not_null_by_itself(column, before, recipe);
+    }
     let proof = not_null_proof(column);
     let proof_id = proof.id();
     let (add, validate) = (proof.add_not_valid(), proof.validate());
@@ -111,12 +115,27 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     let validate = Action { title: format!("Prove {id} NOT NULL"), ..validate };
     let mut switch = set(Cost::Instant);
     switch.sql.extend(drop.sql.clone());
-    let before = stage.min(StageName::Backfill).max(if stage == StageName::Contract { StageName::Contract } else { StageName::Backfill });
     vec![
         Op::new(&id, add, before, recipe).undo(drop.sql).puts_temporary(&proof_id),
         Op::new(&id, validate, before, recipe),
         Op::new(&id, switch, stage, recipe).undo(undo).puts(column.clone()).removes(&proof_id),
     ]
+}
+
+/// From PostgreSQL 18 on NOT NULL is a constraint that can be validated like others: no CHECK has to prove it, and
+/// nothing is left for the switch.
+fn not_null_by_itself(column: &Column, stage: StageName, recipe: &'static str) -> Vec<Op> {
+    let (id, table) = (column.id(), &column.table);
+    // The name that SET NOT NULL would give it.
+    let name = quote(&default_name(table.name(), &column.name, "not_null"));
+    let add = Action::new(format!("Add NOT NULL to {id}, not yet validated"))
+        .sql(format!("ALTER TABLE {} ADD CONSTRAINT {name} NOT NULL {} NOT VALID", table.sql(), quote(&column.name)))
+        .lock(table, LockMode::AccessExclusive, Cost::Instant);
+    let validate = Action::new(format!("Validate that {id} is NOT NULL"))
+        .sql(format!("ALTER TABLE {} VALIDATE CONSTRAINT {name}", table.sql()))
+        .lock(table, LockMode::ShareUpdateExclusive, Cost::Scan);
+    let undo = vec![format!("ALTER TABLE {} DROP CONSTRAINT {name}", table.sql())];
+    vec![Op::new(&id, add, stage, recipe).undo(undo), Op::new(&id, validate, stage, recipe).puts(column.clone())]
 }
 
 /// A trigger that fills a column where a client leaves it NULL, so that clients of the old release

@@ -8,7 +8,7 @@ use crate::kind::default::Default;
 use crate::kind::primary_key::PrimaryKey;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
-use crate::plan::op::{Cost, LockMode};
+use crate::plan::op::{Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 
 const RECIPE: &str = "drop-column";
@@ -42,6 +42,13 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         }
         let mut last = drop(&column.clone().into(), StageName::Contract);
         last.recipe = RECIPE;
+        if column.not_null && !filled && in_key && !cx.policy.direct {
+            // A part of the primary key cannot be NULL.
+            last.action = last.action.hazard(
+                Hazard::Breaking,
+                format!("{id} is in the primary key until contract: new clients that leave it out cannot insert before; a default lets them"),
+            );
+        }
         ops.push(last);
         let indexes = draft.chain(&id, ops);
         draft.ready.remove(&id);

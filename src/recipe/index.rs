@@ -4,12 +4,13 @@
 use super::{partition, plain};
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
+use crate::kind::column::Column;
 use crate::kind::index::Index;
 use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, create, drop};
-use crate::plan::op::{Cost, Transaction};
+use crate::plan::op::{Cost, Hazard, Transaction};
 use crate::plan::plan::StageName;
 
 /// Takes every index of a table that stays.
@@ -170,9 +171,14 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Dr
     }
     let mut action = beside.build_concurrently(&temporary);
     action.sql.extend(beside.after_creation(&temporary));
-    let build = Op::new(&id, action, StageName::Backfill, "replace-index")
+    let mut build = Op::new(&id, action, StageName::Backfill, "replace-index")
         .undo(vec![format!("DROP INDEX CONCURRENTLY {}", temporary_id.in_schema())])
         .puts_temporary(&temporary_id);
+    if new.unique && new.elements != old.elements && renamed_beneath(cx, new) {
+        // Both stand until contract (measured).
+        let race = format!("{id}: ON CONFLICT on the old name can raise a unique violation under hot keys until contract");
+        build.action.hazards.push((Hazard::UpsertRace, race));
+    }
     // Columns that only the old one has are still asked for by old clients.
     let leaves = cx.live.needs.get(&id).into_iter().flatten().any(|need| need.kind == "column" && !cx.desired.contains(need));
     let stage = if leaves { StageName::Contract } else { StageName::Backfill };
@@ -188,4 +194,16 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Dr
     let indexes = draft.chain(&id, vec![build, away, name]);
     draft.ready.insert(id.clone(), indexes[0]);
     draft.gone.insert(id, indexes[1]);
+}
+
+/// Whether it stands on a column that stands beside its old self.
+fn renamed_beneath(cx: &Context<'_>, index: &Index) -> bool {
+    cx.desired
+        .needs
+        .get(&index.id())
+        .into_iter()
+        .flatten()
+        .cloned()
+        .chain(index.elements.iter().map(|element| Column::id_of(&index.on, element.split(' ').next().unwrap_or(element).trim_matches('"'))))
+        .any(|need| cx.hints.renames.get(&need).is_some_and(|old| cx.live.contains(old)))
 }

@@ -405,6 +405,15 @@ impl State<'_> {
             if !loses_rows(&id.kind) {
                 away.action.hazards.retain(|(hazard, _)| *hazard == Hazard::DropColumn);
                 away.action.loses = None;
+            } else if id.kind == "table" {
+                // How a table is divided cannot be changed in place.
+                away.action.hazards = vec![(
+                    Hazard::DropTable,
+                    format!(
+                        "{id} is dropped with its rows and made anew, divided otherwise; to keep them, make the new table beside it \
+                         under another name, copy the rows, and rename both"
+                    ),
+                )];
             }
             Some(away)
         };
