@@ -20,7 +20,7 @@ use schema::catalog::{Catalog, Id};
 use schema::kdl::Sources;
 use schema::kind::Object;
 use schema::kind::lowering::Hints;
-use schema::pg::introspect::{Managed, introspect};
+use schema::pg::introspect::{Managed, introspect, introspect_live};
 use schema::pg::{Scratch, ScratchOptions, find};
 use schema::plan::{Facts, Input, Policy, plan, planner};
 use schema::source::cache::Cache;
@@ -193,7 +193,7 @@ fn measure(runtime: &tokio::runtime::Runtime, scratch: &Scratch, tables: usize, 
         figures.cold.add(|| project.schema(&["plan"], "cold"))?;
         figures.introspection.add(|| {
             Ok(runtime
-                .block_on(async { introspect(&scratch.connect(&database).await?, Managed::default()).await.map_err(Failure::from) })?
+                .block_on(async { introspect_live(&scratch.connect(&database).await?, Managed::default()).await.map_err(Failure::from) })?
                 .catalog
                 .objects
                 .len())

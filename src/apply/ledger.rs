@@ -108,7 +108,8 @@ pub(super) async fn enter(context: &Context<'_>, text: &str, hash: &str) -> Resu
         let state: String = row.try_get(1).map_err(fail)?;
         let done: i64 = row.try_get(2).map_err(fail)?;
         let rolled_back = state == PlanState::RolledBack.name();
-        if rolled_back && !context.options.again {
+        // A run whose connection was lost does not undo what somebody did meanwhile.
+        if rolled_back && (!context.options.again || context.former.is_some()) {
             return Err(ApplyError::RolledBack { plan: plan.name.clone(), command: context.command() });
         }
         if applied != hash && done > 0 && !rolled_back {

@@ -10,6 +10,7 @@
 //! | [`backfill`], `page`, `throttle` | batches, how a table is cut into them, what makes them hold |
 //! | [`ledger`], [`status`] | schema `schema_ledger`: writing, reading |
 //! | [`lock`], [`blockers`], `retry` | the applier's lock, who is in the way, how long to wait |
+//! | `reconnect` | going on when the connection was lost |
 //! | [`stale`] | whether what a plan relies on is still so; pure |
 //! | [`crash`] | fault injection for tests |
 //!
@@ -27,6 +28,7 @@ pub mod ledger;
 pub mod lock;
 mod outside;
 mod page;
+mod reconnect;
 mod retry;
 pub mod stale;
 pub mod status;

@@ -65,7 +65,7 @@ async fn adopt(project: &Project, out: &Out) -> Result<Code, CliError> {
     let place = project.place()?;
     let session = crate::project::session(&place).await?;
     let mut scope = planning::scope(project);
-    let mut live = crate::pg::introspect::introspect(&session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
+    let mut live = crate::pg::introspect::introspect_live(&session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
     live.read_dependencies(&session).await.map_err(crate::engine::EngineError::from)?;
     // What has no kind is left alone, and says so where everybody sees it.
     let mut ignored = Vec::new();

@@ -113,7 +113,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
     let Cli { global, command } = cli;
     match command {
-        Command::Init(args) => init::run(args, &global, out).await,
+        Command::Init(args) => Box::pin(init::run(args, &global, out)).await,
         Command::Demo(args) => Box::pin(demo::run(args, &global, out)).await,
         Command::Inspect(args) => inspect::run(args, &global, out).await,
         Command::Fmt(args) => fmt::run(&args, &global, out),

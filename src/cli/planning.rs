@@ -9,7 +9,7 @@ use crate::engine::{Computed, Request, Scope, State, Workbench, compute, state};
 use crate::error::CliError;
 use crate::pg::Session;
 use crate::pg::Target;
-use crate::pg::introspect::{Managed, introspect};
+use crate::pg::introspect::{Managed, introspect_live};
 use crate::plan::Policy;
 use crate::project::{Project, target};
 
@@ -74,7 +74,7 @@ pub async fn from_database(
     bench: &mut Workbench,
 ) -> Result<Computed, CliError> {
     let under_way = under_way(session).await?;
-    let mut live = introspect(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
+    let mut live = introspect_live(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
     // Dependencies are asked for only when something differs that counts.
     live.catalog = scope.live(live.catalog, &desired.catalog)?;
     desired.catalog = scope.desired(desired.catalog, &live.catalog);

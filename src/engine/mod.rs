@@ -5,6 +5,7 @@
 pub mod closure;
 pub mod elaborate;
 pub mod error;
+pub mod expressions;
 pub mod facts;
 pub mod fill;
 pub mod in_flight;
@@ -64,24 +65,26 @@ pub struct Computed {
 /// # Errors
 /// What cannot be read, elaborated, planned or proven; nothing was touched.
 pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Computed, EngineError> {
-    let Request { session, live, live_is_elaborated, desired, scope, policy, prove, server } = request;
-    let Desired { catalog: raw, hints, origins, sources } = desired;
-    let mut live = scope.live(live, &raw)?;
-    let mut raw = scope.desired(raw, &live);
-    scope::match_unnamed(&live, &mut raw, &hints);
-    if same(&live, &raw) {
-        return Ok(Computed { plan: nothing(), live, desired: raw });
+    let Request { session, live, live_is_elaborated, mut desired, scope, policy, prove, server } = request;
+    let mut live = scope.live(live, &desired.catalog)?;
+    desired.catalog = scope.desired(desired.catalog, &live);
+    scope::match_unnamed(&live, &mut desired.catalog, &desired.hints);
+    if same(&live, &desired.catalog) {
+        return Ok(Computed { plan: nothing(), live, desired: desired.catalog });
     }
+    desired.guess_needs();
+    let (raw, hints, origins, sources) = desired.into_parts();
     let version = server.or(session.map(|session| session.server_version));
     bench.start(version).await?;
     if !live_is_elaborated {
         live = elaborate::canonical(bench, "start", live, &indexmap::IndexMap::new(), &crate::kdl::Sources::new(), scope).await?;
     }
-    let elaborated = elaborate::elaborate(bench, &live, &raw, &origins, &sources, scope).await?;
-    let desired = elaborated.desired;
-    if same(&live, &desired) {
-        return Ok(Computed { plan: nothing(), live, desired });
+    let mut elaborated = elaborate::elaborate(bench, &live, &raw, &origins, &sources, scope).await?;
+    if same(&live, &elaborated.desired) {
+        return Ok(Computed { plan: nothing(), live, desired: elaborated.desired });
     }
+    expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
+    let desired = elaborated.desired;
     let facts = facts::read(session, bench, &live, &desired, version.unwrap_or_default(), policy.small_table_rows).await?;
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{EngineError, Scope, Workbench};
 use crate::catalog::Catalog;
-use crate::pg::introspect::introspect;
+use crate::pg::introspect::{introspect, introspect_live};
 use crate::pg::{Session, Target, connect};
 use crate::source::{Desired, read_folder};
 
@@ -30,7 +30,7 @@ pub enum State {
 /// Reads a live database, with dependencies.
 pub async fn database(target: &Target, scope: &Scope) -> Result<State, EngineError> {
     let session = connect(target).await?;
-    let mut live = introspect(&session, scope.managed).await?;
+    let mut live = introspect_live(&session, scope.managed).await?;
     live.read_dependencies(&session).await?;
     Ok(State::Database { server: live.server, catalog: live.catalog, session: Some(Box::new(session)) })
 }
@@ -133,9 +133,9 @@ impl State {
     #[must_use]
     pub fn into_end(self) -> Desired {
         match self {
-            Self::Empty => Desired { catalog: empty(), ..Desired::default() },
+            Self::Empty => Desired::of_catalog(empty()),
             Self::Files(desired) => desired,
-            Self::Database { catalog, .. } => Desired { catalog, ..Desired::default() },
+            Self::Database { catalog, .. } => Desired::of_catalog(catalog),
         }
     }
 }

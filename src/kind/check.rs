@@ -55,6 +55,7 @@ impl Check {
 impl Kind for Check {
     const KEYWORD: &'static str = "check";
     const CATALOG: &'static str = "pg_constraint";
+    const EFFORT: u32 = 3;
     const PARENTS: &'static [&'static str] = &["table"];
     cast_to!(Check);
 

@@ -232,6 +232,7 @@ pub fn keeps_heap(old: &str, new: &str) -> bool {
 impl Kind for Column {
     const KEYWORD: &'static str = "column";
     const CATALOG: &'static str = "pg_class";
+    const EFFORT: u32 = 9;
     const PARENTS: &'static [&'static str] = &["table", "partition"];
     cast_to!(Column);
 

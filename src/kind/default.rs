@@ -35,6 +35,7 @@ impl Default {
 impl Kind for Default {
     const KEYWORD: &'static str = "default";
     const CATALOG: &'static str = "pg_attrdef";
+    const EFFORT: u32 = 5;
     const PARENTS: &'static [&'static str] = &[];
     cast_to!(Default);
 

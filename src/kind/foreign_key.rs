@@ -109,6 +109,7 @@ impl ForeignKey {
 impl Kind for ForeignKey {
     const KEYWORD: &'static str = "foreign-key";
     const CATALOG: &'static str = "pg_constraint";
+    const EFFORT: u32 = 5;
     const PARENTS: &'static [&'static str] = &["table", "partition"];
     cast_to!(ForeignKey);
 

@@ -159,6 +159,7 @@ pub fn probe_dropped(schema: &str, name: &str) -> String {
 impl Kind for Index {
     const KEYWORD: &'static str = "index";
     const CATALOG: &'static str = "pg_class";
+    const EFFORT: u32 = 20;
     const PARENTS: &'static [&'static str] = &["table", "materialized-view"];
     cast_to!(Index);
 

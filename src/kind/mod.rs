@@ -45,6 +45,10 @@ pub trait Kind: Clone + Debug + PartialEq + Sized {
     /// written as a property of its parent and read by the generic reader.
     const PARENTS: &'static [&'static str];
 
+    /// What [`Self::query`] costs the server on a large schema, beside the others: of tables with four indexes and two
+    /// foreign keys each the query of indexes takes half of all the time (docs/performance.md).
+    const EFFORT: u32 = 1;
+
     /// The query that reads all of them: `oid`, `objsubid` (both `int8`), then what
     /// [`Self::from_row`] takes, in order. `server` is `server_version_num`. Never members of
     /// extensions, never system schemas. One query, whatever the number of objects.
@@ -321,6 +325,8 @@ pub struct Registration {
     pub catalog: &'static str,
     /// [`Kind::PARENTS`].
     pub parents: &'static [&'static str],
+    /// [`Kind::EFFORT`].
+    pub effort: u32,
     /// [`Kind::query`].
     pub query: fn(u32) -> Option<String>,
     /// [`Kind::from_row`].
@@ -342,6 +348,7 @@ impl Registration {
             node: K::NODE,
             catalog: K::CATALOG,
             parents: K::PARENTS,
+            effort: K::EFFORT,
             query: K::query,
             from_row: |row| K::from_row(row).into(),
             read: K::read,

@@ -27,6 +27,7 @@ impl PrimaryKey {
 impl Kind for PrimaryKey {
     const KEYWORD: &'static str = "primary-key";
     const CATALOG: &'static str = "pg_constraint";
+    const EFFORT: u32 = 5;
     const PARENTS: &'static [&'static str] = &["table", "partition"];
     cast_to!(PrimaryKey);
 

@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use indexmap::IndexMap;
 
-use super::session::{Session, pin_deparse_settings};
+use super::session::{Session, connect, pin_deparse_settings};
 use super::unmodelled;
 use crate::catalog::{Catalog, Id};
 use crate::kind::{KINDS, Object, Row};
@@ -66,6 +66,9 @@ pub enum IntrospectError {
     Moving(u32),
 }
 
+/// Beneath it, a second connection takes longer to make than it saves.
+const MANY_RELATIONS: i64 = 4_000;
+
 /// How often a read is repeated when the schema moves beneath it.
 const ATTEMPTS: u32 = 5;
 
@@ -111,8 +114,30 @@ impl Moment {
 /// Reads a database. Holds no transaction open; repeats when the schema moved meanwhile.
 pub async fn introspect(session: &Session, managed: Managed) -> Result<Live, IntrospectError> {
     pin_deparse_settings(session).await?;
+    steadily(session, None, managed).await
+}
+
+/// Reads a database that others use: where it holds many relations, over a second connection besides, because one
+/// server process is what takes most of the time. `session` must not be in a transaction.
+pub async fn introspect_live(session: &Session, managed: Managed) -> Result<Live, IntrospectError> {
+    pin_deparse_settings(session).await?;
+    let relations = query(session, "relations", "SELECT count(*) FROM pg_class").await?;
+    let many = relations.first().is_some_and(|row| row.get::<_, i64>(0) > MANY_RELATIONS);
+    // Without one to spare, it is one.
+    let second = if many { connect(session.target()).await.ok() } else { None };
+    if let Some(second) = &second {
+        pin_deparse_settings(second).await?;
+    }
+    let live = steadily(session, second.as_ref(), managed).await;
+    if let Some(second) = second {
+        second.close().await;
+    }
+    live
+}
+
+async fn steadily(session: &Session, second: Option<&Session>, managed: Managed) -> Result<Live, IntrospectError> {
     for _ in 0..ATTEMPTS {
-        let (before, live) = read(session, managed).await?;
+        let (before, live) = read(session, second, managed).await?;
         if before.still_holds(session).await? {
             return Ok(live);
         }
@@ -135,16 +160,28 @@ fn wanted(keyword: &str, managed: Managed) -> bool {
 
 /// Sends every query at once, and takes each answer apart while the server works on the next one: its rows are
 /// gone before the following ones are all there.
-async fn read(session: &Session, managed: Managed) -> Result<(Moment, Live), IntrospectError> {
+async fn read(session: &Session, second: Option<&Session>, managed: Managed) -> Result<(Moment, Live), IntrospectError> {
     let server = session.server_version;
     let kinds: Vec<_> =
         KINDS.iter().filter(|kind| wanted(kind.keyword, managed)).filter_map(|kind| Some((kind, (kind.query)(server)?))).collect();
+    // Nothing may be read before it; on one connection that is so by itself.
+    let early = if second.is_some() { Some(Moment::of(query(session, "fingerprint", FINGERPRINT).await?.first())) } else { None };
     let leftover = unmodelled::sql(session.is_superuser);
     let first = [("fingerprint", FINGERPRINT), ("catalogs", CATALOGS), ("objects without a kind", leftover.as_str())];
-    let queries = first.into_iter().chain(kinds.iter().map(|(kind, sql)| (kind.keyword, sql.as_str())));
-    let mut answers: FuturesOrdered<_> = queries.map(|(what, sql)| query(session, what, sql)).collect();
+    let queries = first.into_iter().map(|(what, sql)| (what, sql, 1));
+    let queries = queries.chain(kinds.iter().map(|(kind, sql)| (kind.keyword, sql.as_str(), kind.effort)));
+    // Each goes to the connection that has less to do so far.
+    let mut load = [0, if second.is_some() { 0 } else { u32::MAX }];
+    let mut answers: FuturesOrdered<_> = queries
+        .map(|(what, sql, effort)| {
+            let to = usize::from(load[1] < load[0]);
+            load[to] += effort;
+            query(second.filter(|_| to == 1).unwrap_or(session), what, sql)
+        })
+        .collect();
     let mut next = async || answers.next().await.unwrap_or(Ok(Vec::new()));
-    let before = Moment::of(next().await?.first());
+    let here = Moment::of(next().await?.first());
+    let before = early.unwrap_or(here);
     let classes: HashMap<String, u32> = next().await?.iter().map(|row| (row.get(0), oid(row.get(1)))).collect();
     let unmodelled = unmodelled::names(&next().await?);
 

@@ -1,7 +1,7 @@
 //! Two states to what must change. Names no kind.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 
@@ -65,7 +65,8 @@ pub fn changes(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>) -
 
 /// Adds what has to give way: dependants of what is made again or changes its type.
 fn close(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>, changes: &mut Changes, mut worklist: Vec<(Id, Why)>) {
-    let children = live.children();
+    // Asked for only by what is made again.
+    let children = std::cell::LazyCell::new(|| live.children());
     let mut seen: BTreeSet<(Id, bool)> = BTreeSet::new();
     while let Some((id, why)) = worklist.pop() {
         if !seen.insert((id.clone(), why == Why::Replaced)) {
@@ -131,12 +132,15 @@ fn still_needs(desired: &Catalog, object: &Object, id: &Id) -> bool {
 }
 
 /// Who needs an object, beyond being part of it. Found out when it is first asked for: most changes have no
-/// dependants that matter, and turning round every need of 10,000 tables takes longer than all the rest.
+/// dependants that matter.
 #[derive(Debug)]
 pub struct Dependants<'a> {
     catalog: &'a Catalog,
-    all: OnceCell<HashMap<Id, Vec<&'a Id>>>,
+    all: OnceCell<Vec<Need>>,
 }
+
+/// That the object at this place of the state needs something with this [`mark`].
+type Need = (u32, u32);
 
 impl<'a> Dependants<'a> {
     /// Those in one state.
@@ -147,24 +151,44 @@ impl<'a> Dependants<'a> {
 
     /// The dependants of one object, in the order of the state.
     pub fn of(&self, id: &Id) -> impl Iterator<Item = &'a Id> {
-        self.all.get_or_init(|| turned(self.catalog)).get(id).into_iter().flatten().copied()
+        let catalog = self.catalog;
+        let wanted = mark(id);
+        let mut places: Vec<u32> =
+            self.all.get_or_init(|| needs(catalog)).iter().filter(|(mark, _)| *mark == wanted).map(|(_, place)| *place).collect();
+        places.sort_unstable();
+        places.dedup();
+        places.into_iter().filter_map(|place| catalog.objects.get_index(place as usize)).filter_map(move |(other, object)| {
+            let recorded = || catalog.needs.get(other).is_some_and(|needs| needs.contains(id));
+            (other != id && (recorded() || object.needs().contains(id))).then_some(other)
+        })
     }
 }
 
-fn turned(catalog: &Catalog) -> HashMap<Id, Vec<&Id>> {
-    let mut dependants: HashMap<Id, Vec<&Id>> = HashMap::with_capacity(catalog.objects.len());
-    for (id, object) in &catalog.objects {
-        let own = object.needs();
-        for need in own.iter().chain(catalog.needs.get(id).into_iter().flatten()).filter(|need| *need != id) {
-            let ids = match dependants.get_mut(need) {
-                Some(ids) => ids,
-                None => dependants.entry(need.clone()).or_default(),
+/// Every need of a state, each as two numbers: turning 10,000 tables round by id takes longer than all the rest of a
+/// plan, looking through these numbers takes nothing.
+fn needs(catalog: &Catalog) -> Vec<Need> {
+    let place = |place: usize| u32::try_from(place).expect("a state holds fewer than four thousand million objects");
+    std::thread::scope(|scope| {
+        let recorded = scope.spawn(|| {
+            let of = |(id, needs): (&Id, &BTreeSet<Id>)| {
+                let at = place(catalog.objects.get_index_of(id)?);
+                Some(needs.iter().map(|need| (mark(need), at)).collect::<Vec<_>>())
             };
-            // Recorded and named by the object itself: once.
-            if ids.last() != Some(&id) {
-                ids.push(id);
-            }
-        }
-    }
-    dependants
+            catalog.needs.iter().filter_map(of).flatten().collect::<Vec<_>>()
+        });
+        let own = catalog
+            .objects
+            .values()
+            .enumerate()
+            .flat_map(|(at, object)| object.needs().into_iter().map(move |need| (mark(&need), place(at))));
+        let mut all: Vec<Need> = own.collect();
+        all.extend(recorded.join().expect("objects are plain, sized data"));
+        all
+    })
+}
+
+/// A number that differs for nearly all ids (FNV-1a over the last two names).
+fn mark(id: &Id) -> u32 {
+    let names = &id.path[id.path.len().saturating_sub(2)..];
+    names.iter().flat_map(|name| name.bytes()).fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

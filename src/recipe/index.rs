@@ -1,7 +1,7 @@
 //! Building, replacing and dropping indexes of tables that are in use (safe-changes.md, Constraints
 //! and indexes).
 
-use super::{partition, plain};
+use super::{carry, partition, plain};
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::column::Column;
@@ -55,7 +55,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                     continue;
                 }
                 changes.shift_remove(&id);
-                replace(cx, old, new, draft);
+                replace(cx, old, new, changes, draft);
             }
             _ => {}
         }
@@ -143,12 +143,14 @@ fn take_away(cx: &Context<'_>, index: &Index, partitioned: bool) -> Op {
 }
 
 /// Builds the new one under another name, drops the old one, renames: queries are never without one.
-pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Draft) {
+pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut Changes, draft: &mut Draft) {
     let id = new.id();
     let temporary = derived_name(&new.name, "_new");
     let beside = Index { name: temporary.clone(), ..new.clone() };
     let temporary_id = beside.id();
     let rename = Index::rename(&temporary_id, &id).unwrap_or_default();
+    let hanging = carry::hanging(cx, new, changes);
+    let puts = |op: Op| hanging.iter().fold(op, |op, object| op.puts(object.clone()));
     if cx.is_small(&new.on) {
         // One short transaction, the new one first.
         let group = draft.group();
@@ -156,8 +158,9 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Dr
         build.effects.remove(0);
         let mut away = drop(&Object::from(old.clone()), StageName::Expand);
         away.action.hazards.clear();
-        let mut name = Op::new(&id, rename, StageName::Expand, "replace-index").removes(&temporary_id).puts(new.clone());
-        for op in [&mut build, &mut away, &mut name] {
+        let mut over = carry::over(new, &hanging, &temporary, "replace-index", StageName::Expand);
+        let mut name = puts(Op::new(&id, rename, StageName::Expand, "replace-index").removes(&temporary_id).puts(new.clone()));
+        for op in [&mut build, &mut away, &mut name].into_iter().chain(over.as_mut()) {
             op.group = Some(group);
             op.recipe = "replace-index";
             op.teardown = false;
@@ -165,8 +168,8 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Dr
         build.undo = None;
         away.undo = None;
         name.undo = None;
-        let indexes = draft.chain(&id, vec![build, away, name]);
-        draft.gone.insert(id, indexes[1]);
+        let indexes = draft.chain(&id, [build].into_iter().chain(over).chain([away, name]).collect());
+        draft.gone.insert(id, indexes[indexes.len() - 2]);
         return;
     }
     let mut action = beside.build_concurrently(&temporary);
@@ -191,9 +194,14 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Dr
         .undo(Index::rename(&id, &temporary_id).unwrap_or_default().sql)
         .removes(&temporary_id)
         .puts(new.clone());
-    let indexes = draft.chain(&id, vec![build, away, name]);
+    let over = carry::over(new, &hanging, &temporary, "replace-index", StageName::Backfill);
+    let carries = over.is_some();
+    let indexes = draft.chain(&id, [build].into_iter().chain(over).chain([away, puts(name)]).collect());
+    if carries {
+        carry::after_not_null(cx, new, indexes[1], draft);
+    }
     draft.ready.insert(id.clone(), indexes[0]);
-    draft.gone.insert(id, indexes[1]);
+    draft.gone.insert(id, indexes[indexes.len() - 2]);
 }
 
 /// Whether it stands on a column that stands beside its old self.

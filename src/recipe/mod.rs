@@ -9,6 +9,7 @@ use crate::plan::draft::{Context, Draft};
 
 pub mod add_column;
 pub mod backfill;
+pub mod carry;
 pub mod check;
 pub mod default_grants;
 pub mod domain_check;

@@ -37,7 +37,7 @@ pub fn apply(cx: &Context<'_>, wanted: Vec<(Id, Object)>, draft: &mut Draft) {
         // Two functions under one index.
         if !draft.first.contains_key(&id) {
             match &object {
-                Object::Index(index) => super::index::replace(cx, index, index, draft),
+                Object::Index(index) => super::index::replace(cx, index, index, &mut Changes::new(), draft),
                 Object::Check(check) if !check.not_valid && !cx.policy.direct => again(cx, check, draft),
                 _ => {
                     draft.ops[ready].action.hazards.extend(disagrees(&object, &function));

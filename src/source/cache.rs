@@ -1,5 +1,5 @@
-//! What each file says, kept in the user's cache folder: parsing KDL is most of the time that
-//! reading takes.
+//! What each file says, and all of them together, kept in the user's cache folder: parsing KDL is most of the
+//! time that reading takes.
 //!
 //! An entry belongs to one text and one build of this program. A cache that cannot be read or
 //! written is never an error: the file is parsed again.
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, Id};
-use crate::kdl::{FileId, Span};
+use crate::kdl::{FileId, Sources, Span};
 use crate::kind::Lowering;
 use crate::kind::lowering::{Hints, Origin};
 
@@ -83,6 +83,22 @@ impl Cache {
         Some(Entry { path: self.folder.join(hasher.finalize().to_hex().as_str()) })
     }
 
+    /// The entry of many texts together, in this order; none where they are small.
+    #[must_use]
+    pub fn whole(&self, sources: &Sources) -> Option<Entry> {
+        let length: usize = sources.iter().map(|(_, source)| source.text.len()).sum();
+        if length < SMALLEST {
+            return None;
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.build.as_bytes()).update(b"\0whole");
+        for (_, source) in sources.iter() {
+            // The length keeps one text from running into the next.
+            hasher.update(&source.text.len().to_le_bytes()).update(source.text.as_bytes());
+        }
+        Some(Entry { path: self.folder.join(hasher.finalize().to_hex().as_str()) })
+    }
+
     /// Removes what was not used for long, once a day.
     fn clean(&self) {
         let marker = self.folder.join("cleaned");
@@ -107,24 +123,44 @@ impl Entry {
     /// What the text says, with spans in `file`.
     #[must_use]
     pub fn get(&self, file: FileId) -> Option<Lowering> {
+        let Stored { catalog, hints, mut origins } = self.read()?;
+        for (_, origin) in &mut origins {
+            move_to(origin, file);
+        }
+        Some(Lowering { catalog, hints, origins: origins.into_iter().collect(), ..Lowering::default() })
+    }
+
+    /// What many texts together say: there was nothing to complain about.
+    #[must_use]
+    pub fn get_whole(&self) -> Option<(Catalog, Hints)> {
+        self.read()
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
         let bytes = std::fs::read(&self.path).ok()?;
         // The last bytes are the hash of the others: half an entry is none.
         let (content, hash) = bytes.split_last_chunk::<32>()?;
         if blake3::hash(content).as_bytes() != hash {
             return None;
         }
-        let Stored { catalog, hints, mut origins } = postcard::from_bytes(content).ok()?;
-        for (_, origin) in &mut origins {
-            move_to(origin, file);
-        }
+        let read = postcard::from_bytes(content).ok()?;
         self.note_use();
-        Some(Lowering { catalog, hints, origins: origins.into_iter().collect(), ..Lowering::default() })
+        Some(read)
     }
 
     /// Keeps what the text says.
     pub fn put(&self, said: &Lowering) {
         let Lowering { catalog, hints, origins, findings: _, repeated: _, unread: _ } = said;
-        let Ok(mut bytes) = postcard::to_stdvec(&Borrowed { catalog, hints, origins: origins.iter().collect() }) else { return };
+        self.keep(&Borrowed { catalog, hints, origins: origins.iter().collect() });
+    }
+
+    /// Keeps what many texts together say.
+    pub fn put_whole(&self, catalog: &Catalog, hints: &Hints) {
+        self.keep(&(catalog, hints));
+    }
+
+    fn keep(&self, what: &impl Serialize) {
+        let Ok(mut bytes) = postcard::to_stdvec(what) else { return };
         bytes.extend(*blake3::hash(&bytes).as_bytes());
         // A full disk or a read-only home only costs time.
         let _ = self.write(&bytes);
@@ -157,7 +193,6 @@ fn move_to(origin: &mut Origin, file: FileId) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kdl::Sources;
     use crate::source::read::read_with;
 
     #[test]
@@ -176,12 +211,15 @@ mod tests {
         };
         let plain = read(None);
         let cold = read(Some(&cache));
-        assert_eq!(std::fs::read_dir(folder.path().join("lowered")).expect("entries").count(), 1);
-        let warm = read(Some(&cache));
+        // One of the file that is not small, one of all together.
+        assert_eq!(std::fs::read_dir(folder.path().join("lowered")).expect("entries").count(), 2);
+        let mut warm = read(Some(&cache));
+        assert!(warm.catalog.needs.is_empty(), "it comes from the entry of all together");
+        warm.guess_needs();
         for cached in [cold, warm] {
             assert_eq!(cached.catalog, plain.catalog);
             assert_eq!(cached.hints, plain.hints);
-            assert_eq!(cached.origins, plain.origins);
+            assert_eq!(cached.origins(), plain.origins());
         }
         for entry in std::fs::read_dir(folder.path().join("lowered")).expect("entries") {
             std::fs::write(entry.expect("an entry").path(), "half").expect("writable");

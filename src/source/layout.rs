@@ -29,7 +29,7 @@ impl Layout {
     /// The forms that files have.
     #[must_use]
     pub fn of(desired: &Desired) -> Self {
-        let Desired { catalog, origins, sources, .. } = desired;
+        let (Desired { catalog, sources, .. }, origins) = (desired, desired.origins());
         let mut layout = Self::default();
         let mut partitions = HashSet::new();
         for place in catalog.of::<Partition>() {

@@ -37,7 +37,7 @@ pub fn merge(desired: &Desired, new: &Catalog, folder: &Path) -> Result<Merged, 
     let old_pieces = Written::with_layout(&desired.catalog, &layout).pieces();
     let new_pieces = Written::with_layout(new, &layout).pieces();
     let objects = desired
-        .origins
+        .origins()
         .values()
         .flat_map(|origin| [origin.name].into_iter().chain(origin.others.iter().copied()))
         .map(|span| (span.file, span.start))
@@ -62,7 +62,7 @@ impl<'a> Merge<'a> {
     /// Where the nodes of an object stand.
     fn spans(&self, id: &Id) -> Vec<Span> {
         self.desired
-            .origins
+            .origins()
             .get(id)
             .map(|origin| [origin.name].into_iter().chain(origin.others.iter().copied()).collect())
             .unwrap_or_default()

@@ -2,27 +2,56 @@
 //! and knows no kind but the satellites.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use indexmap::IndexMap;
 
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Catalog, Id, Ident, closure};
 use crate::kdl::{Diagnostics, Document, FileId, Finding, Node, Sources};
 use crate::kind::lowering::{Hints, Origin, defined_twice};
 use crate::kind::{KINDS, Lowering, Registration, Scope, comment::Comment, grant::Grant, owner::Owner, sql_type, weight};
 
-use super::cache::Cache;
+use super::cache::{Cache, Entry};
 
 /// The desired state as people wrote it.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
-    /// The objects, texts as they stand.
+    /// The objects, texts as they stand. Its `needs` are guessed only where [`Self::guess_needs`] was called.
     pub catalog: Catalog,
     /// Renames, backfills.
     pub hints: Hints,
-    /// Where each object stands.
-    pub origins: IndexMap<Id, Origin>,
     /// The files.
     pub sources: Sources,
+    origins: OnceLock<IndexMap<Id, Origin>>,
+    cache: Option<Cache>,
+}
+
+impl Desired {
+    /// A state that stands in no file.
+    #[must_use]
+    pub fn of_catalog(catalog: Catalog) -> Self {
+        Self { catalog, ..Self::default() }
+    }
+
+    /// Everything, with where each object stands.
+    #[must_use]
+    pub fn into_parts(self) -> (Catalog, Hints, IndexMap<Id, Origin>, Sources) {
+        self.origins();
+        let Self { catalog, hints, sources, origins, cache: _ } = self;
+        (catalog, hints, origins.into_inner().unwrap_or_default(), sources)
+    }
+
+    /// Where each object stands. Of files that were read before as a whole it is found out when it is first asked for.
+    pub fn origins(&self) -> &IndexMap<Id, Origin> {
+        self.origins.get_or_init(|| lower(&self.sources, self.cache.as_ref()).origins)
+    }
+
+    /// Says who needs whom, from the names in the texts.
+    pub fn guess_needs(&mut self) {
+        if self.catalog.needs.is_empty() {
+            closure::guess_needs(&mut self.catalog);
+        }
+    }
 }
 
 /// Why a desired state cannot be read.
@@ -87,17 +116,30 @@ pub fn read_sources(sources: Sources) -> Result<Desired, Diagnostics> {
     read_with(sources, None)
 }
 
-/// Reads files that are in memory, with a cache of what each of them says.
+/// Reads files that are in memory, with a cache of what each of them says, and all of them together.
 pub fn read_with(sources: Sources, cache: Option<&Cache>) -> Result<Desired, Diagnostics> {
-    let parts = lower_files(&sources, cache);
+    let entry = cache.and_then(|cache| cache.whole(&sources));
+    if let Some((catalog, hints)) = entry.as_ref().and_then(Entry::get_whole) {
+        return Ok(Desired { catalog, hints, sources, origins: OnceLock::new(), cache: cache.cloned() });
+    }
+    let Lowering { catalog, hints, origins, findings, .. } = lower(&sources, cache);
+    findings.or_report(&sources, ())?;
+    if let Some(entry) = entry {
+        entry.put_whole(&catalog, &hints);
+    }
+    let mut desired = Desired { catalog, hints, sources, origins: origins.into(), cache: None };
+    desired.guess_needs();
+    Ok(desired)
+}
+
+/// What all files say together.
+fn lower(sources: &Sources, cache: Option<&Cache>) -> Lowering {
     let mut out = Lowering::default();
-    for part in parts {
+    for part in lower_files(sources, cache) {
         merge(&mut out, part);
     }
     super::resolve::finish(&mut out);
-    let Lowering { catalog, hints, origins, findings, .. } = out;
-    findings.or_report(&sources, ())?;
-    Ok(Desired { catalog, hints, origins, sources })
+    out
 }
 
 /// Lowers every file by itself, on as many threads as there are cores: parsing KDL is most of the

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::catalog::{Catalog, Id, Ident, closure};
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::check::Check;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
@@ -25,7 +25,6 @@ pub fn finish(out: &mut Lowering) {
         super::references::check(out);
         super::rules::check(out);
     }
-    closure::guess_needs(&mut out.catalog);
 }
 
 /// Types and references without a schema mean the enclosing one, else `public`.
