@@ -225,7 +225,7 @@ fn size(cx: &Context<'_>, table: &Id) -> String {
 
 /// Whether the column's type is a domain that checks something: adding one rewrites the table even
 /// without a default (safe-changes.md).
-fn has_constrained_domain(cx: &Context<'_>, column: &Column) -> bool {
+pub(super) fn has_constrained_domain(cx: &Context<'_>, column: &Column) -> bool {
     cx.desired.objects.values().any(|object| match object {
         Object::Domain(domain) if domain.not_null && domain.id().sql() == column.data_type => true,
         Object::DomainCheck(check) => check.domain.sql() == column.data_type,

@@ -9,7 +9,7 @@ use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::trigger::Trigger;
 use crate::plan::change::{Change, Changes};
-use crate::plan::draft::{Context, Draft, Op};
+use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 
@@ -213,6 +213,17 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     let Sync { make, take, helpers, forward, same, turn } = sync(cx, old, new);
     let nullable = Column { not_null: false, ..new.clone() };
     let mut expand = nullable.add(None).hazard(Hazard::RowShape, format!("{table} gets a column"));
+    if super::add_column::has_constrained_domain(cx, new) {
+        // Every row is looked at and written again (measured).
+        expand.locks.iter_mut().for_each(|lock| lock.cost = Cost::Rewrite);
+        if !cx.is_small(table) {
+            expand = name_blocking(expand, table, cx.facts.rows(table));
+        }
+    }
+    if !old.not_null && cx.live.contains(&Default::id_of(&old_id)) {
+        // The trigger cannot tell a NULL that was given from one that was left out.
+        expand = expand.hazard(Hazard::Breaking, format!("an INSERT that gives {} as NULL gets the default of {} until contract", new.name, old.name));
+    }
     expand = super::published::warn_of_column(cx, table, &new.name, expand);
     expand.title = format!("Add {id} and keep it in step with {}", old.name);
     expand.sql.extend(make.clone());
