@@ -293,6 +293,8 @@ fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
         // Where the partition is attached already, the one above takes over what is there.
         if cx.live.get(&place.id()).is_some()
             && let above = place.parent.child(&id.kind, &name)
+            // Replaced as a whole, one operation gives all of them their names.
+            && draft.ready.get(&above) != Some(at)
             && let Some(above) = draft.making.get(&above).or_else(|| draft.first.get(&above))
         {
             edges.push((*at, *above));

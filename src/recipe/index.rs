@@ -1,7 +1,7 @@
 //! Building, replacing and dropping indexes of tables that are in use (safe-changes.md, Constraints
 //! and indexes).
 
-use super::{carry, partition, plain};
+use super::{carry, partition, partitioned_index, plain};
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::column::Column;
@@ -10,7 +10,7 @@ use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, create, drop};
-use crate::plan::op::{Cost, Hazard, Transaction};
+use crate::plan::op::{Hazard, Transaction};
 use crate::plan::plan::StageName;
 
 /// Takes every index of a table that stays.
@@ -40,6 +40,16 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             Some(Change::Replace) => {
                 let (Some(old), Some(new)) = (cx.live.get_as::<Index>(&id), cx.desired.get_as::<Index>(&id)) else { continue };
                 let forced = plain::must_go_first(cx, changes, &id);
+                let (old, new) = (old.clone(), new.clone());
+                let (old, new) = (&old, &new);
+                if partitioned
+                    && forced.is_none()
+                    && !cx.is_small(&on)
+                    && !cx.policy.direct
+                    && partitioned_index::replace(cx, old, new, changes, draft)
+                {
+                    continue;
+                }
                 if partitioned || forced.is_some() {
                     // The old one cannot stay until the new one is there: plainly, one after the other.
                     changes.shift_remove(&id);
@@ -67,9 +77,11 @@ fn build(cx: &Context<'_>, index: &Index, partitioned: bool, draft: &mut Draft) 
     if partitioned
         && !cx.is_small(&index.on)
         && !cx.policy.direct
-        && let Some(parts) = parts(cx, index)
+        && !cx.live.contains(&id)
+        && let Some(parts) = partitioned_index::parts(cx, index)
     {
-        above(index, &parts, draft);
+        let parts: Vec<Id> = parts.into_iter().map(crate::kind::Kind::id).collect();
+        partitioned_index::above(index, &parts, draft);
         return;
     }
     let op = if cx.is_small(&index.on) || partitioned {
@@ -95,30 +107,6 @@ fn build(cx: &Context<'_>, index: &Index, partitioned: bool, draft: &mut Draft) 
             ops.push(partition::attach_index(&above, &id, "create-index", stage));
         }
     }
-    draft.chain(&id, ops);
-}
-
-/// The indexes of all partitions that are to be part of an index of a partitioned table.
-fn parts(cx: &Context<'_>, index: &Index) -> Option<Vec<Id>> {
-    partition::staying(cx, &index.on)
-        .map(|table| {
-            let part = cx.desired.of::<Index>().find(|part| part.on == *table && part.part_of.as_ref() == Some(&index.name));
-            part.map(crate::kind::Kind::id)
-        })
-        .collect()
-}
-
-/// Those of the partitions are built beside the traffic; the one above them is made empty, and they are attached to
-/// it. Dropping it takes them along, so that every point can be undone.
-fn above(index: &Index, parts: &[Id], draft: &mut Draft) {
-    let id = index.id();
-    let mut only = create(&Object::from(index.clone()), StageName::Backfill);
-    only.recipe = "create-index";
-    only.action.title = format!("Make {id}, without its parts");
-    only.action.sql[0] = index.create_sql(&index.name, false, true);
-    only.action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Instant);
-    let mut ops = vec![only];
-    ops.extend(parts.iter().map(|part| partition::attach_index(&id, part, "create-index", StageName::Backfill)));
     draft.chain(&id, ops);
 }
 
@@ -205,7 +193,7 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut 
 }
 
 /// Whether it stands on a column that stands beside its old self.
-fn renamed_beneath(cx: &Context<'_>, index: &Index) -> bool {
+pub(super) fn renamed_beneath(cx: &Context<'_>, index: &Index) -> bool {
     cx.desired
         .needs
         .get(&index.id())

@@ -20,6 +20,7 @@ pub mod key;
 pub mod materialized_view;
 pub mod not_null;
 pub mod partition;
+pub mod partitioned_index;
 pub mod plain;
 pub mod published;
 pub mod reindex;
