@@ -8,6 +8,7 @@ use super::blockers::{Blocker, blockers};
 use super::error::ApplyError;
 use super::event::{Event, Options};
 use super::halt::Halt;
+use super::ledger::Record;
 use super::lock;
 use super::retry::Jitter;
 use crate::pg::{Session, Target};
@@ -45,6 +46,8 @@ pub(super) struct Context<'a> {
     pub(super) stage: Option<StageName>,
     /// The step that was begun and not told to be done.
     pub(super) under_way: Option<(u32, Instant)>,
+    /// What the transactions of this run record.
+    pub(super) record: Record,
 }
 
 impl<'a> Context<'a> {
@@ -72,6 +75,7 @@ impl<'a> Context<'a> {
             batches: 0,
             stage: None,
             under_way: None,
+            record: Record::Done,
         }
     }
 
@@ -124,6 +128,13 @@ impl<'a> Context<'a> {
                 Err(Halt::Interrupted(format!("the time that it was given is over ({} s)", limit.as_secs())))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Ends when there is a reason to stop.
+    pub(super) async fn stopping(&self) {
+        while self.check_stop().is_ok() {
+            tokio::time::sleep(TICK).await;
         }
     }
 

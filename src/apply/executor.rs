@@ -9,10 +9,11 @@ use super::error::ApplyError;
 use super::event::{Event, Options, Outcome, WaitingFor};
 use super::halt::Halt;
 use super::ledger::{self, PlanState};
+use super::preflight::Looks;
 use super::reconnect::{Losses, reconnect};
-use super::{backfill, lock, outside, transactional};
+use super::{backfill, gate, lock, outside, transactional};
 use crate::pg::{Session, Target, connect};
-use crate::plan::plan::{Stage, StageName, Step, Work};
+use crate::plan::plan::{Gate, Stage, StageName, Step, Work};
 use crate::plan::{Plan, Transaction};
 
 /// Applies `plan` to the database of `session`, as far as `options` say, from where its ledger stands.
@@ -41,7 +42,9 @@ pub async fn apply(
     let mut at = plan.steps().next().map_or((StageName::Expand, 0), |(stage, step)| (stage, step.number));
     let mut losses = Losses::default();
     let result = loop {
-        let result = run(&mut context, plan_text, hash, &mut at).await;
+        let mut looks = Looks::new(target);
+        let result = run(&mut context, &mut looks, plan_text, hash, &mut at).await;
+        looks.close().await;
         let Err(Halt::Failed(lost @ ApplyError::Lost { .. })) = result else { break result };
         if let Err(halt) = reconnect(&mut context, &mut losses, at.1, lost).await {
             break Err(halt);
@@ -64,7 +67,7 @@ pub async fn apply(
     }
 }
 
-async fn run(context: &mut Context<'_>, text: &str, hash: &str, at: &mut (StageName, u32)) -> Result<Outcome, Halt> {
+async fn run(context: &mut Context<'_>, looks: &mut Looks<'_>, text: &str, hash: &str, at: &mut (StageName, u32)) -> Result<Outcome, Halt> {
     lock::acquire(context).await?;
     let mut done = BTreeSet::new();
     if context.options.ledger {
@@ -77,30 +80,41 @@ async fn run(context: &mut Context<'_>, text: &str, hash: &str, at: &mut (StageN
     for stage in &plan.stages {
         let left = stage.steps.iter().filter(|step| !done.contains(&step.number)).count();
         if left > 0
-            && let Some(reason) = barrier(stage.name, context.options)
+            && let Some(reason) = barrier(stage.name, context).await?
         {
             ledger::set_state(context, PlanState::Waiting).await?;
             return Ok(Outcome::Waiting { stage: stage.name, reason });
         }
-        run_stage(context, stage, left, &done, at).await?;
+        run_stage(context, looks, stage, left, &done, at).await?;
     }
     ledger::set_state(context, PlanState::Done).await?;
     Ok(Outcome::Done)
 }
 
-/// What keeps us from entering a stage.
-fn barrier(stage: StageName, options: &Options) -> Option<WaitingFor> {
-    if stage > options.through {
+/// What keeps us from entering a stage. Where that is contract, it is looked at once who is still there: the first look
+/// starts the clock.
+async fn barrier(stage: StageName, context: &Context<'_>) -> Result<Option<WaitingFor>, ApplyError> {
+    let options = context.options;
+    let gates: Vec<Gate> = context.plan.gate.iter().chain(&options.gates).cloned().collect();
+    if stage != StageName::Contract {
+        return Ok((stage > options.through).then_some(WaitingFor::Through));
+    }
+    let look = gate::look(context.watcher(), context.plan, &gates).await;
+    let evidence = look.map_err(|error| context.query_error("looking whether the old clients are gone", &error))?;
+    Ok(if stage > options.through {
         Some(WaitingFor::Through)
-    } else if stage == StageName::Contract && !options.confirm_old_clients_gone {
+    } else if options.confirm_old_clients_gone {
+        None
+    } else if gates.is_empty() {
         Some(WaitingFor::OldClientsGone)
     } else {
-        None
-    }
+        (!evidence.unmet.is_empty()).then_some(WaitingFor::Gate(evidence.unmet))
+    })
 }
 
 async fn run_stage(
     context: &mut Context<'_>,
+    looks: &mut Looks<'_>,
     stage: &Stage,
     left: usize,
     done: &BTreeSet<u32>,
@@ -120,6 +134,7 @@ async fn run_stage(
         }
         *at = (stage.name, step.number);
         context.check_stop()?;
+        looks.before(context, stage.name, step, done).await?;
         run_step(context, stage.name, step).await?;
     }
     if context.stage == Some(stage.name) {

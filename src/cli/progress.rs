@@ -15,6 +15,11 @@ const SPEAK_EVERY: Duration = Duration::from_secs(10);
 
 /// A step that is done: its title, wrapped, and how long it took at the right.
 fn step_line(number: u32, title: &str, took: &str) -> String {
+    step_line_of(&number.to_string(), title, took)
+}
+
+/// A line with something short before it.
+fn step_line_of(lead: &str, title: &str, took: &str) -> String {
     let mut lines = wrap(title, WIDTH - 5);
     let fits = lines.last().is_some_and(|last| last.chars().count() + took.chars().count() + 7 <= WIDTH);
     if !fits {
@@ -24,7 +29,7 @@ fn step_line(number: u32, title: &str, took: &str) -> String {
     let gap = (WIDTH - 5).saturating_sub(last.chars().count() + took.chars().count());
     last.push_str(&" ".repeat(gap));
     last.push_str(took);
-    format!("{number:>3}  {}", lines.join("\n     "))
+    format!("{lead:>3}  {}", lines.join("\n     "))
 }
 
 /// Renders the events of one run.
@@ -54,6 +59,16 @@ impl<'o> Progress<'o> {
         match event {
             Event::Notice(text) => self.line(&text),
             Event::StageStarted { stage, .. } => self.line(&stage.name().to_uppercase()),
+            Event::PreflightLook { what, number, of } => {
+                self.spoke = None;
+                let text = format!("looking for {what} ({number} of {of})");
+                self.step = text;
+                self.spin(&self.step);
+            }
+            Event::PreflightDone { looks, found: 0, elapsed } => {
+                let looks = if looks == 1 { "one look".to_owned() } else { format!("{looks} looks") };
+                self.line(&step_line_of("ok", &format!("no row would make a step fail ({looks})"), &time::span(elapsed)));
+            }
             Event::StepStarted { number, title, attempt, .. } => {
                 let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
                 self.step = format!("{number:>3}  {title}{again}");

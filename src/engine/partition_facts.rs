@@ -13,7 +13,8 @@ use crate::plan::Facts;
 /// Reads both from the states that stand on the bench.
 pub(super) async fn read(bench: &Workbench, live: &Catalog, desired: &Catalog, facts: &mut Facts) -> Result<(), EngineError> {
     let stays = |place: &&Partition| live.contains(&place.parent) && desired.contains(&place.parent);
-    let attached: Vec<&Partition> = desired.of::<Partition>().filter(|place| live.get_as(&place.id()) != Some(*place)).filter(stays).collect();
+    let attached: Vec<&Partition> =
+        desired.of::<Partition>().filter(|place| live.get_as(&place.id()) != Some(*place)).filter(stays).collect();
     let detached: Vec<&Partition> = live.of::<Partition>().filter(|place| !desired.contains(&place.id())).filter(stays).collect();
     let Some(scratch) = bench.scratch() else { return Ok(()) };
     if let (false, Some(name)) = (attached.is_empty(), bench.latest("desired")) {
@@ -32,7 +33,10 @@ pub(super) async fn read(bench: &Workbench, live: &Catalog, desired: &Catalog, f
     if let (false, Some(name)) = (detached.is_empty(), bench.latest("live")) {
         let session = scratch.connect(name).await?;
         for place in detached {
-            let checks = format!("SELECT conname::text FROM pg_constraint WHERE contype = 'c' AND conrelid = to_regclass({})", literal(&place.table.sql()));
+            let checks = format!(
+                "SELECT conname::text FROM pg_constraint WHERE contype = 'c' AND conrelid = to_regclass({})",
+                literal(&place.table.sql())
+            );
             let before = texts(&session, &checks).await?;
             let statement = format!("ALTER TABLE {} DETACH PARTITION {} CONCURRENTLY", place.parent.sql(), place.table.sql());
             // Refused beside a DEFAULT partition.

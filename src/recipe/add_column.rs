@@ -2,7 +2,7 @@
 
 use super::{backfill, published};
 use crate::catalog::Id;
-use crate::catalog::id::{derived_name, literal, quote};
+use crate::catalog::id::{default_name, derived_name, literal, quote};
 use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::{Kind as _, Object};
@@ -88,16 +88,23 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
             if !cx.is_small(table) {
                 action = name_blocking(action, table, cx.facts.rows(table));
                 let advice = if column.generated.is_some() {
-                    let offer = if cx.facts.server >= 180_000 { "`virtual` stores nothing and is an instant" } else { "a plain column that a trigger fills needs no such lock" };
+                    let offer = if cx.facts.server >= 180_000 {
+                        "`virtual` stores nothing and is an instant"
+                    } else {
+                        "a plain column that a trigger fills needs no such lock"
+                    };
                     Some(format!("computing {id} for every row: {offer}"))
                 } else if constrained {
-                    Some(format!("checking {id} in every row: its base type, with the domain's checks as checks of the table, needs no such lock"))
+                    Some(format!(
+                        "checking {id} in every row: its base type, with the domain's checks as checks of the table, needs no such lock"
+                    ))
                 } else {
                     None
                 };
                 if let Some(advice) = advice {
                     action.hazards.retain(|(hazard, _)| *hazard != Hazard::Blocking);
-                    action = action.hazard(Hazard::Blocking, format!("{table}{} is written again while nobody can use it, {advice}", size(cx, table)));
+                    action = action
+                        .hazard(Hazard::Blocking, format!("{table}{} is written again while nobody can use it, {advice}", size(cx, table)));
                 }
             }
         }
@@ -144,7 +151,16 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
             .sql(format!("SELECT setval(pg_get_serial_sequence({}, {}), (SELECT last_value FROM {sequence_sql}), (SELECT is_called FROM {sequence_sql}))", literal(&table.sql()), literal(&column.name)))
             .sql(format!("DROP SEQUENCE {sequence_sql}"));
         let mut op = Op::new(&id, action, StageName::Switch, RECIPE).puts(column.clone()).removes(&temporary[0]);
-        op.undo = None;
+        // The other way: the recipe's sequence goes on from where the identity column's is.
+        let name = identity.name.clone().unwrap_or_else(|| default_name(table.name(), &column.name, "seq"));
+        let own = format!("{}.{}", quote(table.schema()), quote(&name));
+        let alter = |what: &str| format!("ALTER TABLE {} ALTER COLUMN {} {what}", table.sql(), quote(&column.name));
+        op.undo = Some(vec![
+            format!("CREATE SEQUENCE {sequence_sql}{}", identity.options.clauses(true)),
+            format!("SELECT setval({}, last_value, is_called) FROM {own}", literal(&sequence_sql)),
+            alter("DROP IDENTITY"),
+            alter(&format!("SET DEFAULT {value}")),
+        ]);
         switch_extra = Some(op);
         fill_value = Some(value);
     } else if let Some(default) = default {

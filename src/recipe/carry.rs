@@ -22,7 +22,11 @@ pub fn hanging(cx: &Context<'_>, index: &Index, changes: &mut Changes) -> Vec<Ob
         Object::Comment(comment) => comment.on == id,
         _ => false,
     };
-    let candidates = [index.on.as_kind(ReplicaIdentity::KEYWORD), ClusterOn { on: index.on.clone(), index: index.name.clone() }.id(), id.satellite(Comment::KEYWORD, None)];
+    let candidates = [
+        index.on.as_kind(ReplicaIdentity::KEYWORD),
+        ClusterOn { on: index.on.clone(), index: index.name.clone() }.id(),
+        id.satellite(Comment::KEYWORD, None),
+    ];
     let found: Vec<Object> = candidates.iter().filter_map(|id| cx.desired.get(id)).filter(|object| of_index(object)).cloned().collect();
     for object in &found {
         if changes.get(&object.id()) != Some(&Change::Drop) {
@@ -57,8 +61,12 @@ fn on_index(object: &Object, index: &Index, name: &Ident) -> Object {
 
 /// A replica identity asks for columns that are NOT NULL: they are before.
 pub fn after_not_null(cx: &Context<'_>, index: &Index, carried: usize, draft: &mut Draft) {
-    let proven: Vec<usize> =
-        draft.not_null.iter().filter(|(column, _)| column.up("table") == index.on && stands_on(cx, index, column)).map(|(_, at)| *at).collect();
+    let proven: Vec<usize> = draft
+        .not_null
+        .iter()
+        .filter(|(column, _)| column.up("table") == index.on && stands_on(cx, index, column))
+        .map(|(_, at)| *at)
+        .collect();
     for at in proven {
         draft.order(at, carried);
     }

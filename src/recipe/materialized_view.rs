@@ -1,12 +1,13 @@
 //! A materialized view with another query: built and indexed beside the old one, which answers until both change
 //! their names in one transaction (safe-changes.md, Tables and the rest).
 
+use super::undo;
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::index::Index;
 use crate::kind::materialized_view::MaterializedView;
 use crate::kind::{Kind as _, Object};
-use crate::plan::draft::{Draft, Op, create, drop};
+use crate::plan::draft::{Context, Draft, Op, create, drop};
 use crate::plan::op::Hazard;
 use crate::plan::plan::StageName;
 
@@ -14,7 +15,7 @@ const RECIPE: &str = "replace-materialized-view";
 
 /// Makes the new form of the view, or of an index on it, beside the old one; `group` is the transaction in which the
 /// old one goes and what stands on it is made again.
-pub fn replace(view: &Id, old: &Object, new: &Object, group: Option<usize>, draft: &mut Draft) {
+pub fn replace(cx: &Context<'_>, view: &Id, old: &Object, new: &Object, group: Option<usize>, draft: &mut Draft) {
     let id = new.id();
     let beside_view = view.renamed(&derived_name(view.name(), "_new"));
     let (beside, rename) = match new {
@@ -41,17 +42,18 @@ pub fn replace(view: &Id, old: &Object, new: &Object, group: Option<usize>, draf
     build.action.title = format!("Build the new {id} beside the old one");
     // Nobody uses it yet.
     build.action.locks.clear();
-    if matches!(new, Object::Index(_)) {
-        // It goes away with the view that it is on.
-        build.undo = Some(Vec::new());
-    }
+    // An index goes away with the view that it is on.
+    build.undo = Some(if matches!(new, Object::Index(_)) { Vec::new() } else { beside.drop().sql });
     let mut name = Op::new(&id, rename.unwrap_or_default(), StageName::Switch, RECIPE).removes(&beside_id).puts(new.clone());
     name.action.title = format!("Give the new {id} its name");
     name.action.locks.clear();
     name.action.hazards.clear();
     name.group = group;
-    // Together with what goes in the same transaction it cannot be undone.
-    name.undo = group.is_none().then(|| Index::rename(&id, &view.child(Index::KEYWORD, beside_id.name())).unwrap_or_default().sql);
+    let back = match new {
+        Object::MaterializedView(_) => MaterializedView::rename(&id, &beside_view),
+        _ => Index::rename(&id, &view.child(Index::KEYWORD, beside_id.name())),
+    };
+    name.undo = Some(back.unwrap_or_default().sql);
     let is_view = matches!(new, Object::MaterializedView(_));
     if is_view {
         name.action = std::mem::take(&mut name.action)
@@ -62,7 +64,8 @@ pub fn replace(view: &Id, old: &Object, new: &Object, group: Option<usize>, draf
         let mut away = drop(old, StageName::Switch);
         away.action.hazards.clear();
         away.action.loses = None;
-        away.undo = None;
+        // Made again with its indexes, filled if it was.
+        away.undo = Some(undo::remake(cx, old));
         away.group = group;
         let away = draft.push(away);
         let name = draft.push(name);

@@ -1,8 +1,8 @@
 //! Partitions of tables that are in use (safe-changes.md, Tables and the rest): attached when a CHECK
 //! proves their rows, so that nothing is scanned under a lock; detached beside the traffic.
 
-use crate::catalog::id::{derived_name, dotted, literal};
 use crate::catalog::Id;
+use crate::catalog::id::{derived_name, dotted, literal};
 use crate::kind::check::Check;
 use crate::kind::partition::Partition;
 use crate::kind::table::Table;
@@ -19,9 +19,7 @@ const DETACH: &str = "detach-partition";
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     let ids: Vec<Id> = changes.keys().filter(|id| id.kind == Partition::KEYWORD).cloned().collect();
     for id in ids {
-        let place = |state: &crate::catalog::Catalog| {
-            state.get_as::<Partition>(&id).filter(|place| cx.persists(&place.parent)).cloned()
-        };
+        let place = |state: &crate::catalog::Catalog| state.get_as::<Partition>(&id).filter(|place| cx.persists(&place.parent)).cloned();
         match changes.get(&id) {
             Some(Change::Create) => {
                 let Some(place) = place(cx.desired).filter(|place| changes.get(&place.parent) != Some(&Change::Replace)) else { continue };
@@ -53,11 +51,8 @@ fn carried(cx: &Context<'_>, place: &Partition, changes: &mut Changes, draft: &m
         (Some(old), Some(new)) => id.path.len() == 3 && id.path[..2] == place.table.path[..] && alone(old) == alone(new),
         _ => false,
     };
-    let ids: Vec<Id> = changes
-        .keys()
-        .filter(|id| matches!(id.kind.as_str(), "index" | "primary-key" | "unique") && is_carried(id))
-        .cloned()
-        .collect();
+    let ids: Vec<Id> =
+        changes.keys().filter(|id| matches!(id.kind.as_str(), "index" | "primary-key" | "unique") && is_carried(id)).cloned().collect();
     for id in ids {
         changes.shift_remove(&id);
         draft.followers.push((id, place.id()));

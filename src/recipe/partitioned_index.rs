@@ -1,7 +1,7 @@
 //! Indexes of partitioned tables that are in use: those of the partitions are built beside the traffic, the one above
 //! them is made without them, and they are attached to it (safe-changes.md, Constraints and indexes).
 
-use super::partition;
+use super::{partition, undo};
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::index::Index;
@@ -34,6 +34,7 @@ pub fn above(index: &Index, parts: &[Id], draft: &mut Draft) {
 fn without_parts(index: &Index, recipe: &'static str) -> Op {
     let mut only = create(&Object::from(index.clone()), StageName::Backfill);
     only.effects.clear();
+    only.undo = Some(drop(&Object::from(index.clone()), StageName::Backfill).action.sql);
     only.recipe = recipe;
     only.action.title = format!("Make {}, without its parts", index.id());
     only.action.sql[0] = index.create_sql(&index.name, false, true);
@@ -112,8 +113,10 @@ pub fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut Changes
     for index in &all {
         switch = switch.puts((*index).clone());
     }
+    let live: Vec<&Object> = ids.iter().filter_map(|id| cx.live.get(id)).collect();
+    let back = all.iter().flat_map(|index| Index::rename(&index.id(), &beside(index).id()).unwrap_or_default().sql);
+    switch.undo = Some(back.chain(undo::plainly(cx, live)).collect());
     switch.action = action;
-    switch.undo = None;
     ops.push(switch);
     let indexes = draft.chain(&id, ops);
     let last = indexes[indexes.len() - 1];

@@ -36,7 +36,8 @@ pub fn warn_of_column(cx: &Context<'_>, table: &Id, column: &Ident, action: Acti
         columns.is_empty() || desired.is_some_and(|columns| columns.contains(column))
     };
     carrying(cx, table).into_iter().filter(sends).fold(action, |action, (publication, _)| {
-        let subject = format!("{} sends {column} of {table}: a subscriber stops until it has that column, so add it there first", publication.id());
+        let subject =
+            format!("{} sends {column} of {table}: a subscriber stops until it has that column, so add it there first", publication.id());
         action.hazard(Hazard::Breaking, subject)
     })
 }
@@ -45,5 +46,9 @@ pub fn warn_of_column(cx: &Context<'_>, table: &Id, column: &Ident, action: Acti
 #[must_use]
 pub fn told_of_updates(cx: &Context<'_>, table: &Id) -> Vec<String> {
     let updates = |publication: &Publication| publication.operations.iter().any(|operation| operation == "update");
-    carrying(cx, table).into_iter().filter(|(publication, _)| updates(publication)).map(|(publication, _)| publication.id().to_string()).collect()
+    carrying(cx, table)
+        .into_iter()
+        .filter(|(publication, _)| updates(publication))
+        .map(|(publication, _)| publication.id().to_string())
+        .collect()
 }

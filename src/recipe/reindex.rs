@@ -5,10 +5,11 @@
 use crate::catalog::Id;
 use crate::kind::check::Check;
 use crate::kind::{Kind as _, Object};
+use crate::plan::Alteration;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::Hazard;
-use crate::plan::plan::StageName;
+use crate::plan::plan::{BEGIN, COMMIT, StageName};
 
 /// Functions whose texts change in place, each with what stands on it and stays as it is.
 #[must_use]
@@ -28,6 +29,13 @@ pub fn wanted(cx: &Context<'_>, changes: &Changes) -> Vec<(Id, Object)> {
     found
 }
 
+fn altered_back(cx: &Context<'_>, id: &Id) -> Vec<String> {
+    match cx.desired.get(id).zip(cx.live.get(id)).map(|(new, old)| Object::alter(new, old)) {
+        Some(Alteration::Act(actions)) => actions.into_iter().flat_map(|action| action.sql).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// Makes them again beside the old ones, once their functions have the new bodies. (What REINDEX
 /// CONCURRENTLY did cannot be seen after a crash.)
 pub fn apply(cx: &Context<'_>, wanted: Vec<(Id, Object)>, draft: &mut Draft) {
@@ -37,7 +45,12 @@ pub fn apply(cx: &Context<'_>, wanted: Vec<(Id, Object)>, draft: &mut Draft) {
         // Two functions under one index.
         if !draft.first.contains_key(&id) {
             match &object {
-                Object::Index(index) => super::index::replace(cx, index, index, &mut Changes::new(), draft),
+                Object::Index(index) => {
+                    // On the way back the function changes last: the index is built once more with what it gives then.
+                    let back = draft.ops[ready].undo.get_or_insert_with(|| altered_back(cx, &function));
+                    back.extend([COMMIT.to_owned(), format!("REINDEX INDEX CONCURRENTLY {}", id.in_schema()), BEGIN.to_owned()]);
+                    super::index::replace(cx, index, index, &mut Changes::new(), draft);
+                }
                 Object::Check(check) if !check.not_valid && !cx.policy.direct => again(cx, check, draft),
                 _ => {
                     draft.ops[ready].action.hazards.extend(disagrees(&object, &function));

@@ -169,16 +169,14 @@ fn keep_firing(cx: &Context<'_>, old: &Column, new: &Column, changes: &mut Chang
         let id = live.id();
         let Some(desired) = cx.desired.get_as::<Trigger>(&id).filter(|desired| desired.update_of.contains(&new.name)) else { continue };
         // What it calls may be made again beneath it: then it goes and comes with that.
-        if !matches!(changes.get(&id), Some(Change::Alter(_) | Change::Replace)) || super::plain::must_go_first(cx, changes, &id).is_some() {
+        if !matches!(changes.get(&id), Some(Change::Alter(_) | Change::Replace)) || super::plain::must_go_first(cx, changes, &id).is_some()
+        {
             continue;
         }
         changes.shift_remove(&id);
         let mut both = desired.clone();
         both.update_of.push(old.name.clone());
-        let title = [
-            format!("Let {id} fire on {} and on {}", old.name, new.name),
-            format!("Let {id} fire on {} alone", new.name),
-        ];
+        let title = [format!("Let {id} fire on {} and on {}", old.name, new.name), format!("Let {id} fire on {} alone", new.name)];
         let forms = [(live, &both, StageName::Switch), (&both, desired, StageName::Contract)];
         let ops = forms.into_iter().zip(title).map(|((from, to, stage), title)| {
             let mut action = statements(from, to);
@@ -222,7 +220,8 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     }
     if !old.not_null && cx.live.contains(&Default::id_of(&old_id)) {
         // The trigger cannot tell a NULL that was given from one that was left out.
-        expand = expand.hazard(Hazard::Breaking, format!("an INSERT that gives {} as NULL gets the default of {} until contract", new.name, old.name));
+        expand = expand
+            .hazard(Hazard::Breaking, format!("an INSERT that gives {} as NULL gets the default of {} until contract", new.name, old.name));
     }
     expand = super::published::warn_of_column(cx, table, &new.name, expand);
     expand.title = format!("Add {id} and keep it in step with {}", old.name);
@@ -254,7 +253,6 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     if let Some(default) = default {
         end = end.puts(default.clone());
     }
-    end.undo = None;
     end.teardown = true;
     ops.push(end);
     let indexes = draft.chain(&id, ops);

@@ -77,7 +77,8 @@ fn facts(path: &Path, before: &Catalog) -> Result<Facts, String> {
         facts.tables.insert(id.clone(), TableFacts { rows: ROWS, bytes: ROWS * 100 });
     }
     for (word, argument, rows) in lines(path)? {
-        let (argument, said) = argument.split_once(": ").map_or((argument.clone(), None), |(id, text)| (id.to_owned(), Some(text.to_owned())));
+        let (argument, said) =
+            argument.split_once(": ").map_or((argument.clone(), None), |(id, text)| (id.to_owned(), Some(text.to_owned())));
         match (word.as_str(), rows) {
             ("partition-bound", _) => {
                 facts.partition_bounds.insert(Id::new("partition", id::undotted(&argument)), said.unwrap_or_default());
@@ -105,6 +106,7 @@ fn policy(path: &Path) -> Result<Policy, String> {
         match (word.as_str(), rows) {
             ("small-table", Some(rows)) => policy.small_table_rows = rows,
             ("direct", None) => policy.direct = true,
+            ("quarantine", None) => policy.quarantine = Some(7 * 86_400),
             _ => return Err(format!("{}: what is {word}?", path.display())),
         }
     }
