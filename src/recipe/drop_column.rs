@@ -48,6 +48,16 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             last.recipe = RECIPE;
             last
         }));
+        if column.not_null && !filled && in_key && !cx.policy.direct {
+            // A part of the primary key cannot be NULL.
+            let last = ops.last_mut().expect("pushed above");
+            last.action.hazards.push((
+                Hazard::Breaking,
+                format!(
+                    "{id} is in the primary key until contract: new clients that leave it out cannot insert before; a default lets them"
+                ),
+            ));
+        }
         let indexes = draft.chain(&id, ops);
         draft.ready.remove(&id);
         draft.gone.insert(id, indexes[indexes.len() - 1]);
