@@ -33,6 +33,7 @@ pub async fn read(
     }
     facts.volatile_defaults = volatile_defaults(bench, live, desired).await?;
     super::partition_facts::read(bench, live, desired, &mut facts).await?;
+    super::retypes::read(session, bench, live, desired, &mut facts).await?;
     Ok(facts)
 }
 

@@ -11,6 +11,7 @@ pub mod fill;
 pub mod in_flight;
 mod partition_facts;
 pub mod prove;
+mod retypes;
 pub mod scope;
 pub mod state;
 mod workbench;

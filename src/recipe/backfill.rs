@@ -27,15 +27,30 @@ pub fn fill(
     recipe: &'static str,
     settings: Vec<(String, String)>,
 ) -> Op {
-    let table = &column.table;
     let id = column.id();
+    let mut op = fill_set(cx, &id, &column.table, &format!("{} = {expression}", quote(&column.name)), filter, recipe, settings);
+    op.fills = Some((id, expression.to_owned()));
+    op
+}
+
+/// The same for a list of assignments; `subject` is what people know it by.
+#[must_use]
+pub fn fill_set(
+    cx: &Context<'_>,
+    subject: &Id,
+    table: &Id,
+    set: &str,
+    filter: &str,
+    recipe: &'static str,
+    settings: Vec<(String, String)>,
+) -> Op {
+    let id = subject.clone();
     // The author's expression means the names of the table's schema first.
     let mut settings = settings;
     settings.push(("search_path".to_owned(), search_path(table)));
-    let set = format!("{} = {expression}", quote(&column.name));
     let count = format!("SELECT count(*) FROM {} WHERE {filter}", table.sql());
     let title = format!("Backfill {id}");
-    let triggers: Vec<String> = own_triggers(cx, table, Some(&column.name));
+    let triggers: Vec<String> = own_triggers(cx, table, (subject.kind == Column::KEYWORD).then(|| subject.name()));
     let publications = super::published::told_of_updates(cx, table);
     let warn = |action: Action| {
         let effects = [("fires", &triggers), ("is sent to the subscribers of", &publications)];
@@ -53,17 +68,14 @@ pub fn fill(
             ));
         }
         let action = action.sql(format!("UPDATE {} SET {set} WHERE {filter}", table.sql())).lock(table, LockMode::RowExclusive, Cost::Scan);
-        let mut op = Op::new(&id, warn(action), StageName::Backfill, recipe).verify(count, "0");
-        op.fills = Some((id, expression.to_owned()));
-        return op;
+        return Op::new(&id, warn(action), StageName::Backfill, recipe).verify(count, "0");
     }
     let mut op = Op::new(&id, warn(Action::new(title).lock(table, LockMode::RowExclusive, Cost::Scan)), StageName::Backfill, recipe)
         .verify(count, "0");
-    op.fills = Some((id.clone(), expression.to_owned()));
     op.backfill = Some(Backfill {
         table: table.clone(),
         key: walk_key(cx, table),
-        set,
+        set: set.to_owned(),
         filter: filter.to_owned(),
         settings,
         rows: cx.facts.rows(table),
@@ -77,10 +89,10 @@ pub fn search_path(table: &Id) -> String {
     if table.schema() == "public" { "public".to_owned() } else { format!("{}, public", quote(table.schema())) }
 }
 
-/// Names of the table's own row triggers that an UPDATE of `column` fires.
+/// Names of the table's own triggers that an UPDATE of `column`, or of any, fires.
 #[must_use]
-pub fn own_triggers(cx: &Context<'_>, table: &Id, column: Option<&Ident>) -> Vec<String> {
-    let fires = |listed: &[Ident]| listed.is_empty() || column.is_none_or(|column| listed.contains(column));
+pub fn own_triggers(cx: &Context<'_>, table: &Id, column: Option<&str>) -> Vec<String> {
+    let fires = |listed: &[Ident]| listed.is_empty() || column.is_none_or(|column| listed.iter().any(|name| name == column));
     cx.live
         .of::<crate::kind::trigger::Trigger>()
         .filter(|trigger| trigger.relation == *table && trigger.events.iter().any(|event| event == "update") && fires(&trigger.update_of))
