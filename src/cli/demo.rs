@@ -121,7 +121,7 @@ async fn show(args: &Args, out: &Out) -> Result<Code, CliError> {
 
     stage.heading("What came of it");
     let after = example::sums(&session, true).await?;
-    let held = stage.verdict(&session, before, after, &felt).await?;
+    let held = Box::pin(stage.verdict(&session, before, after, &felt)).await?;
     session.close().await;
     if args.keep {
         stage.hold().await?;

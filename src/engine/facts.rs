@@ -32,8 +32,8 @@ pub async fn read(
         facts.tables = sizes(session, &touched(live, desired), small).await?;
     }
     facts.volatile_defaults = volatile_defaults(bench, live, desired).await?;
-    super::retypes::read(session, bench, live, desired, &mut facts).await?;
     super::partition_facts::read(bench, live, desired, &mut facts).await?;
+    super::retypes::read(session, bench, live, desired, &mut facts).await?;
     Ok(facts)
 }
 

@@ -19,6 +19,12 @@ pub struct Facts {
     pub volatile_defaults: BTreeSet<Id>,
     /// Columns that are to be NOT NULL, have nothing to be filled with, and hold a NULL.
     pub holding_nulls: BTreeSet<Id>,
+    /// For a partition that is attached, what its bound asks of a row, as the scratch server says it. Not for hash
+    /// partitions: their text holds an OID.
+    pub partition_bounds: BTreeMap<Id, String>,
+    /// For a partition that is detached, the CHECK that DETACH CONCURRENTLY leaves on it, if any (tried on the scratch
+    /// server).
+    pub detach_checks: BTreeMap<Id, Option<Ident>>,
     /// Columns that change their type, and what that does to their rows and values (measured).
     pub retypes: BTreeMap<Id, Retype>,
     /// The desired indexes and checks of columns that change their type, as the server spells them over
@@ -26,12 +32,6 @@ pub struct Facts {
     pub beside: Catalog,
     /// Columns that change their type and carry privileges of their own: the GRANT statements.
     pub column_grants: BTreeMap<Id, Vec<String>>,
-    /// For a partition that is attached, what its bound asks of a row, as the scratch server says it. Not for hash
-    /// partitions: their text holds an OID.
-    pub partition_bounds: BTreeMap<Id, String>,
-    /// For a partition that is detached, the CHECK that DETACH CONCURRENTLY leaves on it, if any (tried on the scratch
-    /// server).
-    pub detach_checks: BTreeMap<Id, Option<Ident>>,
     /// The role that applies.
     pub role: Option<String>,
 }

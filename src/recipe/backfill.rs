@@ -50,7 +50,7 @@ pub fn fill_set(
     settings.push(("search_path".to_owned(), search_path(table)));
     let count = format!("SELECT count(*) FROM {} WHERE {filter}", table.sql());
     let title = format!("Backfill {id}");
-    let triggers: Vec<String> = own_triggers(cx, table, subject.path.last());
+    let triggers: Vec<String> = own_triggers(cx, table, (subject.kind == Column::KEYWORD).then(|| subject.name()));
     let publications = super::published::told_of_updates(cx, table);
     let warn = |action: Action| {
         let effects = [("fires", &triggers), ("is sent to the subscribers of", &publications)];
@@ -89,10 +89,10 @@ pub fn search_path(table: &Id) -> String {
     if table.schema() == "public" { "public".to_owned() } else { format!("{}, public", quote(table.schema())) }
 }
 
-/// Names of the table's own triggers that an UPDATE fires.
+/// Names of the table's own triggers that an UPDATE of `column`, or of any, fires.
 #[must_use]
-pub fn own_triggers(cx: &Context<'_>, table: &Id, column: Option<&Ident>) -> Vec<String> {
-    let fires = |listed: &[Ident]| listed.is_empty() || column.is_none_or(|column| listed.contains(column));
+pub fn own_triggers(cx: &Context<'_>, table: &Id, column: Option<&str>) -> Vec<String> {
+    let fires = |listed: &[Ident]| listed.is_empty() || column.is_none_or(|column| listed.iter().any(|name| name == column));
     cx.live
         .of::<crate::kind::trigger::Trigger>()
         .filter(|trigger| trigger.relation == *table && trigger.events.iter().any(|event| event == "update") && fires(&trigger.update_of))

@@ -76,6 +76,9 @@ fn above(key: &Key, object: &Object, parts: &[Id], draft: &mut Draft) {
     let id = object.id();
     let mut only = create(object, StageName::Switch);
     only.recipe = "unique-key";
+    // A part that is divided itself may be gone by then with the one above it.
+    let exists = if key.part_of.is_some() { "IF EXISTS " } else { "" };
+    only.undo = Some(vec![format!("ALTER TABLE {} DROP CONSTRAINT {exists}{}", key.table.sql(), quote(&key.name))]);
     only.action.title = format!("Add {id}, without its parts");
     for sql in &mut only.action.sql {
         *sql = sql.replacen("ALTER TABLE ", "ALTER TABLE ONLY ", 1);

@@ -160,7 +160,8 @@ fn detach(cx: &Context<'_>, place: &Partition, goes: bool, draft: &mut Draft) {
             let action = Action::new(format!("Drop the check that the bound of {} left behind", dotted(&place.table.path)))
                 .sql(format!("ALTER TABLE {} DROP CONSTRAINT {}", place.table.sql(), check.name_sql()))
                 .lock(&place.table, LockMode::AccessExclusive, Cost::Instant);
-            ops.push(Op::new(&id, action, StageName::Contract, DETACH).removes(&check));
+            // The way back of the detaching takes it away, if it is there.
+            ops.push(Op::new(&id, action, StageName::Contract, DETACH).undo(Vec::new()).removes(&check));
         } else {
             op.teardown = true;
             ops.push(op);

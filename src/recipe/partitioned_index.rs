@@ -34,7 +34,9 @@ pub fn above(index: &Index, parts: &[Id], draft: &mut Draft) {
 fn without_parts(index: &Index, recipe: &'static str) -> Op {
     let mut only = create(&Object::from(index.clone()), StageName::Backfill);
     only.effects.clear();
-    only.undo = Some(drop(&Object::from(index.clone()), StageName::Backfill).action.sql);
+    // A part that is divided itself may be gone by then with the one above it.
+    let exists = if index.part_of.is_some() { "IF EXISTS " } else { "" };
+    only.undo = Some(vec![format!("DROP INDEX {exists}{}", index.id().in_schema())]);
     only.recipe = recipe;
     only.action.title = format!("Make {}, without its parts", index.id());
     only.action.sql[0] = index.create_sql(&index.name, false, true);
