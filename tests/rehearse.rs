@@ -55,6 +55,7 @@ const ROWS: u64 = 300;
 const BENCHES: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::print_stdout, reason = "what was measured, when it is asked for")]
 async fn every_case_does_what_its_plan_says() {
     let only = std::env::var("SCHEMA_CASE").ok();
     let names: VecDeque<String> =
