@@ -47,7 +47,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         }
     }
     // What it takes at once: a comparison is no rollout.
-    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
+    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true, quarantine: None };
     let computed = planning::between(from, to, &scope, policy, false, &mut bench).await?;
     bench.stop().await;
     if computed.plan.is_empty() {

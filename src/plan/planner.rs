@@ -134,6 +134,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         }
     }
     let order = graph::order(&mut draft)?;
+    recipe::undo::derive(&cx, &mut draft, &order);
     let difference = simulate(live, desired, &differing, &draft, &order);
     if !difference.is_empty() {
         return Err(PlanError::Unsound(difference));
@@ -151,6 +152,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         summary: assemble::summary(&Context { live: before, ..cx }, before, moved.is_none().then_some(differing.as_slice())),
         stages: assemble::stages(&cx, &draft, &order),
         proof: Proof::Skipped,
+        gate: None,
     })
 }
 

@@ -11,7 +11,7 @@ use crate::catalog::id::literal;
 use crate::pg::{Session, SessionError, explain};
 use crate::plan::Transaction;
 use crate::plan::op::LockMode;
-use crate::plan::plan::{Step, Undo, Work};
+use crate::plan::plan::{Part, Step, Undo, Work};
 use crate::plan::rehearsal::Measured;
 
 /// How often a statement outside a transaction is looked at.
@@ -175,11 +175,16 @@ pub(super) async fn plain(session: &Session, step: &Step) -> Result<(), Rehearse
 
 /// Undoes a step; `false`: the plan says that it cannot be.
 pub(super) async fn undo(session: &Session, step: &Step) -> Result<bool, RehearseError> {
-    match &step.undo {
-        Undo::Nothing => Ok(true),
-        Undo::Impossible => Ok(false),
-        Undo::Sql(statements) => all(session, step, statements, !is_outside(step)).await.map(|()| true),
+    if step.undo == Undo::Impossible {
+        return Ok(false);
     }
+    for part in step.undo.parts(is_outside(step)) {
+        match part {
+            Part::Inside(statements) => all(session, step, &statements, true).await?,
+            Part::Outside(statement) => all(session, step, &[statement], false).await?,
+        }
+    }
+    Ok(true)
 }
 
 /// Runs statements, in one transaction if `inside`. Roles that a scratch server does not have are made.

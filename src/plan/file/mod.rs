@@ -6,11 +6,13 @@
 
 mod approval;
 mod evidence;
+mod gate;
 mod read;
 mod write;
 
 pub use self::approval::{Approval, read_approvals, write_approval};
 pub use self::evidence::{read_rehearsal, write_rehearsal};
+pub use self::gate::{gate_node, read_gate};
 pub use self::read::{parse_id, read};
 pub use self::write::write;
 use super::plan::Plan;
@@ -36,8 +38,9 @@ pub fn hash(plan: &Plan) -> Fingerprint {
         hazards,
         allowances,
         stages,
+        gate,
     } = plan;
-    Fingerprint::of(&(FORMAT, relies_on, assumes, hazards, allowances, stages))
+    Fingerprint::of(&(FORMAT, relies_on, assumes, hazards, allowances, stages, gate))
 }
 
 #[cfg(test)]
