@@ -91,10 +91,8 @@ async fn survives(session: &Session, old: &Column, new: &Column) -> bool {
     for sample in samples {
         let value = format!("{}::{}", literal(&sample), old.data_type);
         let there = new.conversion(old, &format!("({value})"));
-        let sql = format!(
-            "SELECT ROW(({there})::{}::{})::record OPERATOR(pg_catalog.*=) ROW({value})::record",
-            new.data_type, old.data_type
-        );
+        let sql =
+            format!("SELECT ROW(({there})::{}::{})::record OPERATOR(pg_catalog.*=) ROW({value})::record", new.data_type, old.data_type);
         match session.client().query_one(&sql, &[]).await {
             Ok(row) if row.get::<_, Option<bool>>(0) == Some(true) => {}
             _ => return false,
@@ -128,7 +126,9 @@ fn samples(data_type: &str) -> Vec<String> {
         "double precision" => list(&["2.2250738585072014e-308", "1.7976931348623157e+308", "0.1", "-0", "NaN", "-Infinity"]),
         "boolean" => list(&["false", "true"]),
         "date" => list(&["4713-01-01 BC", "5874897-12-31", "infinity", "-infinity"]),
-        "timestamp without time zone" => list(&["4713-01-01 00:00:00 BC", "294276-12-31 23:59:59.999999", "infinity", "2025-03-09 02:30:00"]),
+        "timestamp without time zone" => {
+            list(&["4713-01-01 00:00:00 BC", "294276-12-31 23:59:59.999999", "infinity", "2025-03-09 02:30:00"])
+        }
         "timestamp with time zone" => list(&["4713-01-02 00:00:00+00 BC", "294276-12-30 23:59:59.999999+00", "infinity"]),
         "uuid" => list(&["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"]),
         _ => Vec::new(),

@@ -2,8 +2,8 @@
 //! are gone (safe-changes.md, The sync triggers of a rename).
 
 use super::{backfill, sync};
-use crate::catalog::{Id, Ident};
 use crate::catalog::id::{derived_name, quote};
+use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
@@ -70,7 +70,11 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let reverse = revert.map_or_else(|| cast(&n, new, old), |revert| format!("({revert})"));
     // The expressions speak of columns by name, so the new row stands in for the table.
     let of_row = |expression: &str, target: &str| {
-        if expression == o || expression == n { format!("NEW.{target} := NEW.{expression}") } else { sync::assign(table, target, expression) }
+        if expression == o || expression == n {
+            format!("NEW.{target} := NEW.{expression}")
+        } else {
+            sync::assign(table, target, expression)
+        }
     };
     let (to_new, to_old) = (of_row(&forward, &n), of_row(&reverse, &o));
     let changed = |column: &str| sync::differ(&format!("NEW.{column}"), &format!("OLD.{column}"));

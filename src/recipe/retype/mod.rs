@@ -16,8 +16,8 @@ use std::collections::BTreeSet;
 use super::{backfill, plain};
 use crate::catalog::id::derived_name;
 use crate::catalog::{Catalog, Id, Ident};
-use crate::kind::{Kind as _, Object};
 use crate::kind::column::{Column, keeps_heap, not_null_proof};
+use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
@@ -143,7 +143,8 @@ fn put(cx: &Context<'_>, cluster: &Cluster<'_>, changes: &mut Changes, draft: &m
     let switch = ops.len();
     ops.push((cluster.switch(cx), None));
     // Statistics over several columns are made again with their objects, empty.
-    let emptied = cluster.followers.after.iter().filter(|id| id.kind == "statistics").filter_map(|id| cx.desired.get(id)).filter_map(Object::parent);
+    let emptied =
+        cluster.followers.after.iter().filter(|id| id.kind == "statistics").filter_map(|id| cx.desired.get(id)).filter_map(Object::parent);
     let emptied: BTreeSet<Id> = emptied.filter(|parent| parent.kind == "table").collect();
     ops.extend(emptied.iter().map(|table| (Op { stage: StageName::Switch, ..statistics(table) }, None)));
     ops.push((cluster.contract(), None));
@@ -185,7 +186,11 @@ fn expand(cx: &Context<'_>, cluster: &Cluster<'_>, table: &Id) -> Op {
     for pair in &pairs {
         action.sql.extend(pair.shadow_column().add(None).sql);
         if pair.is_lossy(cx) {
-            let subject = format!("{}: what {} cannot hold is refused from the first step on", pair.id(), crate::kind::sql_type::display(&pair.new.data_type));
+            let subject = format!(
+                "{}: what {} cannot hold is refused from the first step on",
+                pair.id(),
+                crate::kind::sql_type::display(&pair.new.data_type)
+            );
             action = action.hazard(Hazard::LossyCast, subject);
         }
     }
@@ -204,7 +209,8 @@ fn fill(cx: &Context<'_>, cluster: &Cluster<'_>, table: &Id) -> Op {
     let pairs = cluster.of_table(table);
     let set = pairs.iter().map(|pair| format!("{} = {}", crate::catalog::id::quote(&pair.shadow), pair.forward)).collect::<Vec<_>>();
     let wants = pairs.iter().map(|pair| pair.unfilled()).collect::<Vec<_>>();
-    let filter = if wants.len() == 1 { wants[0].clone() } else { wants.iter().map(|want| format!("({want})")).collect::<Vec<_>>().join(" OR ") };
+    let filter =
+        if wants.len() == 1 { wants[0].clone() } else { wants.iter().map(|want| format!("({want})")).collect::<Vec<_>>().join(" OR ") };
     let subject = pairs[0].shadow_id();
     let mut op = backfill::fill_set(cx, &subject, table, &set.join(", "), &filter, RECIPE, Vec::new());
     op.action.title = format!("Backfill {} of {table}", pairs.iter().map(|pair| pair.shadow.to_string()).collect::<Vec<_>>().join(", "));

@@ -88,7 +88,10 @@ impl Part<'_> {
             if !unique {
                 return action;
             }
-            action.hazard(Hazard::UpsertRace, format!("{}: ON CONFLICT can raise a unique violation under hot keys until the old one is gone", self.id))
+            action.hazard(
+                Hazard::UpsertRace,
+                format!("{}: ON CONFLICT can raise a unique violation under hot keys until the old one is gone", self.id),
+            )
         };
         if let Some((key, _, nulls)) = self.key() {
             let build = Action::new(format!("Build the unique index of {} over the new column concurrently", self.id))
