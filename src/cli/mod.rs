@@ -5,6 +5,7 @@ pub mod allow;
 pub mod apply;
 pub mod approve;
 pub mod check;
+pub mod clean;
 pub mod completions;
 pub mod demo;
 pub mod diff;
@@ -14,13 +15,18 @@ pub mod global;
 pub mod history;
 pub mod init;
 pub mod inspect;
+pub mod mark;
 pub mod out;
 pub mod plan;
 pub mod planning;
 mod progress;
+pub mod purge;
+pub mod rollback;
 pub mod show;
 pub mod status;
 pub mod time;
+pub mod undrop;
+pub mod wait;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -84,7 +90,13 @@ pub enum Command {
     Approve(approve::Args),
     Apply(apply::Args),
     Status(status::Args),
+    Wait(wait::Args),
     History(history::Args),
+    Rollback(rollback::Args),
+    Mark(mark::Args),
+    Undrop(undrop::Args),
+    Purge(purge::Args),
+    Clean(clean::Args),
     Explain(explain::Args),
     Completions(completions::Args),
 }
@@ -113,7 +125,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
     let Cli { global, command } = cli;
     match command {
-        Command::Init(args) => init::run(args, &global, out).await,
+        Command::Init(args) => Box::pin(init::run(args, &global, out)).await,
         Command::Demo(args) => Box::pin(demo::run(args, &global, out)).await,
         Command::Inspect(args) => inspect::run(args, &global, out).await,
         Command::Fmt(args) => fmt::run(&args, &global, out),
@@ -124,7 +136,13 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Approve(args) => approve::run(&args, &global, out),
         Command::Apply(args) => apply::run(args, &global, out).await,
         Command::Status(args) => status::run(&args, &global, out).await,
+        Command::Wait(args) => wait::run(&args, &global, out).await,
         Command::History(args) => history::run(&args, &global, out).await,
+        Command::Rollback(args) => rollback::run(args, &global, out).await,
+        Command::Mark(args) => mark::run(&args, &global, out).await,
+        Command::Undrop(args) => undrop::run(&args, &global, out).await,
+        Command::Purge(args) => purge::run(&args, &global, out).await,
+        Command::Clean(args) => clean::run(&args, &global, out).await,
         Command::Explain(args) => explain::run(&args, &global, out),
         Command::Completions(args) => completions::run(&args, out),
     }

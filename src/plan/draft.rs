@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::Dependants;
 use super::facts::{Facts, Policy};
-use super::op::{Action, Cost, Hazard, Verify};
+use super::op::{Action, Cost, Hazard, Verify, Violations};
 use super::plan::{Backfill, StageName};
 use crate::catalog::{Catalog, Id};
 use crate::kind::Object;
@@ -35,12 +35,19 @@ pub struct Op {
     pub recipe: &'static str,
     /// What it leads to.
     pub effects: Vec<Effect>,
-    /// Statements that undo it; `None`: not possible.
+    /// Statements that undo it (see [`super::plan::Undo::Sql`]); `None`: whatever takes back its effects, where
+    /// that can be told from them ([`crate::recipe::undo`]).
     pub undo: Option<Vec<String>>,
+    /// What it does to rows cannot be taken back, whatever its effects say.
+    pub irreversible: bool,
     /// A batched update instead of statements.
     pub backfill: Option<Backfill>,
     /// What must hold afterwards.
     pub verify: Vec<Verify>,
+    /// Rows that would make it fail.
+    pub violations: Vec<Violations>,
+    /// The columns that it fills in rows that are there, each with the value.
+    pub fills: Vec<(Id, String)>,
     /// Whether it takes something away: those come in the reverse order of kinds.
     pub teardown: bool,
     /// Operations of one group run in one transaction.
@@ -57,9 +64,12 @@ impl Op {
             stage,
             recipe,
             effects: Vec::new(),
-            undo: Some(Vec::new()),
+            undo: None,
+            irreversible: false,
             backfill: None,
             verify: Vec::new(),
+            violations: Vec::new(),
+            fills: Vec::new(),
             teardown: false,
             group: None,
         }
@@ -90,6 +100,13 @@ impl Op {
     #[must_use]
     pub fn undo(mut self, sql: Vec<String>) -> Self {
         self.undo = Some(sql);
+        self
+    }
+
+    /// Adds rows that would make it fail, to be looked for before anything is changed.
+    #[must_use]
+    pub fn preflight(mut self, violations: Violations) -> Self {
+        self.violations.push(violations);
         self
     }
 
@@ -204,17 +221,14 @@ impl Draft {
 #[must_use]
 pub fn create(object: &Object, stage: StageName) -> Op {
     let id = object.id();
-    Op::new(&id, object.create(), stage, "create").undo(object.drop().sql).puts(object.clone())
+    Op::new(&id, object.create(), stage, "create").puts(object.clone())
 }
 
 /// The operation that takes an object away.
 #[must_use]
 pub fn drop(object: &Object, stage: StageName) -> Op {
     let id = object.id();
-    let action = object.drop();
-    let undo = action.loses.is_none().then(|| object.create().sql);
-    let mut op = Op::new(&id, action, stage, "drop").removes(&id);
-    op.undo = undo;
+    let mut op = Op::new(&id, object.drop(), stage, "drop").removes(&id);
     op.teardown = true;
     op
 }

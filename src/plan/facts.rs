@@ -60,11 +60,14 @@ pub struct Policy {
     pub small_table_rows: u64,
     /// A development or test database: no stages, no regard for clients.
     pub direct: bool,
+    /// For how many seconds dropped tables and columns are kept under another name; `None`: not at all.
+    #[serde(default)]
+    pub quarantine: Option<u64>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { small_table_rows: 10_000, direct: false }
+        Self { small_table_rows: 10_000, direct: false, quarantine: None }
     }
 }
 

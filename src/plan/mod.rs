@@ -7,6 +7,7 @@ pub mod facts;
 pub mod file;
 pub mod graph;
 pub mod op;
+pub mod overlay;
 #[expect(clippy::module_inception, reason = "the room is named after its main type")]
 pub mod plan;
 pub mod planner;

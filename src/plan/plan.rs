@@ -1,5 +1,7 @@
 //! The plan: what people review, what `apply` executes. Plain data, no kind of object.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::op::{Hazard, Lock, Probe, Transaction, Verify};
@@ -68,6 +70,8 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// Whether it was run on a scratch server, and what came of it.
     pub proof: Proof,
+    /// What must be seen before the contract stage begins, wherever it is applied.
+    pub gate: Option<Gate>,
 }
 
 /// A live object that a plan touches.
@@ -133,6 +137,19 @@ pub struct Summary {
     pub lines: Vec<(char, String)>,
 }
 
+/// What must be seen before the contract stage begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// A pattern of `application_name`: `app/1.*`.
+    pub clients: Option<String>,
+    /// A pattern of the role's name.
+    pub user: Option<String>,
+    /// How long no session that matches both may have been seen.
+    pub idle: Duration,
+    /// Whether `pg_stat_statements` must show no statement on what goes away since the switch.
+    pub statements: bool,
+}
+
 /// What came of running the plan on a scratch server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Proof {
@@ -183,6 +200,23 @@ pub struct Step {
     pub probe: Option<Probe>,
     /// What must hold afterwards.
     pub verify: Vec<Verify>,
+    /// Rows that would make it fail, looked for before anything is changed.
+    pub preflight: Vec<Preflight>,
+}
+
+/// A look for rows that would make a step fail. None may be found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preflight {
+    /// What is wrong with them, for people, behind a count: `rows of table public.orders break check positive`.
+    pub title: String,
+    /// A query of those rows, their key first.
+    pub rows: String,
+    /// What to do about them, for people.
+    pub help: String,
+    /// Statements that make what the query needs in `pg_temp`.
+    pub setup: Vec<String>,
+    /// The step after which it can be known, because that makes or fills what it reads; `None`: at once.
+    pub after: Option<u32>,
 }
 
 /// The work of a step.
@@ -216,10 +250,48 @@ pub struct Backfill {
 pub enum Undo {
     /// Nothing to do.
     Nothing,
-    /// By these statements, inside a transaction unless the step is outside one.
+    /// By these statements. Those of a step outside transactions run one by one; the others in one transaction,
+    /// which ends at `COMMIT`; between that and `BEGIN` each runs by itself (an index is built again beside the
+    /// traffic, a constraint proven again).
     Sql(Vec<String>),
     /// Not at all.
     Impossible,
+}
+
+/// Ends a transaction of an undo.
+pub const COMMIT: &str = "COMMIT";
+/// Begins the next one.
+pub const BEGIN: &str = "BEGIN";
+
+/// A part of an undo, done as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// In one transaction.
+    Inside(Vec<String>),
+    /// By itself, outside of any.
+    Outside(String),
+}
+
+impl Undo {
+    /// Its parts, in order; `outside` for a step that is itself outside transactions.
+    #[must_use]
+    pub fn parts(&self, outside: bool) -> Vec<Part> {
+        let Self::Sql(statements) = self else { return Vec::new() };
+        let (mut parts, mut open, mut inside) = (Vec::new(), Vec::new(), !outside);
+        for statement in statements {
+            match statement.as_str() {
+                COMMIT => {
+                    parts.extend((!open.is_empty()).then(|| Part::Inside(std::mem::take(&mut open))));
+                    inside = false;
+                }
+                BEGIN => inside = true,
+                _ if inside => open.push(statement.clone()),
+                _ => parts.push(Part::Outside(statement.clone())),
+            }
+        }
+        parts.extend((!open.is_empty()).then_some(Part::Inside(open)));
+        parts
+    }
 }
 
 impl Plan {

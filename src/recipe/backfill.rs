@@ -5,22 +5,15 @@ use crate::catalog::id::{derived_name, quote};
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::{Column, not_null_proof};
-use crate::kind::primary_key::PrimaryKey;
-use crate::kind::unique::Unique;
 use crate::plan::draft::{Context, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
-use crate::plan::plan::{Backfill, StageName};
+use crate::plan::plan::{BEGIN, Backfill, COMMIT, StageName};
 
 /// The columns by which a table is walked: its primary key, else a unique key whose columns are NOT
 /// NULL, else nothing (by ctid).
 #[must_use]
 pub fn walk_key(cx: &Context<'_>, table: &Id) -> Vec<Ident> {
-    let lives = |name: &Ident| cx.live.contains(&Column::id_of(table, name));
-    let mut keys: Vec<&Vec<Ident>> = cx.live.of::<PrimaryKey>().filter(|key| key.key.table == *table).map(|key| &key.key.columns).collect();
-    keys.extend(cx.live.of::<Unique>().filter(|key| key.key.table == *table).map(|key| &key.key.columns).filter(|columns| {
-        columns.iter().all(|name| cx.live.get_as::<Column>(&Column::id_of(table, name)).is_some_and(|column| column.not_null))
-    }));
-    keys.into_iter().find(|columns| columns.iter().all(lives)).cloned().unwrap_or_default()
+    crate::kind::violations::row_key(cx.live, table)
 }
 
 /// The operation that sets `column` to `expression` where `filter` holds: one UPDATE on a small
@@ -34,7 +27,10 @@ pub fn fill(
     recipe: &'static str,
     settings: Vec<(String, String)>,
 ) -> Op {
-    fill_set(cx, &column.id(), &column.table, &format!("{} = {expression}", quote(&column.name)), filter, recipe, settings)
+    let id = column.id();
+    let mut op = fill_set(cx, &id, &column.table, &format!("{} = {expression}", quote(&column.name)), filter, recipe, settings);
+    op.fills = vec![(id, expression.to_owned())];
+    op
 }
 
 /// The same for a list of assignments; `subject` is what people know it by.
@@ -110,13 +106,14 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     let id = column.id();
     let table = &column.table;
     let set = |cost| column.altering(format!("Set {id} NOT NULL"), "SET NOT NULL", LockMode::AccessExclusive, cost);
-    let undo = vec![format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", table.sql(), quote(&column.name))];
+    let undo = column.altering(String::new(), "DROP NOT NULL", LockMode::AccessExclusive, Cost::Instant).sql;
     if cx.is_small(table) {
         return vec![Op::new(&id, set(Cost::Scan), stage, recipe).undo(undo).puts(column.clone())];
     }
     let proof = not_null_proof(column);
     let proof_id = proof.id();
     let (add, validate) = (proof.add_not_valid(), proof.validate());
+    let again = add.sql.clone();
     let drop = proof.drop();
     let add = Action { title: format!("Add a proof that {id} is NOT NULL, not yet validated"), ..add };
     let validate = Action { title: format!("Prove {id} NOT NULL"), ..validate };
@@ -126,8 +123,20 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     vec![
         Op::new(&id, add, before, recipe).undo(drop.sql).puts_temporary(&proof_id),
         Op::new(&id, validate, before, recipe),
-        Op::new(&id, switch, stage, recipe).undo(undo).puts(column.clone()).removes(&proof_id),
+        Op::new(&id, switch, stage, recipe).undo([undo, again].concat()).puts(column.clone()).removes(&proof_id),
     ]
+}
+
+/// The way back from DROP NOT NULL, proven beside the traffic on a large table.
+#[must_use]
+pub fn not_null_again(cx: &Context<'_>, column: &Column) -> Vec<String> {
+    let set = column.altering(String::new(), "SET NOT NULL", LockMode::AccessExclusive, Cost::Scan).sql;
+    if cx.is_small(&column.table) {
+        return set;
+    }
+    let proof = not_null_proof(column);
+    let next = || vec![COMMIT.to_owned(), BEGIN.to_owned()];
+    [proof.add_not_valid().sql, next(), proof.validate().sql, next(), set, proof.drop().sql].concat()
 }
 
 /// A trigger that fills a column where a client leaves it NULL, so that clients of the old release

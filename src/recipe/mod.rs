@@ -18,12 +18,15 @@ pub mod index;
 pub mod key;
 pub mod not_null;
 pub mod plain;
+pub mod preflight;
+pub mod quarantine;
 pub mod reindex;
 pub mod rename;
 pub mod rename_column;
 pub mod rename_part;
 pub mod retype;
 pub mod sync;
+pub mod undo;
 
 /// Every change as operations. The order of the calls matters only where two recipes could take the
 /// same change.
@@ -44,5 +47,6 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     let reindex = reindex::wanted(cx, changes);
     plain::apply(cx, changes, &mut draft);
     reindex::apply(cx, reindex, &mut draft);
+    preflight::attach(cx, &mut draft);
     draft
 }

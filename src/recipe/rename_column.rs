@@ -179,7 +179,6 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     if let Some(default) = default {
         end = end.puts(default.clone());
     }
-    end.undo = None;
     end.teardown = true;
     ops.push(end);
     let indexes = draft.chain(&id, ops);

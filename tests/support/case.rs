@@ -105,6 +105,7 @@ fn policy(path: &Path) -> Result<Policy, String> {
         match (word.as_str(), rows) {
             ("small-table", Some(rows)) => policy.small_table_rows = rows,
             ("direct", None) => policy.direct = true,
+            ("quarantine", None) => policy.quarantine = Some(7 * 86_400),
             _ => return Err(format!("{}: what is {word}?", path.display())),
         }
     }

@@ -1,7 +1,6 @@
 //! `schema apply`
 
-mod consent;
-mod gate;
+pub(super) mod consent;
 mod select;
 
 use std::sync::Arc;
@@ -59,6 +58,9 @@ pub struct Args {
     /// Stop cleanly after this time, with exit code 5
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub max_time: Option<Duration>,
+    /// Do not look first for rows that would make a later step fail
+    #[arg(long)]
+    pub no_preflight: bool,
     /// Run a plan that was rolled back once more
     #[arg(long, requires = "plan")]
     pub again: bool,
@@ -112,7 +114,7 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) ->
             format!("finish it first: schema apply {} --all", unfinished.name),
         ));
     }
-    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
+    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true, quarantine: None };
     let mut plan = planning::from_database(&first, desired, &scope, policy, false, &mut bench).await?.plan;
     bench.stop().await;
     if plan.is_empty() {
@@ -195,7 +197,12 @@ impl Run<'_> {
         for chosen in &selection.run {
             self.check(chosen)?;
         }
-        self.check_fresh(&selection, &first).await?;
+        let under_way = planning::under_way(&first).await?;
+        let runs = |plan: &Plan| selection.run.iter().any(|chosen| chosen.file.plan.name == plan.name);
+        let mut unfinished: Vec<&Plan> = under_way.iter().filter(|plan| !runs(plan)).collect();
+        unfinished
+            .extend(selection.waiting.iter().map(|(file, _)| &file.plan).filter(|plan| under_way.iter().all(|one| one.name != plan.name)));
+        self.check_fresh(&selection, &unfinished, &first).await?;
         if selection.run.is_empty() {
             return Ok(self.nothing(&selection, &first));
         }
@@ -211,16 +218,13 @@ impl Run<'_> {
         let stop = stop_on_signals(self.out);
         let began = std::time::Instant::now();
         let mut next = Some(first);
-        let mut unfinished: Vec<&Plan> = selection.waiting.iter().map(|(file, _)| &file.plan).collect();
         let mut refused = None;
         for chosen in &selection.run {
             let plan = &chosen.file.plan;
-            if let Some(earlier) =
-                unfinished.iter().find(|earlier| select::number_order(earlier, plan) && plans::shared(earlier, plan).is_some())
-            {
+            if let Some(earlier) = select::before(chosen, &unfinished) {
                 let why = format!("{} waits: it shares objects with {}, which is not finished", plan.name, earlier.name);
-                refused =
-                    refused.or(Some(CliError::refused(why, format!("finish it first: schema apply {} --through contract", earlier.name))));
+                let help = format!("finish it first: schema apply {} --through contract --confirm old-clients-gone", earlier.name);
+                refused = refused.or(Some(CliError::refused(why, help)));
                 unfinished.push(plan);
                 continue;
             }
@@ -234,6 +238,7 @@ impl Run<'_> {
                     unfinished.push(plan);
                     match reason {
                         WaitingFor::Through => self.out.notice(&waits(plan, stage, self.place.environment)),
+                        WaitingFor::Gate(unmet) => refused = refused.or_else(|| Some(gate_not_met(plan, &unmet))),
                         WaitingFor::OldClientsGone => refused = refused.or_else(|| Some(not_confirmed(plan, self.place.environment))),
                     }
                 }
@@ -303,8 +308,9 @@ impl Run<'_> {
     }
 
     /// Whether what the plans rely on is as they say. A plan that has begun changes it itself.
-    async fn check_fresh(&self, selection: &Selection, session: &Session) -> Result<(), CliError> {
-        let Some(chosen) = selection.run.iter().find(|chosen| !chosen.begun) else { return Ok(()) };
+    async fn check_fresh(&self, selection: &Selection, unfinished: &[&Plan], session: &Session) -> Result<(), CliError> {
+        let fresh = |chosen: &&select::Chosen| !chosen.begun && select::before(chosen, unfinished).is_none();
+        let Some(chosen) = selection.run.iter().find(fresh) else { return Ok(()) };
         // Later plans start from what the earlier ones leave behind: each is checked when it is first.
         let plan = &chosen.file.plan;
         let scope = planning::scope(self.project);
@@ -354,19 +360,15 @@ impl Run<'_> {
         let plan = &chosen.file.plan;
         let config = &self.project.config;
         self.out.notice(&format!("\n{}", plan.name));
-        let through = self.through();
-        let mut confirmed = self.args.confirm.is_some();
-        if !confirmed
-            && (through, chosen.next) == (StageName::Contract, StageName::Contract)
-            && let Some(gate) = self.place.environment.and_then(|environment| environment.gate.as_ref())
-        {
-            gate::check(&session, gate, plan, chosen.switched).await?;
-            confirmed = true;
+        if self.args.no_preflight {
+            self.out.notice("Rows that would make a step fail are not looked for (--no-preflight).");
         }
+        let through = self.through();
         let defaults = Options::default();
         let options = Options {
             through,
-            confirm_old_clients_gone: confirmed,
+            confirm_old_clients_gone: self.args.confirm.is_some(),
+            gates: self.place.environment.and_then(|environment| environment.gate.clone()).into_iter().collect(),
             max_time: self.args.max_time.map(|time| time.saturating_sub(began.elapsed())),
             stop: Arc::clone(stop),
             // Tries start short and grow to two seconds; who is more patient starts with more.
@@ -376,6 +378,7 @@ impl Run<'_> {
                 config.lock_timeout.min(defaults.lock_timeout)
             },
             retry_for: config.retry_for,
+            preflight: !self.args.no_preflight,
             who: who(),
             again: self.args.again,
             command: self.command(),
@@ -433,7 +436,8 @@ pub fn check_hazards(plan: &Plan, policy: &Policy) -> Result<(), CliError> {
 fn waits(plan: &Plan, stage: StageName, environment: Option<&Environment>) -> String {
     let name = &plan.name;
     // Where there is a gate, it decides; saying so would pass it by.
-    let confirm = if environment.is_some_and(|environment| environment.gate.is_some()) { "" } else { " --confirm old-clients-gone" };
+    let gated = plan.gate.is_some() || environment.is_some_and(|environment| environment.gate.is_some());
+    let confirm = if gated { "" } else { " --confirm old-clients-gone" };
     match stage {
         StageName::Contract => format!(
             "{name} waits before contract. Deploy the new release; when no client of the old one is left:\n  schema apply {name} --through contract{confirm}"
@@ -450,8 +454,16 @@ fn not_confirmed(plan: &Plan, environment: Option<&Environment>) -> CliError {
     )
 }
 
+fn gate_not_met(plan: &Plan, unmet: &[String]) -> CliError {
+    let list = unmet.iter().map(|one| format!("  {one}")).collect::<Vec<_>>().join("\n");
+    CliError::refused(
+        format!("the gate of {} is not met:\n{list}", plan.name),
+        format!("`schema wait {} --for gate` looks until it is; if you know better: --confirm old-clients-gone", plan.name),
+    )
+}
+
 /// The first SIGINT or SIGTERM lets the running statement or batch finish; the second does not.
-fn stop_on_signals(out: &Out) -> Arc<AtomicBool> {
+pub(super) fn stop_on_signals(out: &Out) -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
         return stop;
@@ -475,7 +487,7 @@ fn stop_on_signals(out: &Out) -> Arc<AtomicBool> {
 }
 
 /// Who runs it: what git knows, or the user of this machine.
-fn who() -> String {
+pub(super) fn who() -> String {
     let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
     super::approve::git_identity().unwrap_or_else(user)
 }

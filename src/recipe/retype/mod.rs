@@ -26,7 +26,7 @@ use cluster::Cluster;
 use pair::Pair;
 use parts::Part;
 
-const RECIPE: &str = "retype-column";
+pub(super) const RECIPE: &str = "retype-column";
 
 /// The name of the column that stands beside one whose type changes, until the switch.
 #[must_use]
@@ -213,6 +213,7 @@ fn fill(cx: &Context<'_>, cluster: &Cluster<'_>, table: &Id) -> Op {
         if wants.len() == 1 { wants[0].clone() } else { wants.iter().map(|want| format!("({want})")).collect::<Vec<_>>().join(" OR ") };
     let subject = pairs[0].shadow_id();
     let mut op = backfill::fill_set(cx, &subject, table, &set.join(", "), &filter, RECIPE, Vec::new());
+    op.fills = pairs.iter().map(|pair| (pair.id(), pair.forward.clone())).collect();
     op.action.title = format!("Backfill {} of {table}", pairs.iter().map(|pair| pair.shadow.to_string()).collect::<Vec<_>>().join(", "));
     op
 }

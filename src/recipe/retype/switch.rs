@@ -13,12 +13,8 @@ use crate::kind::default::Default;
 use crate::kind::{Kind as _, Object};
 use crate::plan::draft::{Context, Effect, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
-use crate::plan::plan::StageName;
+use crate::plan::plan::{BEGIN, COMMIT, StageName};
 use crate::recipe::sync::RowTrigger;
-
-/// In an undo: ends its transaction, and begins the next one; what stands between runs by itself.
-const COMMIT: &str = "COMMIT";
-const BEGIN: &str = "BEGIN";
 
 /// From here on NOT NULL is a constraint with a name (release notes of 18), which the new column's wants.
 const NAMED_NOT_NULL: u32 = 180_000;
