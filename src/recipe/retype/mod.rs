@@ -16,7 +16,8 @@ use std::collections::BTreeSet;
 use super::{backfill, plain};
 use crate::catalog::id::derived_name;
 use crate::catalog::{Catalog, Id, Ident};
-use crate::kind::column::{Column, keeps_heap, not_null_proof};
+use crate::kind::column::{Column, not_null_proof};
+use crate::kind::type_change::keeps_heap;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op};
@@ -56,7 +57,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         .collect();
     for (old, new) in &retyped {
         if let Some(Change::Alter(actions)) = changes.get_mut(&new.id()) {
-            actions.iter_mut().for_each(|action| measured(cx, old, new, action));
+            for action in actions {
+                measured(cx, old, new, action);
+            }
         }
     }
     let wanted: Vec<Pair<'_>> = retyped

@@ -109,7 +109,7 @@ impl Cluster<'_> {
             sql.push(if self.is_set_aside(part) { part.rename(name, &part.old_name()) } else { part.drop(name) });
         }
         for pair in &self.pairs {
-            sql.extend(self.swap(cx, pair));
+            sql.extend(swap(cx, pair));
         }
         for part in others.iter().chain(&keys) {
             sql.push(match part.key() {
@@ -131,45 +131,6 @@ impl Cluster<'_> {
             sql.extend(cx.facts.column_grants.get(&pair.id()).into_iter().flatten().cloned());
         }
         sql.extend(self.reverse_triggers().into_iter().flat_map(|trigger| trigger.make));
-        sql
-    }
-
-    /// The two names, the sequence, NOT NULL.
-    fn swap(&self, cx: &Context<'_>, pair: &Pair<'_>) -> Vec<String> {
-        let (table, name) = (pair.table(), quote(&pair.new.name));
-        let aside = quote(&pair.aside);
-        let mut sql = Vec::new();
-        if cx.live.contains(&Default::id_of(&pair.id())) {
-            sql.push(alter(table, &format!("ALTER COLUMN {name} DROP DEFAULT")));
-        }
-        let sequence = Sequence::of(pair);
-        if let Some(sequence) = &sequence {
-            sql.push(format!("ALTER SEQUENCE {} RENAME TO {}", sequence.sql(&sequence.old), quote(&sequence.aside)));
-        }
-        if pair.old.not_null && cx.facts.server >= NAMED_NOT_NULL {
-            sql.push(set_not_null_aside(pair));
-        }
-        sql.push(rename(table, &pair.old.name, &pair.aside));
-        sql.push(rename(table, &pair.shadow, &pair.new.name));
-        let tighten = pair.new.not_null.then(|| {
-            let proof = not_null_proof(&pair.shadow_column());
-            [alter(table, &format!("ALTER COLUMN {name} SET NOT NULL")), proof.drop().sql.concat()]
-        });
-        let Some(sequence) = sequence else {
-            sql.extend(tighten.into_iter().flatten());
-            return sql;
-        };
-        sql.extend(tighten.into_iter().flatten());
-        let plain = Column { identity: None, ..pair.new.clone() };
-        if let crate::plan::Alteration::Act(actions) = Column::alter(&plain, pair.new) {
-            sql.extend(actions.into_iter().flat_map(|action| action.sql));
-        }
-        sql.push(format!(
-            "SELECT setval({}, last_value, is_called) FROM {}",
-            literal(&sequence.sql(&sequence.new)),
-            sequence.sql(&sequence.aside)
-        ));
-        sql.push(alter(table, &format!("ALTER COLUMN {aside} DROP IDENTITY")));
         sql
     }
 
@@ -278,6 +239,45 @@ impl Cluster<'_> {
         op.teardown = true;
         op
     }
+}
+
+/// The two names, the sequence, NOT NULL.
+fn swap(cx: &Context<'_>, pair: &Pair<'_>) -> Vec<String> {
+    let (table, name) = (pair.table(), quote(&pair.new.name));
+    let aside = quote(&pair.aside);
+    let mut sql = Vec::new();
+    if cx.live.contains(&Default::id_of(&pair.id())) {
+        sql.push(alter(table, &format!("ALTER COLUMN {name} DROP DEFAULT")));
+    }
+    let sequence = Sequence::of(pair);
+    if let Some(sequence) = &sequence {
+        sql.push(format!("ALTER SEQUENCE {} RENAME TO {}", sequence.sql(&sequence.old), quote(&sequence.aside)));
+    }
+    if pair.old.not_null && cx.facts.server >= NAMED_NOT_NULL {
+        sql.push(set_not_null_aside(pair));
+    }
+    sql.push(rename(table, &pair.old.name, &pair.aside));
+    sql.push(rename(table, &pair.shadow, &pair.new.name));
+    let tighten = pair.new.not_null.then(|| {
+        let proof = not_null_proof(&pair.shadow_column());
+        [alter(table, &format!("ALTER COLUMN {name} SET NOT NULL")), proof.drop().sql.concat()]
+    });
+    let Some(sequence) = sequence else {
+        sql.extend(tighten.into_iter().flatten());
+        return sql;
+    };
+    sql.extend(tighten.into_iter().flatten());
+    let plain = Column { identity: None, ..pair.new.clone() };
+    if let crate::plan::Alteration::Act(actions) = Column::alter(&plain, pair.new) {
+        sql.extend(actions.into_iter().flat_map(|action| action.sql));
+    }
+    sql.push(format!(
+        "SELECT setval({}, last_value, is_called) FROM {}",
+        literal(&sequence.sql(&sequence.new)),
+        sequence.sql(&sequence.aside)
+    ));
+    sql.push(alter(table, &format!("ALTER COLUMN {aside} DROP IDENTITY")));
+    sql
 }
 
 /// The sequence of an identity column before and after: the new column has one of its own, which goes on where the old
