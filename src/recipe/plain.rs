@@ -85,12 +85,10 @@ fn replacement_stage(cx: &Context<'_>, id: &Id) -> StageName {
 }
 
 /// The stage in which something may be taken away: what loosens can go at once, what clients of the
-/// old release may still use goes when they are gone.
+/// old release may still use goes when they are gone. They use a default when they leave its column out.
 fn drop_stage(kind: &str) -> StageName {
     match kind {
-        "check" | "foreign-key" | "default" | "comment" | "cluster-on" | "replica-identity" | "owned-by" | "domain-check" => {
-            StageName::Expand
-        }
+        "check" | "foreign-key" | "comment" | "cluster-on" | "replica-identity" | "owned-by" | "domain-check" => StageName::Expand,
         _ => StageName::Contract,
     }
 }
