@@ -38,6 +38,17 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("enum_add_value_end", "PostgreSQL cannot take a value out of an enum"),
     ("enum_add_value_middle_default", "PostgreSQL cannot take a value out of an enum"),
     ("enum_remove_value", "the type is made anew through its columns"),
+    ("column_type_rewrite_large", "a bigint need not be an int again"),
+    ("retype_foreign_key_child", "a bigint need not be an int again"),
+    ("retype_indexed", "a bigint need not be an int again"),
+    ("retype_key_with_children", "a bigint need not be an int again"),
+    ("retype_not_null_default", "a bigint need not be an int again"),
+    ("retype_parent_only", "a bigint need not be an int again"),
+    ("retype_plain", "a bigint need not be an int again"),
+    ("retype_policy_trigger", "a bigint need not be an int again"),
+    ("retype_primary_key", "a bigint need not be an int again"),
+    ("retype_serial_key", "a bigint need not be an int again"),
+    ("retype_view", "a bigint need not be an int again"),
     ("release_mixed", "it adds a value to an enum"),
 ];
 
@@ -59,6 +70,8 @@ const EVERYWHERE: &[&str] = &[
     "view_change_with_dependants",
     "domain_check_add",
     "function_body_under_index",
+    "retype_unique",
+    "retype_author",
     "storage_parameters",
 ];
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The longest `lock_timeout` of a locking step, unless the first one is longer.
 const LONGEST_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest that a transaction waits for all of its locks but the first. A client that meets it in a ring waits for its
-/// deadlock_timeout (1 s where nobody changed it), then the server ends the client's statement, not ours (measured): by
+/// `deadlock_timeout` (1 s where nobody changed it), then the server ends the client's statement, not ours (measured): by
 /// then we must have given up.
 const LONGEST_RING: Duration = Duration::from_millis(800);
 /// Shortest and longest sleep between two tries.

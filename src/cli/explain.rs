@@ -105,12 +105,13 @@ const fn explanation(hazard: Hazard) -> (&'static str, &'static str) {
         Hazard::RowShape => (
             "the row type changes",
             "COPY and INSERT without a column list, SELECT * with positions and functions that return the row type see one column more or less; or readers find \
-             NULL where there was none: let the old release bear it before the new one writes it.",
+             NULL where there was none: let the old release bear it before the new one writes it. A column whose type changed through a shadow column stands \
+             at the end of its table: until contract, rows without a column list are refused rather than misread.",
         ),
         Hazard::Prepared => (
             "prepared statements may fail once",
-            "\"cached plan must not change result type\": a statement that was prepared before fails until it is prepared again. Drivers that retry, or that \
-             name their columns, do not notice.",
+            "\"cached plan must not change result type\": a statement that was prepared before fails until it is prepared again. Drivers that retry do not \
+             notice; neither do statements that name their columns, unless one of these changed its type.",
         ),
         Hazard::UpsertRace => (
             "ON CONFLICT may raise a unique violation",

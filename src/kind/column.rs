@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Check;
 use super::sequence::SequenceOptions;
+use super::type_change::{converted, keeps_heap};
 use super::{Inline, Kind, Lowering, Object, Rebuild, Row, Scope, Why, collation_name, row, sql_type, table};
 use crate::catalog::expr::unwrap_parens;
 use crate::catalog::id::{default_name, qualified, quote};
@@ -194,17 +195,10 @@ impl Column {
         Action::new(title).sql(format!("ALTER TABLE {} ALTER COLUMN {} {clause}", self.table.sql(), quote(&self.name))).lock(&self.table, mode, cost)
     }
 
-    /// `value`, of the type of `old`, as a value of this column. Between text types with a length it is
-    /// assigned, so that a value which is too long is refused; an explicit cast would cut it (manual, 8.3).
+    /// `value`, of the type of `old`, as a value of this column.
     #[must_use]
     pub fn conversion(&self, old: &Self, value: &str) -> String {
-        let (from, to) = (sql_type::base(&old.data_type), sql_type::base(&self.data_type));
-        let is_text = |base: &str| matches!(base, "text" | "character varying" | "character");
-        if from == to || is_text(&from) && is_text(&to) && self.data_type.contains('(') {
-            value.to_owned()
-        } else {
-            format!("{value}::{}", self.data_type)
-        }
+        converted(&old.data_type, &self.data_type, value)
     }
 
     /// ALTER COLUMN TYPE with an expression over the old columns.
@@ -216,35 +210,6 @@ impl Column {
     fn retype(&self, using: &str) -> String {
         let collation = self.collation.as_ref().map_or_else(String::new, |collation| format!(" COLLATE {collation}"));
         format!("TYPE {}{collation} USING {using}", self.data_type)
-    }
-}
-
-/// Whether a change of type leaves the heap as it is (safe-changes.md, measured).
-#[must_use]
-pub fn keeps_heap(old: &str, new: &str) -> bool {
-    let (old_base, new_base) = (sql_type::base(old), sql_type::base(new));
-    let modifier = |text: &str| -> Option<Vec<i64>> {
-        let inner = text.split_once('(')?.1.split_once(')')?.0;
-        inner.split(',').map(|number| number.trim().parse().ok()).collect()
-    };
-    let (old_mod, new_mod) = (modifier(old), modifier(new));
-    let grows = match (&old_mod, &new_mod) {
-        (_, None) => true,
-        (None, Some(_)) => false,
-        (Some(old), Some(new)) => old.len() == new.len() && old[0] <= new[0] && old[1..] == new[1..],
-    };
-    if old.ends_with("[]") != new.ends_with("[]") {
-        return false;
-    }
-    match (old_base.as_str(), new_base.as_str()) {
-        ("character varying" | "text", "text") => true,
-        ("text", "character varying") => new_mod.is_none(),
-        ("cidr", "inet") => true,
-        (old, new) if old == new => matches!(
-            old,
-            "character varying" | "numeric" | "bit varying" | "interval" | "timestamp without time zone" | "timestamp with time zone" | "time without time zone" | "time with time zone"
-        ) && grows,
-        _ => false,
     }
 }
 
@@ -602,30 +567,4 @@ pub fn columns_of<'c>(catalog: &'c Catalog, table: &'c Id) -> impl Iterator<Item
 pub fn not_null_proof(column: &Column) -> Check {
     let name = crate::catalog::id::derived_name(&format!("{}_{}", column.table.name(), column.name), "_not_null");
     Check { table: column.table.clone(), name, expression: format!("{} IS NOT NULL", quote(&column.name)), no_inherit: false, not_valid: true }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::keeps_heap;
-
-    #[test]
-    fn types_that_keep_the_heap() {
-        for (old, new, keeps) in [
-            ("character varying(10)", "character varying(20)", true),
-            ("character varying(20)", "character varying(10)", false),
-            ("character varying(20)", "text", true),
-            ("text", "character varying", true),
-            ("text", "character varying(10)", false),
-            ("numeric(5,2)", "numeric(9,2)", true),
-            ("numeric(5,2)", "numeric(9,3)", false),
-            ("numeric(5,2)", "numeric", true),
-            ("integer", "bigint", false),
-            ("cidr", "inet", true),
-            ("inet", "cidr", false),
-            ("timestamp(3) with time zone", "timestamp with time zone", true),
-            ("jsonb", "json", false),
-        ] {
-            assert_eq!(keeps_heap(old, new), keeps, "{old} -> {new}");
-        }
-    }
 }

@@ -28,6 +28,7 @@ pub mod routine;
 pub mod row;
 pub mod sql_type;
 pub mod trigger_call;
+pub mod type_change;
 pub mod view_query;
 pub mod violations;
 

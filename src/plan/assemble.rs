@@ -75,7 +75,7 @@ fn preflight(cx: &Context<'_>, earlier: &[(&Op, u32)], violations: &Violations, 
         matches!(id.kind.as_str(), "schema" | "table" | "column") && reads.iter().chain([&home]).any(|read| read.path.starts_with(&id.path))
     };
     let makes = |op: &Op| {
-        let filled = op.fills.as_ref().is_some_and(|(column, _)| reads.contains(column));
+        let filled = op.fills.iter().any(|(column, _)| reads.contains(column));
         // Reference rows come into the table that they are rows of.
         let rows = op.id.kind == "row" && reads.iter().any(|read| op.id.path.starts_with(&read.path[..read.path.len().min(2)]));
         // What is renamed in place is live under its new name already, as the planner sees it.

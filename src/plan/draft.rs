@@ -46,8 +46,8 @@ pub struct Op {
     pub verify: Vec<Verify>,
     /// Rows that would make it fail.
     pub violations: Vec<Violations>,
-    /// The column that it fills in rows that are there, and the value.
-    pub fills: Option<(Id, String)>,
+    /// The columns that it fills in rows that are there, each with the value.
+    pub fills: Vec<(Id, String)>,
     /// Whether it takes something away: those come in the reverse order of kinds.
     pub teardown: bool,
     /// Operations of one group run in one transaction.
@@ -69,7 +69,7 @@ impl Op {
             backfill: None,
             verify: Vec::new(),
             violations: Vec::new(),
-            fills: None,
+            fills: Vec::new(),
             teardown: false,
             group: None,
         }

@@ -29,7 +29,7 @@ pub fn fill(
 ) -> Op {
     let id = column.id();
     let mut op = fill_set(cx, &id, &column.table, &format!("{} = {expression}", quote(&column.name)), filter, recipe, settings);
-    op.fills = Some((id, expression.to_owned()));
+    op.fills = vec![(id, expression.to_owned())];
     op
 }
 

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use crate::catalog::Id;
 use crate::catalog::closure::mentions_word;
 use crate::catalog::id::quote;
-use crate::kind::column::{Column, columns_of, keeps_heap};
+use crate::kind::column::{Column, columns_of};
+use crate::kind::type_change::keeps_heap;
 use crate::kind::{Kind as _, Object, sql_type, violations};
 use crate::plan::draft::{Context, Draft, Effect, Op};
 use crate::plan::op::{Cost, Violations};
@@ -33,7 +34,7 @@ pub fn attach(cx: &Context<'_>, draft: &mut Draft) {
                 object => of_constraint(cx, &table, object),
             };
             if !list.is_empty() {
-                let fills = |op: &Op| op.fills.as_ref().is_some_and(|(column, _)| *column == id);
+                let fills = |op: &Op| op.fills.iter().any(|(column, _)| *column == id);
                 let sufferer = draft.ops.iter().position(fills).unwrap_or_else(|| sufferer(draft, &id, at));
                 found.entry(sufferer).or_default().extend(list);
             }
@@ -61,7 +62,7 @@ fn has_rows(cx: &Context<'_>, draft: &Draft, table: &Id) -> bool {
 /// The operation that fails: the first one for the object that reads rows, else the one that makes it.
 fn sufferer(draft: &Draft, id: &Id, at: usize) -> usize {
     let reads = |op: &Op| {
-        op.id == *id && op.backfill.is_none() && op.fills.is_none() && op.action.locks.iter().any(|lock| lock.cost > Cost::Instant)
+        op.id == *id && op.backfill.is_none() && op.fills.is_empty() && op.action.locks.iter().any(|lock| lock.cost > Cost::Instant)
     };
     draft.ops.iter().position(reads).unwrap_or(at)
 }
@@ -98,10 +99,16 @@ fn as_renamed(cx: &Context<'_>, old: &Object) -> Object {
 fn of_column(cx: &Context<'_>, draft: &Draft, column: &Column) -> Vec<Violations> {
     let id = column.id();
     let old = cx.live.get_as::<Column>(&id);
-    let fill = draft.ops.iter().find_map(|op| op.fills.as_ref().filter(|(filled, _)| *filled == id));
+    let fills = |op: &'_ Op| op.fills.iter().find(|(filled, _)| *filled == id).map(|(_, value)| (op.recipe, value.clone()));
+    let fill = draft.ops.iter().find_map(fills);
     let mut list = Vec::new();
+    let keeps = |id: &Id| cx.facts.retypes.get(id).is_some_and(|retype| retype.keeps_values) && !cx.hints.backfills.contains_key(id);
+    if let (Some(old), Some((super::retype::RECIPE, value))) = (old, &fill) {
+        return if keeps(&id) { list } else { vec![cast(cx, old, column, value)] };
+    }
+    let fill = fill.map(|(_, value)| value);
     let from = cx.hints.renames.get(&id).and_then(|old| cx.live.get_as::<Column>(old));
-    if let Some((_, value)) = fill {
+    if let Some(value) = &fill {
         // A default gives something; the author's expression, or the old column, may not.
         let asked = cx.hints.backfills.contains_key(&id) || from.is_some();
         list.extend(asked.then(|| filled(cx, column, old.is_some(), value, from)).flatten());
@@ -111,7 +118,7 @@ fn of_column(cx: &Context<'_>, draft: &Draft, column: &Column) -> Vec<Violations
     if let Some(old) =
         old.filter(|old| old.data_type != column.data_type && fill.is_none() && !keeps_heap(&old.data_type, &column.data_type))
     {
-        list.extend((!widens(&old.data_type, &column.data_type)).then(|| cast(cx, old, column, &quote(&old.name))));
+        list.extend((!keeps(&id) && !widens(&old.data_type, &column.data_type)).then(|| cast(cx, old, column, &quote(&old.name))));
     }
     list
 }

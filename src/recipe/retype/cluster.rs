@@ -44,7 +44,9 @@ pub(super) fn connected<'c>(cx: &Context<'c>, wanted: Vec<Pair<'c>>) -> Vec<Vec<
     }
     let large = |pairs: &Vec<Pair<'_>>| pairs.iter().any(|pair| !cx.is_small(pair.table()));
     let mut sets: Vec<Vec<Pair<'c>>> = sets.into_values().filter(large).collect();
-    sets.iter_mut().for_each(|pairs| pairs.sort_by_key(Pair::id));
+    for pairs in &mut sets {
+        pairs.sort_by_key(Pair::id);
+    }
     sets
 }
 

@@ -16,7 +16,8 @@ use std::collections::BTreeSet;
 use super::{backfill, plain};
 use crate::catalog::id::derived_name;
 use crate::catalog::{Catalog, Id, Ident};
-use crate::kind::column::{Column, keeps_heap, not_null_proof};
+use crate::kind::column::{Column, not_null_proof};
+use crate::kind::type_change::keeps_heap;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op};
@@ -26,7 +27,7 @@ use cluster::Cluster;
 use pair::Pair;
 use parts::Part;
 
-const RECIPE: &str = "retype-column";
+pub(super) const RECIPE: &str = "retype-column";
 
 /// The name of the column that stands beside one whose type changes, until the switch.
 #[must_use]
@@ -56,7 +57,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         .collect();
     for (old, new) in &retyped {
         if let Some(Change::Alter(actions)) = changes.get_mut(&new.id()) {
-            actions.iter_mut().for_each(|action| measured(cx, old, new, action));
+            for action in actions {
+                measured(cx, old, new, action);
+            }
         }
     }
     let wanted: Vec<Pair<'_>> = retyped
@@ -213,6 +216,7 @@ fn fill(cx: &Context<'_>, cluster: &Cluster<'_>, table: &Id) -> Op {
         if wants.len() == 1 { wants[0].clone() } else { wants.iter().map(|want| format!("({want})")).collect::<Vec<_>>().join(" OR ") };
     let subject = pairs[0].shadow_id();
     let mut op = backfill::fill_set(cx, &subject, table, &set.join(", "), &filter, RECIPE, Vec::new());
+    op.fills = pairs.iter().map(|pair| (pair.id(), pair.forward.clone())).collect();
     op.action.title = format!("Backfill {} of {table}", pairs.iter().map(|pair| pair.shadow.to_string()).collect::<Vec<_>>().join(", "));
     op
 }

@@ -134,15 +134,15 @@ fn trigger_name(table: &Id, pairs: &[&Pair<'_>], suffix: &str) -> Ident {
 
 /// Writes the shadow columns of a table, last of all triggers: what the table's own ones made of a row counts.
 pub(super) fn forward_trigger(table: &Id, pairs: &[&Pair<'_>]) -> RowTrigger {
-    let lines: String = pairs.iter().map(|pair| format!("    {};\n", pair.write_shadow())).collect();
+    let lines = pairs.iter().map(|pair| format!("    {};\n", pair.write_shadow())).collect::<Vec<_>>().concat();
     row_trigger(table, "~", &trigger_name(table, pairs, "_retype"), "INSERT OR UPDATE", &format!("BEGIN\n{lines}    RETURN NEW;\nEND"))
 }
 
 /// Writes the old columns of a table after the switch, where the switch can be undone; refuses rows that mean them.
 pub(super) fn reverse_trigger(table: &Id, pairs: &[&Pair<'_>], undoable: bool) -> RowTrigger {
     let refused: String = pairs.iter().map(|pair| pair.refuse_misplaced()).collect();
-    let written: String =
-        if undoable { pairs.iter().map(|pair| format!("    {};\n", pair.write_aside())).collect() } else { String::new() };
+    let kept = pairs.iter().filter(|_| undoable);
+    let written = kept.map(|pair| format!("    {};\n", pair.write_aside())).collect::<Vec<_>>().concat();
     let events = if undoable { "INSERT OR UPDATE" } else { "INSERT" };
     let body = format!("BEGIN\n{refused}{written}    RETURN NEW;\nEND");
     row_trigger(table, "~", &trigger_name(table, pairs, "_retype_back"), events, &body)

@@ -13,8 +13,27 @@ use crate::kind::default::Default;
 use crate::kind::{Kind as _, Object};
 use crate::plan::draft::{Context, Effect, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
-use crate::plan::plan::StageName;
+use crate::plan::plan::{BEGIN, COMMIT, StageName};
 use crate::recipe::sync::RowTrigger;
+
+/// From here on NOT NULL is a constraint with a name (release notes of 18), which the new column's wants.
+const NAMED_NOT_NULL: u32 = 180_000;
+
+/// The name that it has where nobody gave it another.
+fn not_null_name(pair: &Pair<'_>) -> crate::catalog::Ident {
+    default_name(pair.table().name(), &pair.old.name, "not_null")
+}
+
+/// Whatever name the old column's has.
+fn set_not_null_aside(pair: &Pair<'_>) -> String {
+    let (table, column) = (literal(&pair.table().sql()), literal(&pair.old.name));
+    let aside = literal(&derived_name(&not_null_name(pair), "_schema_old"));
+    format!(
+        "DO $do$ DECLARE held name; BEGIN SELECT conname INTO held FROM pg_constraint WHERE conrelid = {table}::regclass AND contype = 'n' \
+         AND conkey = (SELECT ARRAY[attnum] FROM pg_attribute WHERE attrelid = {table}::regclass AND attname = {column}); \
+         EXECUTE format('ALTER TABLE %s RENAME CONSTRAINT %I TO %I', {table}, held, {aside}); END $do$"
+    )
+}
 
 fn alter(table: &Id, clause: &str) -> String {
     format!("ALTER TABLE {} {clause}", table.sql())
@@ -38,10 +57,9 @@ impl Cluster<'_> {
         self.tables.iter().map(|table| reverse_trigger(table, &self.of_table(table), self.undoable)).collect()
     }
 
-    /// Whether the old column stays NOT NULL until contract. From PostgreSQL 18 on the constraint has a name, which the
-    /// new column's wants.
+    /// Whether the old column stays NOT NULL until contract.
     fn stays_not_null(&self, cx: &Context<'_>, pair: &Pair<'_>) -> bool {
-        self.undoable && pair.old.not_null && cx.facts.server < 180_000 && !cx.hints.reverts.contains_key(&pair.id())
+        self.undoable && pair.old.not_null && !cx.hints.reverts.contains_key(&pair.id())
     }
 
     /// The old one waits under another name, so that it is there when the switch is undone.
@@ -91,7 +109,7 @@ impl Cluster<'_> {
             sql.push(if self.is_set_aside(part) { part.rename(name, &part.old_name()) } else { part.drop(name) });
         }
         for pair in &self.pairs {
-            sql.extend(self.swap(cx, pair));
+            sql.extend(swap(cx, pair));
         }
         for part in others.iter().chain(&keys) {
             sql.push(match part.key() {
@@ -103,52 +121,16 @@ impl Cluster<'_> {
                 None => part.rename(&part.name, part.id.name()),
             });
         }
-        sql.extend(make(cx.desired, self.followers.hanging.iter().chain(&self.followers.after)));
+        sql.extend(make(cx.desired, &self.followers.hanging));
+        // Behind the replica identity, which may have been an index over the old column.
+        for pair in self.pairs.iter().filter(|pair| pair.old.not_null && !self.stays_not_null(cx, pair)) {
+            sql.push(alter(pair.table(), &format!("ALTER COLUMN {} DROP NOT NULL", quote(&pair.aside))));
+        }
+        sql.extend(make(cx.desired, &self.followers.after));
         for pair in &self.pairs {
             sql.extend(cx.facts.column_grants.get(&pair.id()).into_iter().flatten().cloned());
         }
         sql.extend(self.reverse_triggers().into_iter().flat_map(|trigger| trigger.make));
-        sql
-    }
-
-    /// The two names, the sequence, NOT NULL.
-    fn swap(&self, cx: &Context<'_>, pair: &Pair<'_>) -> Vec<String> {
-        let (table, name) = (pair.table(), quote(&pair.new.name));
-        let aside = quote(&pair.aside);
-        let mut sql = Vec::new();
-        if cx.live.contains(&Default::id_of(&pair.id())) {
-            sql.push(alter(table, &format!("ALTER COLUMN {name} DROP DEFAULT")));
-        }
-        let sequence = Sequence::of(pair);
-        if let Some(sequence) = &sequence {
-            sql.push(format!("ALTER SEQUENCE {} RENAME TO {}", sequence.sql(&sequence.old), quote(&sequence.aside)));
-        }
-        sql.push(rename(table, &pair.old.name, &pair.aside));
-        sql.push(rename(table, &pair.shadow, &pair.new.name));
-        // Before 18 SET NOT NULL gives the column no name that is shown; there the old one makes room for it.
-        let loosen =
-            (pair.old.not_null && !self.stays_not_null(cx, pair)).then(|| alter(table, &format!("ALTER COLUMN {aside} DROP NOT NULL")));
-        let tighten = pair.new.not_null.then(|| {
-            let proof = not_null_proof(&pair.shadow_column());
-            [alter(table, &format!("ALTER COLUMN {name} SET NOT NULL")), proof.drop().sql.concat()]
-        });
-        let Some(sequence) = sequence else {
-            sql.extend(loosen);
-            sql.extend(tighten.into_iter().flatten());
-            return sql;
-        };
-        sql.extend(tighten.into_iter().flatten());
-        let plain = Column { identity: None, ..pair.new.clone() };
-        if let crate::plan::Alteration::Act(actions) = Column::alter(&plain, pair.new) {
-            sql.extend(actions.into_iter().flat_map(|action| action.sql));
-        }
-        sql.push(format!(
-            "SELECT setval({}, last_value, is_called) FROM {}",
-            literal(&sequence.sql(&sequence.new)),
-            sequence.sql(&sequence.aside)
-        ));
-        sql.push(alter(table, &format!("ALTER COLUMN {aside} DROP IDENTITY")));
-        sql.extend(loosen);
         sql
     }
 
@@ -166,18 +148,28 @@ impl Cluster<'_> {
             }
         }
         for pair in &self.pairs {
-            let (table, name) = (pair.table(), quote(&pair.new.name));
             if cx.desired.contains(&Default::id_of(&pair.id())) {
-                sql.push(alter(table, &format!("ALTER COLUMN {name} DROP DEFAULT")));
+                sql.push(alter(pair.table(), &format!("ALTER COLUMN {} DROP DEFAULT", quote(&pair.new.name))));
             }
-            sql.push(rename(table, &pair.new.name, &pair.shadow));
-            sql.push(rename(table, &pair.aside, &pair.old.name));
+            sql.push(rename(pair.table(), &pair.new.name, &pair.shadow));
+            sql.push(rename(pair.table(), &pair.aside, &pair.old.name));
+        }
+        // Comments stayed on the old ones; defaults, owners of sequences and marks of indexes come back.
+        let Followers { before, after: _, hanging, gone } = &self.followers;
+        sql.extend(make(cx.live, hanging.iter().chain(gone).filter(|id| id.kind != "comment")));
+        for pair in &self.pairs {
             if pair.new.not_null {
-                sql.push(alter(table, &format!("ALTER COLUMN {} DROP NOT NULL", quote(&pair.shadow))));
+                sql.push(alter(pair.table(), &format!("ALTER COLUMN {} DROP NOT NULL", quote(&pair.shadow))));
                 sql.extend(not_null_proof(&pair.shadow_column()).add_not_valid().sql);
             }
             if pair.old.not_null && !self.stays_not_null(cx, pair) {
-                sql.push(alter(table, &format!("ALTER COLUMN {name} SET NOT NULL")));
+                sql.push(alter(pair.table(), &format!("ALTER COLUMN {} SET NOT NULL", quote(&pair.old.name))));
+            } else if pair.old.not_null && cx.facts.server >= NAMED_NOT_NULL {
+                let name = not_null_name(pair);
+                sql.push(alter(
+                    pair.table(),
+                    &format!("RENAME CONSTRAINT {} TO {}", quote(&derived_name(&name, "_schema_old")), quote(&name)),
+                ));
             }
         }
         for part in self.parts.iter().filter(|part| part.live.is_some() && !self.is_set_aside(part)) {
@@ -186,11 +178,13 @@ impl Cluster<'_> {
                 sql.extend(if check.not_valid { Vec::new() } else { check.validate().sql });
             }
         }
-        // Comments stayed on the old ones; defaults, owners of sequences and marks of indexes come back.
-        let Followers { before, after: _, hanging, gone } = &self.followers;
-        sql.extend(make(cx.live, hanging.iter().chain(gone).filter(|id| id.kind != "comment")));
         sql.extend(make(cx.live, before));
         sql.extend(self.forward_triggers().into_iter().flat_map(|trigger| trigger.make));
+        // The index of a constraint went with it: it is built once more, so that the switch can come again.
+        for (part, (key, _, nulls)) in self.parts.iter().filter_map(|part| Some((part, part.key()?))) {
+            let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}", part.beside_id().in_schema());
+            sql.extend([COMMIT.to_owned(), drop, key.index_sql(&part.name, nulls), BEGIN.to_owned()]);
+        }
         sql
     }
 
@@ -245,6 +239,45 @@ impl Cluster<'_> {
         op.teardown = true;
         op
     }
+}
+
+/// The two names, the sequence, NOT NULL.
+fn swap(cx: &Context<'_>, pair: &Pair<'_>) -> Vec<String> {
+    let (table, name) = (pair.table(), quote(&pair.new.name));
+    let aside = quote(&pair.aside);
+    let mut sql = Vec::new();
+    if cx.live.contains(&Default::id_of(&pair.id())) {
+        sql.push(alter(table, &format!("ALTER COLUMN {name} DROP DEFAULT")));
+    }
+    let sequence = Sequence::of(pair);
+    if let Some(sequence) = &sequence {
+        sql.push(format!("ALTER SEQUENCE {} RENAME TO {}", sequence.sql(&sequence.old), quote(&sequence.aside)));
+    }
+    if pair.old.not_null && cx.facts.server >= NAMED_NOT_NULL {
+        sql.push(set_not_null_aside(pair));
+    }
+    sql.push(rename(table, &pair.old.name, &pair.aside));
+    sql.push(rename(table, &pair.shadow, &pair.new.name));
+    let tighten = pair.new.not_null.then(|| {
+        let proof = not_null_proof(&pair.shadow_column());
+        [alter(table, &format!("ALTER COLUMN {name} SET NOT NULL")), proof.drop().sql.concat()]
+    });
+    let Some(sequence) = sequence else {
+        sql.extend(tighten.into_iter().flatten());
+        return sql;
+    };
+    sql.extend(tighten.into_iter().flatten());
+    let plain = Column { identity: None, ..pair.new.clone() };
+    if let crate::plan::Alteration::Act(actions) = Column::alter(&plain, pair.new) {
+        sql.extend(actions.into_iter().flat_map(|action| action.sql));
+    }
+    sql.push(format!(
+        "SELECT setval({}, last_value, is_called) FROM {}",
+        literal(&sequence.sql(&sequence.new)),
+        sequence.sql(&sequence.aside)
+    ));
+    sql.push(alter(table, &format!("ALTER COLUMN {aside} DROP IDENTITY")));
+    sql
 }
 
 /// The sequence of an identity column before and after: the new column has one of its own, which goes on where the old
