@@ -11,7 +11,7 @@ use crate::plan::op::Hazard;
 use crate::plan::policy::{Policy, Rule};
 
 /// The nodes of the file.
-const NODES: [&str; 12] = [
+const NODES: [&str; 13] = [
     "source",
     "plans",
     "default-env",
@@ -24,6 +24,7 @@ const NODES: [&str; 12] = [
     "ignore",
     "scratch",
     "gate",
+    "backfill",
 ];
 /// Those that may stand more than once.
 const REPEATED: [&str; 3] = ["env", "ignore", "hazards"];
@@ -89,6 +90,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Config, Diagnostics> {
                 config.gate = read_gate(node, f);
                 continue; // It is finished.
             }
+            "backfill" => config.backfill.read(&mut node, f),
             "scratch" => config.scratch = url(&mut node, f),
             _ => {
                 node.unknown("schema.kdl", &NODES, f);
@@ -141,6 +143,11 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
         part.finish(f);
         url
     });
+    let mut backfill = config.backfill.clone();
+    if let Some(mut part) = node.child("backfill", f) {
+        backfill.read(&mut part, f);
+        part.finish(f);
+    }
     let gate = node.child("gate", f).and_then(|part| read_gate(part, f));
     let approvals = match node.child("approvals", f) {
         None => 0,
@@ -177,7 +184,7 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
     }
     // The whole of the first definition is shown by its name.
     let span = if span.file == name.span.file { name.span } else { span };
-    let environment = Environment { name: name.value.clone(), url, direct, approvals, policy, gate, span };
+    let environment = Environment { name: name.value.clone(), url, direct, approvals, policy, gate, backfill, span };
     config.environments.insert(name.value, environment);
 }
 

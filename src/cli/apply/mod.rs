@@ -362,6 +362,7 @@ impl Run<'_> {
         }
         let through = self.through();
         let defaults = Options::default();
+        let pacing = self.place.environment.map_or(&config.backfill, |environment| &environment.backfill);
         let options = Options {
             through,
             confirm_old_clients_gone: self.args.confirm.is_some(),
@@ -376,6 +377,9 @@ impl Run<'_> {
             },
             retry_for: config.retry_for,
             preflight: !self.args.no_preflight,
+            batch_target: pacing.batch,
+            batch_rows: pacing.rows,
+            pace: pacing.pace.clone(),
             who: who(),
             again: self.args.again,
             command: self.command(),
