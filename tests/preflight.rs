@@ -37,7 +37,7 @@ impl Room {
         let mut live = introspect(session, scope.managed).await.expect("introspects");
         live.read_dependencies(session).await.expect("reads");
         let desired = read_text("after.kdl", &format!("{extension}schema public {{ {after} }}")).expect("parses");
-        let policy = Policy { small_table_rows: small, direct: false };
+        let policy = Policy { small_table_rows: small, ..Policy::default() };
         let request = Request {
             session: Some(session),
             live: live.catalog,

@@ -61,6 +61,20 @@ pub enum ApplyError {
         /// The command for it.
         command: String,
     },
+    /// Steps that were done cannot be undone.
+    #[error("plan {plan} cannot be rolled back, nothing was touched: {} cannot be undone", .steps.join("; "))]
+    NoWayBack {
+        /// The plan's name.
+        plan: String,
+        /// Those steps, in words.
+        steps: Vec<String>,
+    },
+    /// The plan is being rolled back on this database.
+    #[error("plan {plan} is being rolled back on this database; first go on with: schema rollback {plan}")]
+    RollingBack {
+        /// The plan's name.
+        plan: String,
+    },
     /// The ledger was made by a newer release.
     #[error("the ledger in this database has format {found}, this release knows {known}: use the newer release of `schema`")]
     NewerLedger {
@@ -98,6 +112,8 @@ impl ApplyError {
             | Self::Edited { .. }
             | Self::RolledBack { .. }
             | Self::Preflight(_)
+            | Self::RollingBack { .. }
+            | Self::NoWayBack { .. }
             | Self::NewerLedger { .. } => 3,
             Self::Query { .. } | Self::Step(_) => 1,
         }

@@ -90,6 +90,20 @@ pub enum Event {
         /// Why, and what ends it.
         reason: String,
     },
+    /// The connection was lost, or could not be made again yet. What is committed stays.
+    ConnectionLost {
+        /// What was being done.
+        doing: String,
+        /// Why it ended, or why there is none yet.
+        cause: String,
+        /// When it is tried again.
+        next_try: Duration,
+    },
+    /// There is a connection again: the run goes on from the ledger.
+    Reconnected {
+        /// How long there was none.
+        after: Duration,
+    },
     /// A step is done and recorded.
     StepDone {
         /// The step's number.
@@ -123,7 +137,7 @@ pub struct Options {
     pub stop: Arc<AtomicBool>,
     /// `lock_timeout` of the first try of a locking step. Default 200 ms.
     pub lock_timeout: Duration,
-    /// How long a locking step is tried again. Default 15 minutes.
+    /// How long a locking step is tried again, and a lost connection. Default 15 minutes.
     pub retry_for: Duration,
     /// `statement_timeout` of a statement outside a transaction, which has no lock timeout. Default 24 hours.
     pub outside_deadline: Duration,

@@ -1,7 +1,7 @@
 //! Runs a plan from where the ledger says it stands.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::context::{self, Context};
 use super::crash::{Moment, Point, point};
@@ -10,7 +10,7 @@ use super::event::{Event, Options, Outcome, WaitingFor};
 use super::halt::Halt;
 use super::ledger::{self, PlanState};
 use super::preflight::Looks;
-use super::retry::Jitter;
+use super::reconnect::{Losses, reconnect};
 use super::{backfill, gate, lock, outside, transactional};
 use crate::pg::{Session, Target, connect};
 use crate::plan::plan::{Gate, Stage, StageName, Step, Work};
@@ -22,6 +22,9 @@ use crate::plan::{Plan, Transaction};
 /// in the ledger so that the plan can be resumed without the file; `hash` is the hash by which an edited plan is
 /// recognised. Stale plans are the caller's to refuse (see [`super::stale`]), before a plan is begun: once a part of it is
 /// applied, the objects that it relies on are as it made them.
+///
+/// A connection that is lost is made again, for as long as a lock is waited for (`options.retry_for`), and the plan
+/// goes on from the ledger; in direct mode there is none, and the loss is an error.
 ///
 /// # Errors
 /// See [`ApplyError`]; everything that was committed stays, and the next call goes on from there.
@@ -35,13 +38,18 @@ pub async fn apply(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, ApplyError> {
     let watching = connect(target).await?;
-    let pid = session.backend_pid;
-    let mut context =
-        Context { session, watching, pid, plan, options, events, epoch: None, begun: Instant::now(), jitter: Jitter::seeded(), batches: 0 };
+    let mut context = Context::new(session, watching, target, plan, options, events);
     let mut at = plan.steps().next().map_or((StageName::Expand, 0), |(stage, step)| (stage, step.number));
-    let mut looks = Looks::new(target);
-    let result = run(&mut context, &mut looks, plan_text, hash, &mut at).await;
-    looks.close().await;
+    let mut losses = Losses::default();
+    let result = loop {
+        let mut looks = Looks::new(target);
+        let result = run(&mut context, &mut looks, plan_text, hash, &mut at).await;
+        looks.close().await;
+        let Err(Halt::Failed(lost @ ApplyError::Lost { .. })) = result else { break result };
+        if let Err(halt) = reconnect(&mut context, &mut losses, at.1, lost).await {
+            break Err(halt);
+        }
+    };
     if let Err(Halt::Failed(ApplyError::Step(failure))) = &result {
         ledger::step_failed(&context, failure.step, &failure.message).await;
     }
@@ -114,11 +122,14 @@ async fn run_stage(
 ) -> Result<(), Halt> {
     if left > 0 {
         ledger::set_state(context, PlanState::Running).await?;
-        context.emit(Event::StageStarted { stage: stage.name, steps: left });
+        if context.stage != Some(stage.name) {
+            context.emit(Event::StageStarted { stage: stage.name, steps: left });
+            context.stage = Some(stage.name);
+        }
     }
     for step in &stage.steps {
         if done.contains(&step.number) {
-            context.emit(Event::StepSkipped { number: step.number, title: step.title.clone() });
+            skip(context, step);
             continue;
         }
         *at = (stage.name, step.number);
@@ -126,15 +137,29 @@ async fn run_stage(
         looks.before(context, stage.name, step, done).await?;
         run_step(context, stage.name, step).await?;
     }
-    if left > 0 {
+    if context.stage == Some(stage.name) {
         context.emit(Event::StageDone { stage: stage.name });
     }
     Ok(())
 }
 
+/// Tells of a step that the ledger has as done.
+fn skip(context: &mut Context<'_>, step: &Step) {
+    let (number, title) = (step.number, step.title.clone());
+    match context.under_way.take_if(|(under_way, _)| *under_way == number) {
+        // The connection was lost behind its commit.
+        Some((_, begun)) => context.emit(Event::StepDone { number, title, elapsed: begun.elapsed(), waited: Duration::ZERO }),
+        None if context.former.is_none() => context.emit(Event::StepSkipped { number, title }),
+        // It was told before the connection was lost.
+        None => {}
+    }
+}
+
 async fn run_step(context: &mut Context<'_>, stage: StageName, step: &Step) -> Result<(), Halt> {
     point(Point::Step(step.number, Moment::Before));
-    let begun = Instant::now();
+    context.check_watcher("the second connection looked on").await?;
+    let begun = context.under_way.filter(|(under_way, _)| *under_way == step.number).map_or_else(Instant::now, |(_, begun)| begun);
+    context.under_way = Some((step.number, begun));
     let attempt = ledger::step_started(context, step).await?;
     context.emit(Event::StepStarted { stage, number: step.number, title: step.title.clone(), attempt });
     let waited = match (&step.work, step.transaction) {
@@ -144,6 +169,7 @@ async fn run_step(context: &mut Context<'_>, stage: StageName, step: &Step) -> R
         (Work::Sql(statements), Transaction::Inside | Transaction::CommitAfter) => transactional::run(context, step, statements).await?,
     };
     point(Point::Step(step.number, Moment::After));
+    context.under_way = None;
     context.emit(Event::StepDone { number: step.number, title: step.title.clone(), elapsed: begun.elapsed(), waited });
     Ok(())
 }

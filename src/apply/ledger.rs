@@ -11,7 +11,7 @@ use super::error::ApplyError;
 use crate::plan::plan::{Step, Work};
 
 /// Each script leads from one format of the ledger to the next; the format is the number of scripts applied.
-const SCRIPTS: [&str; 2] = [include_str!("ledger.sql"), include_str!("ledger2.sql")];
+const SCRIPTS: [&str; 3] = [include_str!("ledger.sql"), include_str!("ledger_2.sql"), include_str!("ledger_3.sql")];
 
 /// The newest format that this release knows.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of scripts")]
@@ -28,12 +28,14 @@ pub enum PlanState {
     Done,
     /// A step failed.
     Failed,
+    /// It is being undone, or the one who did it was stopped or killed.
+    RollingBack,
     /// It was undone.
     RolledBack,
 }
 
 impl PlanState {
-    const ALL: [Self; 5] = [Self::Running, Self::Waiting, Self::Done, Self::Failed, Self::RolledBack];
+    const ALL: [Self; 6] = [Self::Running, Self::Waiting, Self::Done, Self::Failed, Self::RollingBack, Self::RolledBack];
 
     /// The word in the ledger.
     #[must_use]
@@ -43,6 +45,7 @@ impl PlanState {
             Self::Waiting => "waiting",
             Self::Done => "done",
             Self::Failed => "failed",
+            Self::RollingBack => "rolling-back",
             Self::RolledBack => "rolled-back",
         }
     }
@@ -108,8 +111,12 @@ pub(super) async fn enter(context: &Context<'_>, text: &str, hash: &str) -> Resu
         let state: String = row.try_get(1).map_err(fail)?;
         let done: i64 = row.try_get(2).map_err(fail)?;
         let rolled_back = state == PlanState::RolledBack.name();
-        if rolled_back && !context.options.again {
+        // A run whose connection was lost does not undo what somebody did meanwhile.
+        if rolled_back && (!context.options.again || context.former.is_some()) {
             return Err(ApplyError::RolledBack { plan: plan.name.clone(), command: context.command() });
+        }
+        if state == PlanState::RollingBack.name() {
+            return Err(ApplyError::RollingBack { plan: plan.name.clone() });
         }
         if applied != hash && done > 0 && !rolled_back {
             return Err(ApplyError::Edited { plan: plan.name.clone(), applied, file: hash.to_owned(), done });
@@ -180,12 +187,90 @@ pub(super) async fn step_started(context: &Context<'_>, step: &Step) -> Result<i
     row.and_then(|row| row.try_get(0)).map_err(|error| context.query_error("recording the start of a step", &error))
 }
 
+/// What the transactions of a run record of their step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    /// It is done.
+    Done,
+    /// So many parts of its undo are.
+    PartUndone(i32),
+    /// It is undone.
+    Undone,
+}
+
+/// How a step stands in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) state: String,
+    /// Parts of its undo that are committed.
+    pub(super) undone: usize,
+}
+
+/// How every step of the plan stands; none where the plan is not in the ledger.
+pub(super) async fn standings(context: &Context<'_>) -> Result<std::collections::BTreeMap<u32, Standing>, ApplyError> {
+    let sql = "SELECT number, state, undone FROM schema_ledger.steps WHERE plan = $1";
+    let read = async {
+        let mut found = std::collections::BTreeMap::new();
+        for row in context.ddl().query(sql, &[&context.plan.name]).await? {
+            let standing = Standing { state: row.try_get(1)?, undone: usize::try_from(row.try_get::<_, i32>(2)?).unwrap_or_default() };
+            found.insert(row.try_get::<_, i32>(0)?.unsigned_abs(), standing);
+        }
+        Ok(found)
+    };
+    read.await.map_err(|error: tokio_postgres::Error| context.query_error("reading the ledger", &error))
+}
+
+/// Says of steps that nothing of them is there: they run again with the plan.
+pub(super) async fn set_undone(context: &Context<'_>, steps: &[u32]) -> Result<(), ApplyError> {
+    let numbers: Vec<i32> = steps.iter().map(|number| i32::try_from(*number).unwrap_or(i32::MAX)).collect();
+    let sql = "UPDATE schema_ledger.steps SET state = 'undone', ended = pg_catalog.clock_timestamp(), error = NULL \
+               WHERE plan = $1 AND number = ANY ($2) AND state <> 'pending'";
+    let result = context.ddl().execute(sql, &[&context.plan.name, &numbers]).await;
+    result.map(drop).map_err(|error| context.query_error("recording what is undone", &error))
+}
+
+/// Says of every step, and of the plan, that it is done; in one transaction.
+pub(super) async fn all_done(context: &Context<'_>) -> Result<(), ApplyError> {
+    let sql = "WITH steps AS (UPDATE schema_ledger.steps SET state = 'done', error = NULL, started = coalesce(started, pg_catalog.clock_timestamp()), \
+               ended = coalesce(ended, pg_catalog.clock_timestamp()) WHERE plan = $1) \
+               UPDATE schema_ledger.plans SET state = 'done', ended = coalesce(ended, pg_catalog.clock_timestamp()) WHERE name = $1";
+    let result = context.ddl().execute(sql, &[&context.plan.name]).await;
+    result.map(drop).map_err(|error| context.query_error("marking the plan as done", &error))
+}
+
+/// Records why the undo of a step failed, as far as the connection still allows it.
+pub(super) async fn undo_failed(context: &Context<'_>, number: u32, message: &str) {
+    let number = i32::try_from(number).unwrap_or(i32::MAX);
+    let sql = "UPDATE schema_ledger.steps SET error = $3 WHERE plan = $1 AND number = $2";
+    // The failure itself is reported either way.
+    let _ = context.ddl().execute(sql, &[&context.plan.name, &number, &message]).await;
+}
+
+async fn step_undone(context: &Context<'_>, step: &Step, parts: Option<i32>) -> Result<(), tokio_postgres::Error> {
+    let number = signed(step);
+    let Some(parts) = parts else {
+        let sql = "UPDATE schema_ledger.steps SET state = 'undone', undone = 0, ended = pg_catalog.clock_timestamp(), error = NULL \
+                   WHERE plan = $1 AND number = $2";
+        context.ddl().execute(sql, &[&context.plan.name, &number]).await?;
+        // It would begin where it stopped if the plan ran again.
+        let sql = "DELETE FROM schema_ledger.backfills WHERE plan = $1 AND step = $2";
+        return context.ddl().execute(sql, &[&context.plan.name, &number]).await.map(drop);
+    };
+    let sql = "UPDATE schema_ledger.steps SET undone = $3 WHERE plan = $1 AND number = $2";
+    context.ddl().execute(sql, &[&context.plan.name, &number, &parts]).await.map(drop)
+}
+
 /// Records that a step is done; within its transaction where it has one, so that both are kept or neither.
 pub(super) async fn step_done(context: &Context<'_>, step: &Step, waited: Duration) -> Result<(), tokio_postgres::Error> {
     if !context.options.ledger {
         return Ok(());
     }
-    let sql = "UPDATE schema_ledger.steps SET state = 'done', ended = pg_catalog.clock_timestamp(), error = NULL, \
+    match context.record {
+        Record::Done => {}
+        Record::PartUndone(parts) => return step_undone(context, step, Some(parts)).await,
+        Record::Undone => return step_undone(context, step, None).await,
+    }
+    let sql = "UPDATE schema_ledger.steps SET state = 'done', undone = 0, ended = pg_catalog.clock_timestamp(), error = NULL, \
                waited_ms = waited_ms + $3 WHERE plan = $1 AND number = $2";
     let waited = i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
     context.ddl().execute(sql, &[&context.plan.name, &signed(step), &waited]).await.map(drop)

@@ -12,7 +12,11 @@
 //! | [`gate`] | whether clients of the old release are gone |
 //! | [`ledger`], [`status`] | schema `schema_ledger`: writing, reading |
 //! | [`lock`], [`blockers`], `retry` | the applier's lock, who is in the way, how long to wait |
+//! | `reconnect` | going on when the connection was lost |
 //! | [`stale`] | whether what a plan relies on is still so; pure |
+//! | [`rollback`] | [`rollback::rollback`]: the way back, from the ledger |
+//! | [`kept`] | what was set aside instead of being dropped |
+//! | [`mark`], [`leftovers`] | what was done by hand; what a plan left behind |
 //! | [`crash`] | fault injection for tests |
 //!
 //! Nothing is printed here: what happens is told as [`Event`]s.
@@ -26,13 +30,18 @@ pub mod event;
 pub mod executor;
 pub mod gate;
 mod halt;
+pub mod kept;
 pub mod ledger;
+pub mod leftovers;
 pub mod lock;
+pub mod mark;
 mod outside;
 pub mod pace;
 mod page;
 pub mod preflight;
+mod reconnect;
 mod retry;
+pub mod rollback;
 pub mod stale;
 pub mod status;
 mod throttle;

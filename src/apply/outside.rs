@@ -96,7 +96,7 @@ async fn prepare(context: &mut Context<'_>, step: &Step) -> Result<State, Halt> 
         let state = "What an earlier try left half done could not be taken away.".to_owned();
         return Err(fault.into_halt(context, step, Kept::State(state)));
     }
-    Ok(State::Absent)
+    look(context, step, probe).await
 }
 
 async fn look(context: &Context<'_>, step: &Step, probe: &Probe) -> Result<State, Halt> {

@@ -32,12 +32,12 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     if project.names_database() {
         let place = project.place()?;
         let session = crate::project::session(&place).await?;
-        let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: false };
+        let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: false, quarantine: None };
         planning::from_database(&session, desired.clone(), &scope, policy, false, &mut bench).await?;
     }
     if let Some(base) = &args.base {
         let from = planning::state(&project, base, &scope, &mut bench).await?;
-        let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
+        let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true, quarantine: None };
         let computed = planning::between(from, State::Files(desired), &scope, policy, false, &mut bench).await?;
         let end = computed.plan.to.clone();
         let planned = computed.plan.is_empty() || plans.iter().any(|file| file.plan.to == end);

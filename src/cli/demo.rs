@@ -177,7 +177,7 @@ impl Stage<'_> {
 
     fn policy(&self) -> Policy {
         let config = Config::defaults(self.scratch.socket_dir());
-        Policy { small_table_rows: config.small_table_rows, direct: false }
+        Policy { small_table_rows: config.small_table_rows, direct: false, quarantine: None }
     }
 
     /// The plan as `schema plan` makes and shows it.

@@ -94,7 +94,7 @@ async fn adopt(project: &Project, out: &Out) -> Result<Code, CliError> {
     // The proof: a server built from these files is the same.
     let mut bench = planning::bench(out);
     let desired = crate::source::read_folder(&project.config.source).map_err(crate::engine::EngineError::from)?;
-    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true };
+    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true, quarantine: None };
     let rebuilt = planning::between(
         crate::engine::State::Empty,
         crate::engine::State::Files(desired.clone()),

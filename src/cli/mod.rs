@@ -5,6 +5,7 @@ pub mod allow;
 pub mod apply;
 pub mod approve;
 pub mod check;
+pub mod clean;
 pub mod completions;
 pub mod demo;
 pub mod diff;
@@ -14,13 +15,17 @@ pub mod global;
 pub mod history;
 pub mod init;
 pub mod inspect;
+pub mod mark;
 pub mod out;
 pub mod plan;
 pub mod planning;
 mod progress;
+pub mod purge;
+pub mod rollback;
 pub mod show;
 pub mod status;
 pub mod time;
+pub mod undrop;
 pub mod wait;
 
 use std::ffi::OsString;
@@ -87,6 +92,11 @@ pub enum Command {
     Status(status::Args),
     Wait(wait::Args),
     History(history::Args),
+    Rollback(rollback::Args),
+    Mark(mark::Args),
+    Undrop(undrop::Args),
+    Purge(purge::Args),
+    Clean(clean::Args),
     Explain(explain::Args),
     Completions(completions::Args),
 }
@@ -128,6 +138,11 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Status(args) => status::run(&args, &global, out).await,
         Command::Wait(args) => wait::run(&args, &global, out).await,
         Command::History(args) => history::run(&args, &global, out).await,
+        Command::Rollback(args) => rollback::run(args, &global, out).await,
+        Command::Mark(args) => mark::run(&args, &global, out).await,
+        Command::Undrop(args) => undrop::run(&args, &global, out).await,
+        Command::Purge(args) => purge::run(&args, &global, out).await,
+        Command::Clean(args) => clean::run(&args, &global, out).await,
         Command::Explain(args) => explain::run(&args, &global, out),
         Command::Completions(args) => completions::run(&args, out),
     }

@@ -78,6 +78,13 @@ impl<'o> Progress<'o> {
             Event::StepSkipped { number, title } if self.out.verbose => self.line(&format!("{number:>3}  {title}: done before")),
             Event::LockWait { failed, blockers, next_try, .. } => self.lock_wait(failed, &blockers, next_try),
             Event::BackfillProgress { rows_seen, rows_total, rate, eta, .. } => self.backfill(rows_seen, rows_total, rate, eta),
+            Event::ConnectionLost { doing, cause, next_try } => {
+                let again = if next_try.is_zero() { "now".to_owned() } else { format!("in {}", time::span(next_try)) };
+                self.line(&format!("     the connection was lost while {doing}: {cause}; connecting again {again}"));
+            }
+            Event::Reconnected { after } => {
+                self.line(&format!("     connected again after {}: going on from the ledger", time::span(after)));
+            }
             Event::BackfillHeld { reason, .. } => {
                 self.speak(&format!("     waits: {reason}"));
                 self.bar.set_message(format!("{}, waits: {reason}", self.step.trim_start()));

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::{Format, Global, Out, time};
 use crate::apply::PlanState;
 use crate::apply::gate::{Evidence, Sighting, look};
+use crate::apply::kept::{Kept, kept};
 use crate::apply::lock::find_holder;
 use crate::apply::status::{PlanStatus, StepStatus, plan_text, plans as ledger_plans};
 use crate::error::{CliError, Code};
@@ -119,6 +120,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let session = session(&place).await?;
     let ledger = ledger_plans(session.client()).await?;
     let holder = find_holder(session.client()).await?;
+    let kept = kept(session.client()).await?;
     let gate = place.environment.and_then(|environment| environment.gate.as_ref());
     let mut gates = BTreeMap::new();
     for status in ledger.iter().filter(|status| next_stage(status) == Some(StageName::Contract)) {
@@ -140,15 +142,14 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
                 "environment": environment,
                 "applier": holder.as_ref().map(|holder| holder.pid),
                 "plans": rows,
+                "kept": kept.iter().map(|one| serde_json::json!({ "what": one.what, "until": time::rfc3339(one.until) })).collect::<Vec<_>>(),
             });
             format!("{value:#}\n")
         }
-        _ => text(
-            &rows,
-            &target,
-            environment.as_deref(),
-            holder.as_ref().map(|holder| format!("session {} of {}, since {}", holder.pid, holder.user, holder.since)),
-        ),
+        _ => {
+            let holder = holder.as_ref().map(|holder| format!("session {} of {}, since {}", holder.pid, holder.user, holder.since));
+            text(&rows, &target, environment.as_deref(), holder) + &set_aside(&kept)
+        }
     };
     out.result(&text)?;
     Ok(Code::Done)
@@ -199,7 +200,14 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gates: &BTreeM
 /// What is to be said of a plan that is in the ledger.
 fn note(status: &PlanStatus, at_work: bool, gate: Option<&Evidence>) -> Option<String> {
     match status.state {
-        PlanState::Done | PlanState::RolledBack => None,
+        PlanState::Done => None,
+        PlanState::RolledBack => Some(format!("once more: schema apply {} --again", status.name)),
+        PlanState::RollingBack => Some(if at_work {
+            "being rolled back".to_owned()
+        } else {
+            let left = status.steps.iter().filter(|step| step.state == "done").count();
+            format!("rolled back in part, {left} steps are left; go on with: schema rollback {}", status.name)
+        }),
         PlanState::Running if at_work => {
             Some(status.steps.iter().find(|step| step.state == "running").map_or_else(|| "at work".into(), running))
         }
@@ -224,6 +232,19 @@ fn note(status: &PlanStatus, at_work: bool, gate: Option<&Evidence>) -> Option<S
             })
         }
     }
+}
+
+/// What is kept although it was dropped.
+fn set_aside(kept: &[Kept]) -> String {
+    let mut out = String::new();
+    if !kept.is_empty() {
+        out.push_str("\nKept after their drop (schema undrop NAME, schema purge):\n");
+    }
+    for one in kept {
+        let until = if one.over { "its time is over".to_owned() } else { format!("until {}", time::minute(one.until)) };
+        let _ = writeln!(out, "  {}, {until}", one.what);
+    }
+    out
 }
 
 fn running(step: &StepStatus) -> String {

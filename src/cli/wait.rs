@@ -108,6 +108,9 @@ fn is(name: &str, meant: &str) -> bool {
 async fn missing(session: &Session, status: &PlanStatus, aim: Aim, gates: &[Gate]) -> Result<Option<String>, CliError> {
     let name = &status.name;
     match status.state {
+        PlanState::RollingBack => {
+            return Err(CliError::refused(format!("{name} is being rolled back"), format!("go on with: schema rollback {name}")));
+        }
         PlanState::RolledBack => {
             return Err(CliError::refused(format!("{name} was rolled back"), format!("to run it once more: schema apply {name} --again")));
         }

@@ -75,6 +75,8 @@ pub struct Environment {
     pub approvals: u32,
     /// The project's policy with this environment's changes.
     pub policy: Policy,
+    /// How long dropped tables and columns are kept here under another name.
+    pub quarantine: Option<Duration>,
     /// What must hold before contract.
     pub gate: Option<Gate>,
     /// The project's numbers for backfills with this environment's changes.

@@ -80,7 +80,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Config, Diagnostics> {
                     config.retry_for = time;
                 }
             }
-            "quarantine" => config.quarantine = node.arg("a duration", f).and_then(|text| time(&text, f)),
+            "quarantine" => config.quarantine = quarantine(&mut node, f),
             "manage" => {
                 config.manage.grants = node.flag("grants", f);
                 config.manage.owners = node.flag("owners", f);
@@ -165,6 +165,11 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
             number.unwrap_or_default()
         }
     };
+    let kept = node.child("quarantine", f).map(|mut part| {
+        let time = quarantine(&mut part, f);
+        part.finish(f);
+        time
+    });
     let direct = node.flag("direct", f);
     if direct && approvals > 0 {
         f.push(
@@ -184,8 +189,23 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
     }
     // The whole of the first definition is shown by its name.
     let span = if span.file == name.span.file { name.span } else { span };
-    let environment = Environment { name: name.value.clone(), url, direct, approvals, policy, gate, backfill, span };
+    let environment = Environment {
+        name: name.value.clone(),
+        url,
+        direct,
+        approvals,
+        policy,
+        quarantine: kept.unwrap_or(config.quarantine),
+        gate,
+        backfill,
+        span,
+    };
     config.environments.insert(name.value, environment);
+}
+
+/// `quarantine "7d"`; `0s` is not at all.
+fn quarantine(node: &mut Node<'_>, f: &mut Findings) -> Option<Duration> {
+    node.arg("a duration", f).and_then(|text| time(&text, f)).filter(|time| !time.is_zero())
 }
 
 fn url(node: &mut Node<'_>, f: &mut Findings) -> Option<Url> {

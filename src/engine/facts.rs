@@ -31,6 +31,7 @@ pub async fn read(
         facts.tables = sizes(session, &touched(live, desired), small).await?;
     }
     facts.volatile_defaults = volatile_defaults(bench, live, desired).await?;
+    super::retypes::read(session, bench, live, desired, &mut facts).await?;
     Ok(facts)
 }
 

@@ -130,7 +130,7 @@ impl Index {
             .sql(format!("DROP INDEX CONCURRENTLY {}", self.qualified(name)))
             .lock(&self.on, LockMode::ShareUpdateExclusive, Cost::Instant)
             .transaction(Transaction::Outside)
-            .probe(probe_dropped(self.on.schema(), name), Vec::new())
+            .probe(probe_dropped(self.on.schema(), name), vec![format!("DROP INDEX CONCURRENTLY {}", self.qualified(name))])
             .hazard(Hazard::DropIndex, self.id())
     }
 }
@@ -146,12 +146,12 @@ pub fn probe_built(schema: &str, name: &str) -> String {
     )
 }
 
-/// A probe for an index that is being dropped: `done` when it is not there, else `absent` (the drop
-/// has not happened; an interrupted one can simply be run again).
+/// A probe for an index that is being dropped: `done` when it is not there, `absent` when the drop has not begun,
+/// `leftover` when an interrupted drop, or an interrupted build on the way back, left it invalid.
 #[must_use]
 pub fn probe_dropped(schema: &str, name: &str) -> String {
     format!(
-        "SELECT CASE WHEN EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}) THEN 'absent' ELSE 'done' END",
+        "SELECT COALESCE((SELECT CASE WHEN i.indisvalid THEN 'absent' ELSE 'leftover' END FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}), 'done')",
         literal(schema),
         literal(name)
     )

@@ -98,8 +98,13 @@ pub fn in_user_schema(column: &str) -> String {
     format!("{column} IN (SELECT oid FROM pg_namespace WHERE {USER_SCHEMA})")
 }
 
+/// With this begin the names of what was dropped and is kept for a while ([`crate::recipe::quarantine`]): schemas and
+/// columns. It is no part of the state.
+pub const SET_ASIDE: &str = "schema_quarantine";
+
 /// An SQL condition on `pg_namespace.nspname`.
-pub const USER_SCHEMA: &str = "nspname !~ '^(pg_|_timescaledb|timescaledb_)' AND nspname NOT IN ('information_schema', 'schema_ledger')";
+pub const USER_SCHEMA: &str =
+    "nspname !~ '^(pg_|_timescaledb|timescaledb_|schema_quarantine)' AND nspname NOT IN ('information_schema', 'schema_ledger')";
 
 /// An SQL condition: the object is no member of an extension.
 ///

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use super::session::{Session, connect, pin_deparse_settings};
 use super::unmodelled;
 use crate::catalog::{Catalog, Id};
+use crate::kind::row::SET_ASIDE;
 use crate::kind::{KINDS, Object, Row};
 
 /// What of a database is looked at.
@@ -201,6 +202,9 @@ async fn read(session: &Session, second: Option<&Session>, managed: Managed) -> 
             let (object_oid, sub) = (oid(row.int()), number(row.int()));
             let object = (kind.from_row)(&mut row);
             let id = object.id();
+            if id.path.iter().any(|name| name.starts_with(SET_ASIDE)) {
+                continue;
+            }
             if let Some(class) = classes.get(kind.catalog).filter(|_| object_oid != 0) {
                 addresses.objects.insert((*class, object_oid, sub), id.clone());
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::draft::{Context, Draft, Effect, Op};
 use super::op::{Hazard, Lock, Transaction, Violations};
-use super::plan::{Assumption, HazardNote, Preflight, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
+use super::plan::{Assumption, COMMIT, HazardNote, Preflight, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
 use crate::catalog::{Catalog, Fingerprint, Id, Pair};
 use crate::kind::{Object, sql_type};
 use crate::plan::plan::Reliance;
@@ -133,10 +133,7 @@ fn step(cx: &Context<'_>, run: &[&Op], number: u32) -> Step {
         entry.mode = entry.mode.max(lock.mode);
         entry.cost = entry.cost.max(lock.cost);
     }
-    let undo = run.iter().rev().try_fold(Vec::new(), |mut sql, op| {
-        sql.extend(op.undo.clone()?);
-        Some(sql)
-    });
+    let undo = undo(run);
     let ids = |take: fn(&Effect) -> Option<Id>| -> Vec<Id> {
         let set: BTreeSet<Id> = run.iter().flat_map(|op| op.effects.iter().filter_map(take)).collect();
         set.into_iter().collect()
@@ -168,6 +165,19 @@ fn step(cx: &Context<'_>, run: &[&Op], number: u32) -> Step {
         verify: run.iter().flat_map(|op| op.verify.clone()).collect(),
         preflight: Vec::new(),
     }
+}
+
+/// The operations back, the last one first. What may only follow a commit comes when all the rest is done.
+fn undo(run: &[&Op]) -> Option<Vec<String>> {
+    let (mut sql, mut after) = (Vec::new(), Vec::new());
+    for op in run.iter().rev() {
+        let own = op.undo.as_ref()?;
+        let head = own.iter().position(|statement| statement == COMMIT).unwrap_or(own.len());
+        sql.extend_from_slice(&own[..head]);
+        after.extend_from_slice(&own[head..]);
+    }
+    sql.extend(after);
+    Some(sql)
 }
 
 fn lower_first(text: &str) -> String {

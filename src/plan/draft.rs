@@ -35,8 +35,11 @@ pub struct Op {
     pub recipe: &'static str,
     /// What it leads to.
     pub effects: Vec<Effect>,
-    /// Statements that undo it; `None`: not possible.
+    /// Statements that undo it (see [`super::plan::Undo::Sql`]); `None`: whatever takes back its effects, where
+    /// that can be told from them ([`crate::recipe::undo`]).
     pub undo: Option<Vec<String>>,
+    /// What it does to rows cannot be taken back, whatever its effects say.
+    pub irreversible: bool,
     /// A batched update instead of statements.
     pub backfill: Option<Backfill>,
     /// What must hold afterwards.
@@ -61,7 +64,8 @@ impl Op {
             stage,
             recipe,
             effects: Vec::new(),
-            undo: Some(Vec::new()),
+            undo: None,
+            irreversible: false,
             backfill: None,
             verify: Vec::new(),
             violations: Vec::new(),
@@ -217,17 +221,14 @@ impl Draft {
 #[must_use]
 pub fn create(object: &Object, stage: StageName) -> Op {
     let id = object.id();
-    Op::new(&id, object.create(), stage, "create").undo(object.drop().sql).puts(object.clone())
+    Op::new(&id, object.create(), stage, "create").puts(object.clone())
 }
 
 /// The operation that takes an object away.
 #[must_use]
 pub fn drop(object: &Object, stage: StageName) -> Op {
     let id = object.id();
-    let action = object.drop();
-    let undo = action.loses.is_none().then(|| object.create().sql);
-    let mut op = Op::new(&id, action, stage, "drop").removes(&id);
-    op.undo = undo;
+    let mut op = Op::new(&id, object.drop(), stage, "drop").removes(&id);
     op.teardown = true;
     op
 }

@@ -7,6 +7,7 @@ pub mod facts;
 pub mod file;
 pub mod graph;
 pub mod op;
+pub mod overlay;
 #[expect(clippy::module_inception, reason = "the room is named after its main type")]
 pub mod plan;
 pub mod planner;
@@ -17,7 +18,7 @@ pub mod render;
 pub(crate) mod sample;
 pub mod simulate;
 
-pub use facts::{Facts, Policy, TableFacts};
+pub use facts::{Facts, Policy, Retype, TableFacts};
 pub use op::{Action, Alteration, Cost, Hazard, LockMode, Transaction};
 pub use plan::Plan;
 pub use planner::{Input, PlanError, plan};

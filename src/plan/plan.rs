@@ -250,10 +250,48 @@ pub struct Backfill {
 pub enum Undo {
     /// Nothing to do.
     Nothing,
-    /// By these statements, inside a transaction unless the step is outside one.
+    /// By these statements. Those of a step outside transactions run one by one; the others in one transaction,
+    /// which ends at `COMMIT`; between that and `BEGIN` each runs by itself (an index is built again beside the
+    /// traffic, a constraint proven again).
     Sql(Vec<String>),
     /// Not at all.
     Impossible,
+}
+
+/// Ends a transaction of an undo.
+pub const COMMIT: &str = "COMMIT";
+/// Begins the next one.
+pub const BEGIN: &str = "BEGIN";
+
+/// A part of an undo, done as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// In one transaction.
+    Inside(Vec<String>),
+    /// By itself, outside of any.
+    Outside(String),
+}
+
+impl Undo {
+    /// Its parts, in order; `outside` for a step that is itself outside transactions.
+    #[must_use]
+    pub fn parts(&self, outside: bool) -> Vec<Part> {
+        let Self::Sql(statements) = self else { return Vec::new() };
+        let (mut parts, mut open, mut inside) = (Vec::new(), Vec::new(), !outside);
+        for statement in statements {
+            match statement.as_str() {
+                COMMIT => {
+                    parts.extend((!open.is_empty()).then(|| Part::Inside(std::mem::take(&mut open))));
+                    inside = false;
+                }
+                BEGIN => inside = true,
+                _ if inside => open.push(statement.clone()),
+                _ => parts.push(Part::Outside(statement.clone())),
+            }
+        }
+        parts.extend((!open.is_empty()).then_some(Part::Inside(open)));
+        parts
+    }
 }
 
 impl Plan {

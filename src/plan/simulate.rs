@@ -1,13 +1,12 @@
 //! A plan without a database: its effects, one after the other, must lead to the desired state.
 
-use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexSet;
 
 use super::draft::{Draft, Effect};
+use super::overlay::Overlay;
 use crate::catalog::{Catalog, Id};
-use crate::kind::Object;
 
 /// What a simulation found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,13 +29,13 @@ impl Difference {
 /// that is not the same in both: only those, and what the draft touches, are looked at.
 #[must_use]
 pub fn simulate(live: &Catalog, desired: &Catalog, differing: &[Id], draft: &Draft, order: &[usize]) -> Difference {
-    let mut state = Overlay { live, children: OnceCell::new(), touched: IndexMap::new() };
+    let mut state = Overlay::new(live);
     let mut temporary: BTreeSet<Id> = BTreeSet::new();
     for at in order {
         for effect in &draft.ops[*at].effects {
             match effect {
                 Effect::Put(object) => {
-                    state.touched.insert(object.id(), Some(object));
+                    state.set(object.id(), Some(object));
                 }
                 Effect::Remove(id) => {
                     if !temporary.remove(id) {
@@ -51,10 +50,10 @@ pub fn simulate(live: &Catalog, desired: &Catalog, differing: &[Id], draft: &Dra
     }
     // What comes by itself with something else's change.
     for id in draft.followers.iter().map(|(id, _)| id).chain(&draft.silent) {
-        state.touched.insert(id.clone(), desired.get(id));
+        state.set(id.clone(), desired.get(id));
     }
     let mut difference = Difference::default();
-    let looked_at: IndexSet<&Id> = differing.iter().chain(state.touched.keys()).collect();
+    let looked_at: IndexSet<&Id> = differing.iter().chain(state.touched()).collect();
     for id in looked_at {
         match (state.get(id), desired.get(id)) {
             (Some(_), None) => difference.left.push(id.clone()),
@@ -64,39 +63,4 @@ pub fn simulate(live: &Catalog, desired: &Catalog, differing: &[Id], draft: &Dra
     }
     difference.left.extend(temporary);
     difference
-}
-
-/// A state as the live one with what was done to it: nothing is copied.
-struct Overlay<'a> {
-    live: &'a Catalog,
-    /// The live children of every object, once something is removed.
-    children: OnceCell<IndexMap<Id, Vec<&'a Object>>>,
-    touched: IndexMap<Id, Option<&'a Object>>,
-}
-
-impl<'a> Overlay<'a> {
-    fn get(&self, id: &Id) -> Option<&'a Object> {
-        match self.touched.get(id) {
-            Some(object) => *object,
-            None => self.live.get(id),
-        }
-    }
-
-    /// Takes an object away with everything that hangs on it.
-    fn remove(&mut self, id: &Id) {
-        let mut going = vec![id.clone()];
-        let mut gone = BTreeSet::new();
-        while let Some(id) = going.pop() {
-            let live = self.children.get_or_init(|| self.live.children()).get(&id).into_iter().flatten().map(|child| child.id());
-            let put = self.touched.values().flatten().filter(|object| object.parent().as_ref() == Some(&id)).map(|child| child.id());
-            let children: Vec<Id> =
-                live.chain(put).filter(|child| self.get(child).is_some_and(|child| child.parent().as_ref() == Some(&id))).collect();
-            if gone.insert(id) {
-                going.extend(children);
-            }
-        }
-        for id in gone {
-            self.touched.insert(id, None);
-        }
-    }
 }

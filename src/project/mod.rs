@@ -59,6 +59,13 @@ impl Project {
         Ok(self.config.place(self.env.as_deref(), self.url.as_deref(), &variable)?)
     }
 
+    /// For how many seconds what is dropped is kept, in the environment that is meant.
+    #[must_use]
+    pub fn quarantine(&self) -> Option<u64> {
+        let environment = self.place().ok().and_then(|place| place.environment);
+        environment.map_or(self.config.quarantine, |environment| environment.quarantine).map(|time| time.as_secs())
+    }
+
     /// Whether the command line names a database.
     #[must_use]
     pub const fn names_database(&self) -> bool {

@@ -121,9 +121,7 @@ pub fn find(folder: &Path, meant: &str) -> Result<PlanFile, CliError> {
     if let Some((_, path)) = stems.iter().find(|(stem, _)| stem == meant) {
         return read(path);
     }
-    let wanted = meant.parse().ok();
-    let fits = |stem: &str| if wanted.is_some() { number(stem) == wanted } else { stem.starts_with(meant) || after_number(stem) == meant };
-    let found: Vec<_> = stems.iter().filter(|(stem, _)| fits(stem)).collect();
+    let found: Vec<_> = stems.iter().filter(|(stem, _)| fits(stem, meant)).collect();
     match found.as_slice() {
         [(_, path)] => read(path),
         [] => {
@@ -139,6 +137,15 @@ pub fn find(folder: &Path, meant: &str) -> Result<PlanFile, CliError> {
             let names: Vec<&str> = several.iter().map(|(stem, _)| stem.as_str()).collect();
             Err(CliError::failed(format!("`{meant}` may be several plans"), format!("say which: {}", names.join(", "))))
         }
+    }
+}
+
+/// Whether a person who says `meant` (a number, a slug, the beginning of a name) may mean the plan of this name.
+#[must_use]
+pub fn fits(name: &str, meant: &str) -> bool {
+    match meant.parse().ok() {
+        Some(wanted) => number(name) == Some(wanted),
+        None => name.starts_with(meant) || after_number(name) == meant,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::backfill;
 use crate::catalog::Id;
-use crate::catalog::id::{derived_name, literal, quote};
+use crate::catalog::id::{default_name, derived_name, literal, quote};
 use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::{Kind as _, Object};
@@ -127,7 +127,16 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
             .sql(format!("SELECT setval(pg_get_serial_sequence({}, {}), (SELECT last_value FROM {sequence_sql}), (SELECT is_called FROM {sequence_sql}))", literal(&table.sql()), literal(&column.name)))
             .sql(format!("DROP SEQUENCE {sequence_sql}"));
         let mut op = Op::new(&id, action, StageName::Switch, RECIPE).puts(column.clone()).removes(&temporary[0]);
-        op.undo = None;
+        // The other way: the recipe's sequence goes on from where the identity column's is.
+        let name = identity.name.clone().unwrap_or_else(|| default_name(table.name(), &column.name, "seq"));
+        let own = format!("{}.{}", quote(table.schema()), quote(&name));
+        let alter = |what: &str| format!("ALTER TABLE {} ALTER COLUMN {} {what}", table.sql(), quote(&column.name));
+        op.undo = Some(vec![
+            format!("CREATE SEQUENCE {sequence_sql}{}", identity.options.clauses(true)),
+            format!("SELECT setval({}, last_value, is_called) FROM {own}", literal(&sequence_sql)),
+            alter("DROP IDENTITY"),
+            alter(&format!("SET DEFAULT {value}")),
+        ]);
         switch_extra = Some(op);
         fill_value = Some(value);
     } else if let Some(default) = default {
@@ -202,7 +211,7 @@ fn wait_for_clients(cx: &Context<'_>, column: &Column, draft: &mut Draft) {
 
 /// Whether the column's type is a domain that checks something: adding one rewrites the table even
 /// without a default (safe-changes.md).
-fn has_constrained_domain(cx: &Context<'_>, column: &Column) -> bool {
+pub(super) fn has_constrained_domain(cx: &Context<'_>, column: &Column) -> bool {
     cx.desired.objects.values().any(|object| match object {
         Object::Domain(domain) if domain.not_null && domain.id().sql() == column.data_type => true,
         Object::DomainCheck(check) => check.domain.sql() == column.data_type,

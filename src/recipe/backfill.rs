@@ -7,7 +7,7 @@ use crate::kind::Kind as _;
 use crate::kind::column::{Column, not_null_proof};
 use crate::plan::draft::{Context, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
-use crate::plan::plan::{Backfill, StageName};
+use crate::plan::plan::{BEGIN, Backfill, COMMIT, StageName};
 
 /// The columns by which a table is walked: its primary key, else a unique key whose columns are NOT
 /// NULL, else nothing (by ctid).
@@ -27,15 +27,30 @@ pub fn fill(
     recipe: &'static str,
     settings: Vec<(String, String)>,
 ) -> Op {
-    let table = &column.table;
     let id = column.id();
+    let mut op = fill_set(cx, &id, &column.table, &format!("{} = {expression}", quote(&column.name)), filter, recipe, settings);
+    op.fills = Some((id, expression.to_owned()));
+    op
+}
+
+/// The same for a list of assignments; `subject` is what people know it by.
+#[must_use]
+pub fn fill_set(
+    cx: &Context<'_>,
+    subject: &Id,
+    table: &Id,
+    set: &str,
+    filter: &str,
+    recipe: &'static str,
+    settings: Vec<(String, String)>,
+) -> Op {
+    let id = subject.clone();
     // The author's expression means the names of the table's schema first.
     let mut settings = settings;
     settings.push(("search_path".to_owned(), search_path(table)));
-    let set = format!("{} = {expression}", quote(&column.name));
     let count = format!("SELECT count(*) FROM {} WHERE {filter}", table.sql());
     let title = format!("Backfill {id}");
-    let triggers: Vec<String> = own_triggers(cx, table, Some(&column.name));
+    let triggers: Vec<String> = own_triggers(cx, table);
     let warn = |action: Action| {
         if triggers.is_empty() {
             action
@@ -53,17 +68,14 @@ pub fn fill(
             ));
         }
         let action = action.sql(format!("UPDATE {} SET {set} WHERE {filter}", table.sql())).lock(table, LockMode::RowExclusive, Cost::Scan);
-        let mut op = Op::new(&id, warn(action), StageName::Backfill, recipe).verify(count, "0");
-        op.fills = Some((id, expression.to_owned()));
-        return op;
+        return Op::new(&id, warn(action), StageName::Backfill, recipe).verify(count, "0");
     }
     let mut op = Op::new(&id, warn(Action::new(title).lock(table, LockMode::RowExclusive, Cost::Scan)), StageName::Backfill, recipe)
         .verify(count, "0");
-    op.fills = Some((id.clone(), expression.to_owned()));
     op.backfill = Some(Backfill {
         table: table.clone(),
         key: walk_key(cx, table),
-        set,
+        set: set.to_owned(),
         filter: filter.to_owned(),
         settings,
         rows: cx.facts.rows(table),
@@ -77,9 +89,9 @@ pub fn search_path(table: &Id) -> String {
     if table.schema() == "public" { "public".to_owned() } else { format!("{}, public", quote(table.schema())) }
 }
 
-/// Names of the table's own row triggers that an UPDATE of `column` fires.
+/// Names of the table's own triggers that an UPDATE fires.
 #[must_use]
-pub fn own_triggers(cx: &Context<'_>, table: &Id, _column: Option<&Ident>) -> Vec<String> {
+pub fn own_triggers(cx: &Context<'_>, table: &Id) -> Vec<String> {
     cx.live
         .of::<crate::kind::trigger::Trigger>()
         .filter(|trigger| trigger.relation == *table && trigger.events.iter().any(|event| event == "update"))
@@ -94,13 +106,14 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     let id = column.id();
     let table = &column.table;
     let set = |cost| column.altering(format!("Set {id} NOT NULL"), "SET NOT NULL", LockMode::AccessExclusive, cost);
-    let undo = vec![format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", table.sql(), quote(&column.name))];
+    let undo = column.altering(String::new(), "DROP NOT NULL", LockMode::AccessExclusive, Cost::Instant).sql;
     if cx.is_small(table) {
         return vec![Op::new(&id, set(Cost::Scan), stage, recipe).undo(undo).puts(column.clone())];
     }
     let proof = not_null_proof(column);
     let proof_id = proof.id();
     let (add, validate) = (proof.add_not_valid(), proof.validate());
+    let again = add.sql.clone();
     let drop = proof.drop();
     let add = Action { title: format!("Add a proof that {id} is NOT NULL, not yet validated"), ..add };
     let validate = Action { title: format!("Prove {id} NOT NULL"), ..validate };
@@ -110,8 +123,20 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     vec![
         Op::new(&id, add, before, recipe).undo(drop.sql).puts_temporary(&proof_id),
         Op::new(&id, validate, before, recipe),
-        Op::new(&id, switch, stage, recipe).undo(undo).puts(column.clone()).removes(&proof_id),
+        Op::new(&id, switch, stage, recipe).undo([undo, again].concat()).puts(column.clone()).removes(&proof_id),
     ]
+}
+
+/// The way back from DROP NOT NULL, proven beside the traffic on a large table.
+#[must_use]
+pub fn not_null_again(cx: &Context<'_>, column: &Column) -> Vec<String> {
+    let set = column.altering(String::new(), "SET NOT NULL", LockMode::AccessExclusive, Cost::Scan).sql;
+    if cx.is_small(&column.table) {
+        return set;
+    }
+    let proof = not_null_proof(column);
+    let next = || vec![COMMIT.to_owned(), BEGIN.to_owned()];
+    [proof.add_not_valid().sql, next(), proof.validate().sql, next(), set, proof.drop().sql].concat()
 }
 
 /// A trigger that fills a column where a client leaves it NULL, so that clients of the old release

@@ -1,7 +1,7 @@
 //! CHECK constraints of tables that are in use: added NOT VALID, validated in a transaction of its
 //! own (both in one keep ACCESS EXCLUSIVE, safe-changes.md).
 
-use super::plain;
+use super::{plain, undo};
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::Kind as _;
@@ -79,9 +79,13 @@ fn replace(cx: &Context<'_>, check: &Check, draft: &mut Draft) {
     let mut switch = drop(old, StageName::Switch).action;
     switch.title = format!("Put the new {id} in the old one's place");
     switch.sql.extend(Check::rename(&beside_id, &id).unwrap_or_default().sql);
-    let mut op = Op::new(&id, switch, StageName::Switch, RECIPE).removes(&beside_id).puts(check.clone());
-    op.undo = None;
-    ops.push(op);
+    let aside = Check::rename(&id, &beside_id).unwrap_or_default().sql;
+    ops.push(
+        Op::new(&id, switch, StageName::Switch, RECIPE)
+            .removes(&beside_id)
+            .puts(check.clone())
+            .undo([aside, undo::remake(cx, old)].concat()),
+    );
     let indexes = draft.chain(&id, ops);
     draft.gone.insert(id, indexes[indexes.len() - 1]);
 }

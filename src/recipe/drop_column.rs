@@ -1,6 +1,8 @@
 //! Dropping a column: clients of both releases can insert before, and it goes when the old ones are
 //! gone (safe-changes.md, Columns).
 
+use super::backfill::not_null_again;
+use super::quarantine;
 use crate::catalog::Id;
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
@@ -37,12 +39,13 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                 LockMode::AccessExclusive,
                 Cost::Instant,
             );
-            let undo = column.altering(String::new(), "SET NOT NULL", LockMode::AccessExclusive, Cost::Scan).sql;
-            ops.push(Op::new(&id, action, StageName::Expand, RECIPE).undo(undo).puts(loosened));
+            ops.push(Op::new(&id, action, StageName::Expand, RECIPE).undo(not_null_again(cx, column)).puts(loosened));
         }
-        let mut last = drop(&column.clone().into(), StageName::Contract);
-        last.recipe = RECIPE;
-        ops.push(last);
+        ops.push(quarantine::column(cx, column).unwrap_or_else(|| {
+            let mut last = drop(&column.clone().into(), StageName::Contract);
+            last.recipe = RECIPE;
+            last
+        }));
         let indexes = draft.chain(&id, ops);
         draft.ready.remove(&id);
         draft.gone.insert(id, indexes[indexes.len() - 1]);

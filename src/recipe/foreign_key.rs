@@ -1,6 +1,6 @@
 //! Foreign keys of tables that are in use: added NOT VALID, validated in a transaction of its own.
 
-use super::plain;
+use super::{plain, undo};
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::Kind as _;
@@ -66,9 +66,13 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                 let mut switch = drop(old, StageName::Switch).action;
                 switch.title = format!("Put the new {id} in the old one's place");
                 switch.sql.extend(ForeignKey::rename(&beside_id, &id).unwrap_or_default().sql);
-                let mut op = Op::new(&id, switch, StageName::Switch, RECIPE).removes(&beside_id).puts(key.clone());
-                op.undo = None;
-                ops.push(op);
+                let aside = ForeignKey::rename(&id, &beside_id).unwrap_or_default().sql;
+                ops.push(
+                    Op::new(&id, switch, StageName::Switch, RECIPE)
+                        .removes(&beside_id)
+                        .puts(key.clone())
+                        .undo([aside, undo::remake(cx, old)].concat()),
+                );
                 let indexes = draft.chain(&id, ops);
                 draft.gone.insert(id.clone(), indexes[indexes.len() - 1]);
             }

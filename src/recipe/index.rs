@@ -1,7 +1,7 @@
 //! Building, replacing and dropping indexes of tables that are in use (safe-changes.md, Constraints
 //! and indexes).
 
-use super::plain;
+use super::{plain, undo};
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::index::Index;
@@ -101,9 +101,14 @@ fn take_away(cx: &Context<'_>, index: &Index, partitioned: bool) -> Op {
         return drop(&Object::from(index.clone()), StageName::Contract);
     }
     let mut op = Op::new(&id, index.drop_concurrently(), StageName::Contract, "drop-index").removes(&id);
-    op.undo = Some(vec![index.create_sql(&index.name, true, false)]);
+    op.undo = Some(build_again(cx, index));
     op.teardown = true;
     op
+}
+
+/// What makes an index again, outside transactions.
+fn build_again(cx: &Context<'_>, index: &Index) -> Vec<String> {
+    [vec![index.create_sql(&index.name, true, false)], index.after_creation(&index.name), undo::hanging(cx, &index.id())].concat()
 }
 
 /// Builds the new one under another name, drops the old one, renames: queries are never without one.
@@ -116,7 +121,8 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Dr
     if cx.is_small(&new.on) {
         // One short transaction, the new one first.
         let group = draft.group();
-        let mut build = create(&Object::from(beside.clone()), StageName::Expand).puts_temporary(&temporary_id);
+        let beside_object = Object::from(beside.clone());
+        let mut build = create(&beside_object, StageName::Expand).puts_temporary(&temporary_id);
         build.effects.remove(0);
         let mut away = drop(&Object::from(old.clone()), StageName::Expand);
         away.action.hazards.clear();
@@ -126,9 +132,8 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Dr
             op.recipe = "replace-index";
             op.teardown = false;
         }
-        build.undo = None;
-        away.undo = None;
-        name.undo = None;
+        build.undo = Some(beside_object.drop().sql);
+        name.undo = Some(Index::rename(&id, &temporary_id).unwrap_or_default().sql);
         let indexes = draft.chain(&id, vec![build, away, name]);
         draft.gone.insert(id, indexes[1]);
         return;
@@ -144,7 +149,7 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Dr
     let mut action = old.drop_concurrently();
     action.hazards.clear();
     let mut away = Op::new(&id, action, stage, "replace-index").removes(&id);
-    away.undo = Some(vec![old.create_sql(&old.name, true, false)]);
+    away.undo = Some(build_again(cx, old));
     debug_assert_eq!(away.action.transaction, Transaction::Outside);
     let name = Op::new(&id, rename, stage, "replace-index")
         .undo(Index::rename(&id, &temporary_id).unwrap_or_default().sql)

@@ -1,7 +1,7 @@
 //! Primary keys and unique constraints of tables that are in use: the index is built beside the
 //! traffic, the constraint made out of it in an instant.
 
-use super::plain;
+use super::{plain, undo};
 use crate::catalog::Id;
 use crate::catalog::id::{derived_name, quote, quoted_list};
 use crate::kind::column::Column;
@@ -107,8 +107,9 @@ fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, r
     if !same_columns && stage == StageName::Switch && !cx.policy.direct {
         away.action.hazards.push((Hazard::Breaking, format!("{id}: ON CONFLICT on its old columns fails")));
     }
-    away.undo = None;
-    adopt.undo = None;
+    // The old one is built beside the traffic before it takes the place of the new one again.
+    away.undo = Some(Vec::new());
+    adopt.undo = undo::build_key(old, &adopt.undo.unwrap_or_default()).map(|sql| [sql, undo::hanging(cx, &id)].concat());
     away.group = Some(group);
     adopt.group = Some(group);
     away.teardown = false;

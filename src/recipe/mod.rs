@@ -19,10 +19,14 @@ pub mod key;
 pub mod not_null;
 pub mod plain;
 pub mod preflight;
+pub mod quarantine;
 pub mod reindex;
 pub mod rename;
 pub mod rename_column;
 pub mod rename_part;
+pub mod retype;
+pub mod sync;
+pub mod undo;
 
 /// Every change as operations. The order of the calls matters only where two recipes could take the
 /// same change.
@@ -30,6 +34,7 @@ pub mod rename_part;
 pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     let mut draft = Draft::default();
     rename_column::apply(cx, changes, &mut draft);
+    retype::apply(cx, changes, &mut draft);
     add_column::apply(cx, changes, &mut draft);
     not_null::apply(cx, changes, &mut draft);
     drop_column::apply(cx, changes, &mut draft);

@@ -37,6 +37,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             before.into_iter().partition(|action| action.sql.iter().any(|sql| sql.contains(" ADD GENERATED ")));
         let nullable = Column { not_null: false, identity: old.identity.clone(), ..new.clone() };
         let mut ops: Vec<Op> = super::plain::alterations(cx, &id, early, &nullable.clone().into());
+        super::plain::together(&mut ops, draft);
         let filled = fill(cx, new, &mut ops);
         let stage = if filled { StageName::Switch } else { StageName::Contract };
         let proven = Column { identity: old.identity.clone(), ..new.clone() };
@@ -69,6 +70,10 @@ fn fill(cx: &Context<'_>, column: &Column, ops: &mut Vec<Op>) -> bool {
         stop.teardown = true;
         ops.push(stop);
     }
-    ops.push(backfill::fill(cx, column, &format!("({expression})"), &format!("{} IS NULL", quote(&column.name)), RECIPE, Vec::new()));
+    let filter = format!("{} IS NULL", quote(&column.name));
+    let mut fill = backfill::fill(cx, column, &format!("({expression})"), &filter, RECIPE, Vec::new()).undo(Vec::new());
+    // The way back leaves the values where they are.
+    fill.action = fill.action.loses(format!("which rows were NULL in {id}"));
+    ops.push(fill);
     true
 }

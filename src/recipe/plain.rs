@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::quarantine;
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::partition::Partition;
@@ -113,11 +114,12 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                     continue;
                 }
                 let Some(new) = cx.desired.get(id) else { continue };
-                let ops = alterations(cx, id, actions.clone(), new);
+                let mut ops = alterations(cx, id, actions.clone(), new);
                 if ops.is_empty() {
                     draft.silent.push(id.clone());
                     continue;
                 }
+                together(&mut ops, draft);
                 draft.chain(id, ops);
             }
             Change::Replace => state.replace(cx, id, draft, &mut group_of),
@@ -129,7 +131,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                 let Some(new) = cx.desired.get(id) else { continue };
                 let action = name_blocking(action.clone(), &new.parent().unwrap_or_else(|| id.clone()), None);
                 let mut op = Op::new(id, action, StageName::Expand, "convert").puts(new.clone());
-                op.undo = None;
+                op.irreversible = true;
                 op.group = state.group(id, draft, &mut group_of);
                 draft.chain(id, vec![op]);
             }
@@ -141,13 +143,6 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
 #[must_use]
 pub fn alterations(cx: &Context<'_>, id: &Id, actions: Vec<Action>, new: &Object) -> Vec<Op> {
     let table = if id.path.len() >= 2 { Id::new("table", id.path[..2].to_vec()) } else { id.clone() };
-    let reverse = match (cx.desired.get(id), cx.live.get(id)) {
-        (Some(new), Some(old)) => match Object::alter(new, old) {
-            crate::plan::Alteration::Act(actions) | crate::plan::Alteration::Retype(actions) => Some(actions),
-            crate::plan::Alteration::Replace => None,
-        },
-        _ => None,
-    };
     let count = actions.len();
     let actions: Vec<Action> = actions.into_iter().filter(|action| !action.sql.is_empty()).collect();
     let last = actions.len().saturating_sub(1);
@@ -168,12 +163,8 @@ pub fn alterations(cx: &Context<'_>, id: &Id, actions: Vec<Action>, new: &Object
                 StageName::Expand
             };
             let mut op = Op::new(id, action, stage, "alter");
-            // Undone as a whole by the last one, in reverse.
-            op.undo = if at == last && !only_validated(cx.live.get(id), new) {
-                reverse.as_ref().map(|actions| actions.iter().flat_map(|action| action.sql.clone()).collect())
-            } else {
-                Some(Vec::new())
-            };
+            // Undone as a whole by the last one.
+            op.undo = (at != last).then(Vec::new);
             op
         })
         .collect();
@@ -185,16 +176,12 @@ pub fn alterations(cx: &Context<'_>, id: &Id, actions: Vec<Action>, new: &Object
     ops
 }
 
-/// Whether nothing changes but that a constraint is now known to hold: there is nothing to undo.
-fn only_validated(old: Option<&Object>, new: &Object) -> bool {
-    match (old, new) {
-        (Some(Object::Check(old)), Object::Check(new)) => {
-            old.not_valid && *new == crate::kind::check::Check { not_valid: false, ..old.clone() }
-        }
-        (Some(Object::ForeignKey(old)), Object::ForeignKey(new)) => {
-            old.not_valid && *new == crate::kind::foreign_key::ForeignKey { not_valid: false, ..old.clone() }
-        }
-        _ => false,
+/// The parts of one alteration are one transaction where they can be: they are undone together.
+pub fn together(ops: &mut [Op], draft: &mut Draft) {
+    let alike = |op: &Op| op.action.transaction == crate::plan::Transaction::Inside && op.stage == ops[0].stage;
+    if ops.len() > 1 && ops.iter().all(alike) {
+        let group = draft.group();
+        ops.iter_mut().for_each(|op| op.group = Some(group));
     }
 }
 
@@ -307,7 +294,7 @@ impl State<'_> {
             }
             return op;
         }
-        let mut op = Op::new(&id, object.create_with(&inner), stage, "create").undo(object.drop().sql).puts(object.clone());
+        let mut op = Op::new(&id, object.create_with(&inner), stage, "create").puts(object.clone());
         for child in inner {
             op = op.puts(child.clone());
         }
@@ -338,7 +325,7 @@ impl State<'_> {
         }
         let waits = own_statement && self.absorbed(cx, object).is_some() || guards_leaving_column(cx, object);
         let stage = if waits { StageName::Contract } else { drop_stage(&id.kind) };
-        let at = draft.push(drop(object, stage));
+        let at = draft.push(quarantine::table(cx, id).unwrap_or_else(|| drop(object, stage)));
         draft.first.insert(id.clone(), at);
         draft.gone.insert(id.clone(), at);
     }
@@ -407,13 +394,13 @@ impl State<'_> {
         let mut away_at = None;
         if let Some(mut away) = away {
             away.group = group;
-            away.undo = None;
+            away.irreversible = last_drop.is_some();
             let at = draft.push(away);
             draft.gone.insert(id.clone(), at);
             draft.first.insert(id.clone(), at);
             away_at = Some(at);
         }
-        made.undo = None;
+        made.irreversible = last_drop.is_some();
         made.group = if index_of_table { None } else { group };
         let at = draft.push(made);
         if let Some(away) = away_at {
@@ -427,7 +414,7 @@ impl State<'_> {
         }
         if let Some(mut buried) = last_drop {
             buried.group = group;
-            buried.undo = None;
+            buried.irreversible = true;
             buried.teardown = true;
             let buried_at = draft.push(buried);
             draft.order(at, buried_at);

@@ -3,9 +3,12 @@
 
 use crate::catalog::Id;
 use crate::kind::Kind as _;
+use crate::kind::Object;
 use crate::kind::index::Index;
+use crate::plan::Alteration;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft};
+use crate::plan::plan::{BEGIN, COMMIT};
 
 /// Functions whose texts change in place, each with an index that stands on it and stays as it is.
 #[must_use]
@@ -27,6 +30,13 @@ pub fn wanted(cx: &Context<'_>, changes: &Changes) -> Vec<(Id, Index)> {
     found
 }
 
+fn altered_back(cx: &Context<'_>, id: &Id) -> Vec<String> {
+    match cx.desired.get(id).zip(cx.live.get(id)).map(|(new, old)| Object::alter(new, old)) {
+        Some(Alteration::Act(actions)) => actions.into_iter().flat_map(|action| action.sql).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// Builds them again beside the old ones, once their functions have the new bodies. (What REINDEX
 /// CONCURRENTLY did cannot be seen after a crash.)
 pub fn apply(cx: &Context<'_>, wanted: Vec<(Id, Index)>, draft: &mut Draft) {
@@ -40,6 +50,9 @@ pub fn apply(cx: &Context<'_>, wanted: Vec<(Id, Index)>, draft: &mut Draft) {
             continue;
         }
         let Some(ready) = draft.ready.get(&function).copied() else { continue };
+        // On the way back the function changes last: the index is built once more with what it gives then.
+        let back = draft.ops[ready].undo.get_or_insert_with(|| altered_back(cx, &function));
+        back.extend([COMMIT.to_owned(), format!("REINDEX INDEX CONCURRENTLY {}", id.in_schema()), BEGIN.to_owned()]);
         super::index::replace(cx, &index, &index, draft);
         let begins = draft.first[&id];
         draft.order(ready, begins);

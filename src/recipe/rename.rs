@@ -47,14 +47,15 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
         .hazard(Hazard::Breaking, format!("{old}: {LOST_THROUGH_A_VIEW}"));
     op.action.title = format!("Rename {old} to {}, its old name goes on as a view", crate::catalog::id::dotted(&new.path));
     // Both names carry the grants.
+    let mut granted = Vec::new();
     for object in live.objects.values() {
         if let Object::Grant(grant) = object
             && grant.on == *old
         {
-            let granted = crate::kind::grant::Grant { on: view.clone(), ..grant.clone() };
-            op.action.sql.extend(granted.create().sql);
+            granted.extend(crate::kind::grant::Grant { on: view.clone(), ..grant.clone() }.create().sql);
         }
     }
+    op.action.sql.extend(granted.clone());
     op.undo = Some([vec![format!("DROP VIEW {}", old.sql())], op.undo.unwrap_or_default()].concat());
     op = op.puts_temporary(&view);
     let away = Action::new(format!("Drop the view under the old name of {new}")).sql(format!("DROP VIEW {}", old.sql())).lock(
@@ -63,7 +64,7 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
         Cost::Instant,
     );
     let mut end = Op::new(new, away, StageName::Contract, "rename-table").removes(&view);
-    end.undo = Some(vec![format!("CREATE VIEW {}{invoker} AS SELECT * FROM {}", old.sql(), new.sql())]);
+    end.undo = Some([vec![format!("CREATE VIEW {}{invoker} AS SELECT * FROM {}", old.sql(), new.sql())], granted].concat());
     end.teardown = true;
     (op, Some(end))
 }

@@ -1,9 +1,9 @@
 //! A renamed column: old and new stand side by side, kept in step by triggers, until the old clients
 //! are gone (safe-changes.md, The sync triggers of a rename).
 
-use super::backfill;
-use crate::catalog::Id;
+use super::{backfill, sync};
 use crate::catalog::id::{derived_name, quote};
+use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
@@ -39,6 +39,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     }
 }
 
+/// The triggers that keep a renamed column in step.
 struct Sync {
     make: Vec<String>,
     take: Vec<String>,
@@ -50,7 +51,7 @@ struct Sync {
 }
 
 /// The triggers that keep the pair in step.
-fn sync(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
+fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let table = &new.table;
     let (o, n) = (quote(&old.name), quote(&new.name));
     let id = new.id();
@@ -72,13 +73,12 @@ fn sync(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
         if expression == o || expression == n {
             format!("NEW.{target} := NEW.{expression}")
         } else {
-            format!("SELECT {expression} INTO NEW.{target} FROM (SELECT NEW.*) AS {}", quote(table.name()))
+            sync::assign(table, target, expression)
         }
     };
     let (to_new, to_old) = (of_row(&forward, &n), of_row(&reverse, &o));
-    let changed = |column: &str| format!("ROW(NEW.{column})::record OPERATOR(pg_catalog.*<>) ROW(OLD.{column})::record");
+    let changed = |column: &str| sync::differ(&format!("NEW.{column}"), &format!("OLD.{column}"));
     let base = format!("{}_{}", table.name(), new.name);
-    let schema = quote(table.schema());
     let first = derived_name(&base, "_sync_first");
     let last = derived_name(&base, "_sync_last");
     let marker = if same {
@@ -94,40 +94,24 @@ fn sync(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let mut make = Vec::new();
     let mut take = Vec::new();
     let mut helpers = Vec::new();
-    let path = backfill::search_path(table);
-    let function = |name: &str, body: &str| {
-        format!(
-            "FUNCTION {schema}.{}() RETURNS trigger LANGUAGE plpgsql SET search_path = {path}, pg_temp AS $sync$\n{body}\n$sync$",
-            quote(name)
-        )
-    };
-    let mut trigger = |sign: &str, name: &str, body: &str| {
-        let trigger = format!("{sign}{name}");
-        make.push(format!("CREATE {}", function(name, body)));
-        make.push(format!(
-            "CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {schema}.{}()",
-            quote(&trigger),
-            table.sql(),
-            quote(name)
-        ));
-        make.push(format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}", table.sql(), quote(&trigger)));
-        take.push(format!("DROP TRIGGER {} ON {}", quote(&trigger), table.sql()));
-        take.push(format!("DROP FUNCTION {schema}.{}()", quote(name)));
-        helpers.push(table.child("trigger", &trigger));
-        helpers.push(Id::new("function", [table.schema(), name, ""]));
+    let mut trigger = |sign: &str, name: &Ident, body: &str| {
+        let trigger = sync::row_trigger(table, sign, name, "INSERT OR UPDATE", body);
+        make.extend(trigger.make);
+        take.extend(trigger.take);
+        helpers.extend(trigger.helpers);
     };
     trigger("!", &first, &first_body);
     // Between the two come the table's own triggers. The column that they know wins: the old one, until
     // their functions speak of the new one.
     let mut turn = None;
     if own_triggers(cx, table).next().is_some() {
-        let differs = if same { format!("ROW(NEW.{n})::record OPERATOR(pg_catalog.*<>) ROW(NEW.{o})::record") } else { "false".to_owned() };
+        let differs = if same { sync::differ(&format!("NEW.{n}"), &format!("NEW.{o}")) } else { "false".to_owned() };
         let last_body =
             |assignment: &str| format!("BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND");
         trigger("~", &last, &last_body(&to_new));
         turn = Some((
-            format!("CREATE OR REPLACE {}", function(&last, &last_body(&to_old))),
-            format!("CREATE OR REPLACE {}", function(&last, &last_body(&to_new))),
+            format!("CREATE OR REPLACE {}", sync::function(table, &last, &last_body(&to_old))),
+            format!("CREATE OR REPLACE {}", sync::function(table, &last, &last_body(&to_new))),
         ));
     }
     Sync { make, take, helpers, forward, same, turn }
@@ -163,7 +147,7 @@ fn turn_functions(cx: &Context<'_>, new: &Column, turn: &(String, String), chang
 fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default>, draft: &mut Draft) -> Option<(String, String)> {
     let (id, old_id) = (new.id(), old.id());
     let table = &new.table;
-    let Sync { make, take, helpers, forward, same, turn } = sync(cx, old, new);
+    let Sync { make, take, helpers, forward, same, turn } = sync_triggers(cx, old, new);
     let nullable = Column { not_null: false, ..new.clone() };
     let mut expand = nullable.add(None).hazard(Hazard::RowShape, format!("{table} gets a column"));
     expand.title = format!("Add {id} and keep it in step with {}", old.name);
@@ -195,7 +179,6 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     if let Some(default) = default {
         end = end.puts(default.clone());
     }
-    end.undo = None;
     end.teardown = true;
     ops.push(end);
     let indexes = draft.chain(&id, ops);

@@ -84,6 +84,14 @@ fn facts(path: &Path, before: &Catalog) -> Result<Facts, String> {
             ("volatile", _) => {
                 facts.volatile_defaults.insert(Id::new("column", id::undotted(&argument)));
             }
+            // What the server would say of a change of type: it rewrites; every value survives it, there or back; both are of one category.
+            ("keeps-values" | "reverts" | "compatible", _) => {
+                let retype = facts.retypes.entry(Id::new("column", id::undotted(&argument))).or_default();
+                retype.rewrites = true;
+                retype.keeps_values |= word == "keeps-values";
+                retype.reverts |= word == "reverts";
+                retype.compatible |= word == "compatible";
+            }
             _ => return Err(format!("{}: what is {word}?", path.display())),
         }
     }
@@ -97,6 +105,7 @@ fn policy(path: &Path) -> Result<Policy, String> {
         match (word.as_str(), rows) {
             ("small-table", Some(rows)) => policy.small_table_rows = rows,
             ("direct", None) => policy.direct = true,
+            ("quarantine", None) => policy.quarantine = Some(7 * 86_400),
             _ => return Err(format!("{}: what is {word}?", path.display())),
         }
     }

@@ -22,7 +22,7 @@ use super::case::Case;
 use super::seed;
 
 /// The databases of a case.
-const NAMES: [&str; 3] = ["seeded", "fresh", "changed"];
+const NAMES: [&str; 6] = ["seeded", "fresh", "changed", "killed", "cut", "crashed"];
 
 /// Tables with more rows than this are large here.
 const FEW: u64 = 10;
@@ -106,7 +106,11 @@ impl Live {
         } else {
             false
         };
-        let policy = Policy { small_table_rows: if small { 10_000 } else { FEW }, direct: self.case.policy.direct };
+        let policy = Policy {
+            small_table_rows: if small { 10_000 } else { FEW },
+            direct: self.case.policy.direct,
+            quarantine: self.case.policy.quarantine,
+        };
         let request = Request {
             session: Some(session),
             live: state.catalog,
@@ -131,6 +135,11 @@ impl Live {
         scratch.drop_database(name).await.map_err(failed("drop"))?;
         let options = DatabaseOptions { template: Some("seeded".to_owned()), ..DatabaseOptions::default() };
         scratch.create_database(name, &options).await.map_err(failed("copy"))
+    }
+
+    /// Kills the server and starts it again.
+    pub async fn crash(&mut self) -> Result<()> {
+        self.bench.scratch_mut().expect("it was started").crash().await.map_err(failed("crash"))
     }
 
     pub fn target(&self, name: &str) -> Target {
@@ -245,19 +254,24 @@ impl Live {
 
     /// `pg_dump -s` without what differs between any two runs; the lines of a table in any order.
     fn dump_of(&self, name: &str) -> Result<String> {
+        let text = self.raw_dump_of(name)?;
+        let mut statements: Vec<String> = text.split("\n\n").map(statement).filter(|text| !text.is_empty()).collect();
+        statements.sort();
+        Ok(statements.join("\n\n"))
+    }
+
+    /// `pg_dump -s` as it is.
+    pub fn raw_dump_of(&self, name: &str) -> Result<String> {
         let scratch = self.bench.scratch().expect("it was started");
         let output = Command::new(scratch.installation().program("pg_dump"))
-            .args(["-s", "-N", "schema_ledger", "-U", "postgres", "-d", name, "-h"])
+            .args(["-s", "-N", "schema_ledger", "-N", "schema_quarantine*", "-U", "postgres", "-d", name, "-h"])
             .arg(scratch.socket_dir())
             .output()
             .map_err(failed("pg_dump"))?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
         }
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mut statements: Vec<String> = text.split("\n\n").map(statement).filter(|text| !text.is_empty()).collect();
-        statements.sort();
-        Ok(statements.join("\n\n"))
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

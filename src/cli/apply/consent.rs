@@ -8,7 +8,7 @@ use crate::error::CliError;
 use crate::plan::plan::StageName;
 
 /// What is asked about.
-pub(super) struct Consent<'c> {
+pub(in crate::cli) struct Consent<'c> {
     /// Database, host and server.
     pub target: String,
     /// The environment, where one is known.
@@ -23,10 +23,18 @@ impl Consent<'_> {
     /// # Errors
     /// Nobody can be asked.
     pub(super) fn ask(&self, out: &Out, run: &[Chosen], through: StageName) -> Result<bool, CliError> {
+        self.show_and_ask(out, &self.text(run, through))
+    }
+
+    /// Shows a text and asks.
+    ///
+    /// # Errors
+    /// Nobody can be asked.
+    pub(in crate::cli) fn show_and_ask(&self, out: &Out, text: &str) -> Result<bool, CliError> {
         if !out.can_ask() {
             return Err(CliError::refused("nobody can be asked whether to go on: this is no terminal", "say --yes in scripts"));
         }
-        out.tell(&self.text(run, through));
+        out.tell(text);
         let answer = match self.environment.filter(|_| self.by_name) {
             Some(name) => out.ask(&format!("Type {name} to go on: ")).is_some_and(|answer| answer == name),
             None => out.ask("Go on? [y/N] ").is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes")),
@@ -42,14 +50,18 @@ impl Consent<'_> {
         if !out.can_ask() {
             return Err(CliError::refused("nobody can be asked whether to go on: this is no terminal", "say --yes in scripts"));
         }
-        let environment = self.environment.map(|name| format!("  (environment {name})")).unwrap_or_default();
-        out.tell(&format!("To be applied at once to {}{environment}.", self.target));
+        out.tell(&format!("To be applied at once to {}.", self.place()));
         Ok(out.ask("Go on? [y/N] ").is_some_and(|answer| matches!(answer.to_lowercase().as_str(), "y" | "yes")))
     }
 
-    fn text(&self, run: &[Chosen], through: StageName) -> String {
+    /// The database, and the environment where one is known.
+    pub(in crate::cli) fn place(&self) -> String {
         let environment = self.environment.map(|name| format!("  (environment {name})")).unwrap_or_default();
-        let mut text = format!("To be applied to {}{environment}:\n", self.target);
+        format!("{}{environment}", self.target)
+    }
+
+    fn text(&self, run: &[Chosen], through: StageName) -> String {
+        let mut text = format!("To be applied to {}:\n", self.place());
         for Chosen { file, next, .. } in run {
             let stages = file.plan.stages.iter().map(|stage| stage.name).filter(|stage| (*next..=through).contains(stage));
             let stages = stages.map(StageName::name).collect::<Vec<_>>().join(", ");

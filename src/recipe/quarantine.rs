@@ -1,0 +1,126 @@
+//! What would be dropped with its data is set aside instead, where the project keeps such things for a while: a table
+//! in a schema of its own, a column under another name. Both names begin with [`SET_ASIDE`], which nothing here reads
+//! as a part of the state; `schema_quarantine.kept` knows what is there, until when, how it comes back and how it goes.
+
+use super::undo;
+use crate::catalog::Id;
+use crate::catalog::id::{derived_name, literal, quote};
+use crate::kind::column::Column;
+use crate::kind::default::Default;
+use crate::kind::partition::Partition;
+use crate::kind::row::SET_ASIDE;
+use crate::kind::table::Table;
+use crate::kind::{Kind as _, Object};
+use crate::plan::draft::{Context, Op};
+use crate::plan::op::{Action, Cost, Hazard, LockMode};
+use crate::plan::plan::StageName;
+
+const RECIPE: &str = "quarantine";
+
+/// What is kept, and how it goes on from there.
+struct Kept {
+    /// Statements that bring it back, in one transaction.
+    back: Vec<String>,
+    /// Statements that then make again what stood on it; each may fail by itself.
+    after: Vec<String>,
+    /// Statements that end it.
+    purge: Vec<String>,
+}
+
+impl Kept {
+    /// The statements that write it down. The schema and its table are made when they are first needed.
+    fn record(&self, id: &Id, seconds: u64) -> Vec<String> {
+        let list = |statements: &[String]| {
+            let texts: Vec<String> = statements.iter().map(|statement| literal(statement)).collect();
+            format!("ARRAY[{}]::text[]", texts.join(", "))
+        };
+        vec![
+            format!("CREATE SCHEMA IF NOT EXISTS {SET_ASIDE}"),
+            format!(
+                "CREATE TABLE IF NOT EXISTS {SET_ASIDE}.kept (what text PRIMARY KEY, since timestamptz NOT NULL DEFAULT now(), until timestamptz NOT NULL, back text[] NOT NULL, after text[] NOT NULL, purge text[] NOT NULL)"
+            ),
+            format!(
+                "INSERT INTO {SET_ASIDE}.kept (what, until, back, after, purge) VALUES ({}, now() + interval '{}', {}, {}, {})",
+                literal(&id.to_string()),
+                span(seconds),
+                list(&self.back),
+                list(&self.after),
+                list(&self.purge)
+            ),
+        ]
+    }
+
+    /// The operation that sets it aside by `away`.
+    fn op(self, id: &Id, away: Vec<String>, table: &Id, hazard: Hazard, seconds: u64) -> Op {
+        let mut action = Action::new(format!("Set {id} aside for {}", span(seconds)))
+            .lock(table, LockMode::AccessExclusive, Cost::Instant)
+            .hazard(hazard, format!("{id}, kept for {}", span(seconds)));
+        action.sql = [away, self.record(id, seconds)].concat();
+        let forget = format!("DELETE FROM {SET_ASIDE}.kept WHERE what = {}", literal(&id.to_string()));
+        let mut op = Op::new(id, action, StageName::Contract, RECIPE).removes(id).undo([self.back, vec![forget]].concat());
+        op.teardown = true;
+        op
+    }
+}
+
+fn span(seconds: u64) -> String {
+    let of = |count: u64, unit: &str| format!("{count} {unit}{}", if count == 1 { "" } else { "s" });
+    match seconds {
+        _ if seconds.is_multiple_of(86_400) => of(seconds / 86_400, "day"),
+        _ if seconds.is_multiple_of(3600) => of(seconds / 3600, "hour"),
+        _ => of(seconds, "second"),
+    }
+}
+
+/// Setting a table aside instead of dropping it; nothing where it is to be dropped.
+#[must_use]
+pub fn table(cx: &Context<'_>, id: &Id) -> Option<Op> {
+    let seconds = cx.policy.quarantine?;
+    let table = cx.live.get_as::<Table>(id)?;
+    let is_parent = table.partition_by.is_some() || cx.live.of::<Partition>().any(|place| place.parent == *id);
+    if is_parent || cx.live.contains(&Partition::id_of(id)) {
+        return None;
+    }
+    let place = derived_name(&format!("{SET_ASIDE}_{}_{}", id.schema(), id.name()), "");
+    let aside = format!("{}.{}", quote(&place), quote(id.name()));
+    let keys = cx.live.objects.values().filter(|object| matches!(object, Object::ForeignKey(key) if key.table == *id));
+    let kept = Kept {
+        back: vec![format!("ALTER TABLE {aside} SET SCHEMA {}", quote(id.schema())), format!("DROP SCHEMA {}", quote(&place))],
+        after: keys.flat_map(|key| key.create().sql).collect(),
+        purge: vec![format!("DROP TABLE IF EXISTS {aside}"), format!("DROP SCHEMA IF EXISTS {}", quote(&place))],
+    };
+    let away = vec![format!("CREATE SCHEMA {}", quote(&place)), format!("ALTER TABLE {} SET SCHEMA {}", id.sql(), quote(&place))];
+    Some(kept.op(id, away, id, Hazard::DropTable, seconds))
+}
+
+/// Setting a column aside instead of dropping it; nothing where it is to be dropped.
+#[must_use]
+pub fn column(cx: &Context<'_>, column: &Column) -> Option<Op> {
+    let seconds = cx.policy.quarantine.filter(|_| column.generated.is_none())?;
+    let (id, table) = (column.id(), &column.table);
+    let partitioned = cx.live.get_as::<Table>(table)?.partition_by.is_some() || cx.live.contains(&Partition::id_of(table));
+    if partitioned {
+        return None;
+    }
+    let aside = derived_name(&format!("{SET_ASIDE}.{}", column.name), "");
+    let alter = |what: String| format!("ALTER TABLE {} {what}", table.sql());
+    let mut away = vec![alter(format!("RENAME COLUMN {} TO {}", quote(&column.name), quote(&aside)))];
+    let mut after = Vec::new();
+    // Who does not know it any more must be able to insert.
+    let filled = cx.live.contains(&Default::id_of(&id)) || column.identity.is_some();
+    if column.not_null && !filled {
+        away.push(alter(format!("ALTER COLUMN {} DROP NOT NULL", quote(&aside))));
+        after.push(alter(format!("ALTER COLUMN {} SET NOT NULL", quote(&column.name))));
+    }
+    // What stood on it in its table and goes by itself comes back with it.
+    let standing = cx.dependants.of(&id).filter_map(|dependant| cx.live.get(dependant));
+    let own = standing.filter(|object| object.parent().as_ref() == Some(table) && !cx.desired.contains(&object.id()));
+    let own: Vec<&Object> = own.filter(|object| object.id().kind != "trigger" && object.id().kind != "policy").collect();
+    after.extend(undo::plainly(cx, own));
+    let kept = Kept {
+        back: vec![alter(format!("RENAME COLUMN {} TO {}", quote(&aside), quote(&column.name)))],
+        after,
+        purge: vec![format!("ALTER TABLE IF EXISTS {} DROP COLUMN IF EXISTS {}", table.sql(), quote(&aside))],
+    };
+    Some(kept.op(&id, away, table, Hazard::DropColumn, seconds))
+}

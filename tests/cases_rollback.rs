@@ -1,0 +1,267 @@
+//! The cases of `tests/cases` applied and rolled back on a real server.
+//!
+//! Every case is applied through each stage before contract and rolled back; then the database is what it was at the
+//! start: `pg_dump` equal, columns in order, every row as it was, nothing left over. Where a step cannot be undone the
+//! rollback says so and touches nothing. One case of each recipe is besides stopped after every step, and killed in
+//! the middle of its rollback.
+
+#[path = "support/back.rs"]
+mod back;
+#[path = "support/case.rs"]
+mod case;
+#[allow(dead_code, reason = "the harness of the way forward uses all of it")]
+#[path = "support/live.rs"]
+mod live;
+#[path = "support/seed.rs"]
+mod seed;
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use back::{Picture, can, undo};
+use libtest_mimic::{Arguments, Trial};
+use live::{Live, Result, failed, options, run};
+use schema::apply::{ApplyError, Event, Options, Outcome};
+use schema::pg::Target;
+use schema::plan::Plan;
+use schema::plan::plan::{StageName, Undo};
+
+/// Where a child connects, and the plan that it rolls back.
+const TARGET: &str = "SCHEMA_CASE_TARGET";
+const PLAN: &str = "SCHEMA_CASE_PLAN";
+
+/// Cases that hold a step before contract which cannot be undone, and why.
+const NO_WAY_BACK: &[(&str, &str)] = &[
+    ("direct_mode", "a column goes at once"),
+    ("enum_add_value_end", "PostgreSQL cannot take a value out of an enum"),
+    ("enum_add_value_middle_default", "PostgreSQL cannot take a value out of an enum"),
+    ("enum_remove_value", "the type is made anew through its columns"),
+    ("release_mixed", "it adds a value to an enum"),
+];
+
+/// One case of each recipe, to be stopped after every step and killed on the way back.
+const EVERYWHERE: &[&str] = &[
+    "column_add_identity",
+    "column_add_not_null_backfill",
+    "column_set_not_null_backfill",
+    "column_drop_not_null_column",
+    "column_drop_with_index",
+    "rename_column_unique",
+    "rename_column_own_trigger",
+    "rename_table",
+    "index_replace_large",
+    "check_replace",
+    "fk_replace_cascade",
+    "unique_replace",
+    "primary_key_replace",
+    "view_change_with_dependants",
+    "domain_check_add",
+    "function_body_under_index",
+    "storage_parameters",
+];
+
+/// Cases that go back to the end of a stage and forward again: what a switch used up must be there once more.
+const TO_A_STAGE: &[&str] = &[
+    "rename_column_not_null",
+    "column_set_not_null_backfill",
+    "unique_add_large",
+    "primary_key_replace",
+    "check_replace",
+    "fk_replace_cascade",
+];
+
+fn main() -> ExitCode {
+    if std::env::var_os(TARGET).is_some() {
+        child();
+        return ExitCode::SUCCESS;
+    }
+    let mut trials: Vec<Trial> = case::names()
+        .into_iter()
+        .map(|name| Trial::test(name.clone(), move || block_on(from_each_stage(&name))).with_kind("rolled back"))
+        .collect();
+    for name in EVERYWHERE {
+        trials.push(Trial::test(*name, || block_on(from_each_step(name))).with_kind("rolled back from each step"));
+        trials.push(Trial::test(*name, || block_on(killed(name))).with_kind("killed while rolled back"));
+    }
+    for name in TO_A_STAGE {
+        trials.push(Trial::test(*name, || block_on(to_a_stage(name))).with_kind("rolled back to a stage"));
+    }
+    trials.push(Trial::test("rename_column_plain", || block_on(keeps_what_new_clients_wrote())).with_kind("written to by new clients"));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed("runtime"))?.block_on(work)
+}
+
+fn forward() -> Options {
+    Options { again: true, ..options() }
+}
+
+/// Applied through each stage before contract, and back.
+async fn from_each_stage(name: &str) -> Result<()> {
+    let live = Box::pin(Live::start(name)).await?;
+    live.copy("changed").await?;
+    let start = Picture::take(&live, "changed").await?;
+    let expected = NO_WAY_BACK.iter().any(|(case, _)| *case == name);
+    let mut refused = false;
+    for stage in &live.plan.stages {
+        let last = stage.steps.last().map_or(0, |step| step.number);
+        let outcome = run(&live.target("changed"), &live.plan, &Options { through: stage.name, ..forward() }, &mut |_| {}).await;
+        outcome.map_err(failed("apply"))?;
+        let (possible, rows) = can(&live.plan, last);
+        if possible {
+            return_to(&live, "changed", &start, rows).await.map_err(|error| at(stage.name.name(), &error))?;
+            continue;
+        }
+        let there = Picture::take(&live, "changed").await?;
+        match undo(&live.target("changed"), &live.plan, None, &options(), &mut |_| {}).await {
+            Err(ApplyError::NoWayBack { .. }) => refused |= stage.name < StageName::Contract,
+            other => return Err(format!("a step cannot be undone, and yet it ends as {other:?}").into()),
+        }
+        if let Some(differs) = there.differs(&Picture::take(&live, "changed").await?, true) {
+            return Err(format!("a refused rollback touched the database:\n{differs}").into());
+        }
+        live.copy("changed").await?;
+    }
+    if refused != expected {
+        let steps: Vec<_> = live.plan.steps().filter(|(_, step)| step.undo == Undo::Impossible).map(|(_, step)| &step.title).collect();
+        return Err(format!("refused: {refused}, expected: {expected}; cannot be undone: {steps:?}").into());
+    }
+    live.end().await;
+    Ok(())
+}
+
+fn at(place: &str, error: &libtest_mimic::Failed) -> libtest_mimic::Failed {
+    format!("{place}: {}", error.message().unwrap_or_default()).into()
+}
+
+/// Rolls back and compares.
+async fn return_to(live: &Live, name: &str, start: &Picture, rows: bool) -> Result<()> {
+    let outcome = undo(&live.target(name), &live.plan, None, &options(), &mut |_| {}).await.map_err(failed("rollback"))?;
+    if outcome != Outcome::Done {
+        return Err(format!("the rollback ends as {outcome:?}").into());
+    }
+    match start.differs(&Picture::take(live, name).await?, rows) {
+        Some(differs) => Err(format!("not as it was:\n{differs}").into()),
+        None => Ok(()),
+    }
+}
+
+/// Through the switch, back to the end of each stage before it, and through contract.
+async fn to_a_stage(name: &str) -> Result<()> {
+    let live = Box::pin(Live::start(name)).await?;
+    for stage in [StageName::Backfill, StageName::Expand] {
+        live.copy("changed").await?;
+        let target = live.target("changed");
+        run(&target, &live.plan, &Options { through: StageName::Switch, ..forward() }, &mut |_| {}).await.map_err(failed("apply"))?;
+        let outcome = undo(&target, &live.plan, Some(stage), &options(), &mut |_| {}).await.map_err(failed("rollback"))?;
+        if outcome != Outcome::Done {
+            return Err(format!("the rollback ends as {outcome:?}").into());
+        }
+        let outcome = run(&target, &live.plan, &options(), &mut |_| {}).await.map_err(failed("forward once more"))?;
+        if outcome != Outcome::Done {
+            return Err(format!("forward once more ends as {outcome:?}").into());
+        }
+        live.check("changed").await.map_err(|error| at(stage.name(), &error))?;
+    }
+    live.end().await;
+    Ok(())
+}
+
+/// What came through the new column is in the old one when the new one is gone.
+async fn keeps_what_new_clients_wrote() -> Result<()> {
+    let live = Box::pin(Live::start("rename_column_plain")).await?;
+    live.copy("changed").await?;
+    let target = live.target("changed");
+    run(&target, &live.plan, &Options { through: StageName::Switch, ..forward() }, &mut |_| {}).await.map_err(failed("apply"))?;
+    let session = schema::pg::connect(&target).await.map_err(failed("connect"))?;
+    let one = |sql: &'static str| async { session.client().query_one(sql, &[]).await.map_err(failed(sql)) };
+    let new: i64 = one("INSERT INTO orders (remark) VALUES ('new') RETURNING id").await?.get(0);
+    let old: i64 = one("UPDATE orders SET remark = 'changed' WHERE id = (SELECT min(id) FROM orders) RETURNING id").await?.get(0);
+    undo(&target, &live.plan, None, &options(), &mut |_| {}).await.map_err(failed("rollback"))?;
+    let sql = "SELECT string_agg(note, ' ' ORDER BY note) FROM orders WHERE id = ANY ($1)";
+    let notes: String = session.client().query_one(sql, &[&vec![new, old]]).await.map_err(failed(sql))?.get(0);
+    if notes != "changed new" {
+        return Err(format!("the old column holds `{notes}`").into());
+    }
+    session.close().await;
+    live.end().await;
+    Ok(())
+}
+
+/// Stopped after each step, and back; where a step lost rows' values, from a new copy.
+async fn from_each_step(name: &str) -> Result<()> {
+    let live = Box::pin(Live::start(name)).await?;
+    live.copy("changed").await?;
+    let start = Picture::take(&live, "changed").await?;
+    let before_contract = live.plan.steps().filter(|(stage, _)| *stage < StageName::Contract);
+    for (stage, step) in before_contract {
+        stop_after(&live, "changed", step.number, stage).await?;
+        let (possible, rows) = can(&live.plan, step.number);
+        if !possible {
+            return Err(format!("step {} cannot be undone", step.number).into());
+        }
+        return_to(&live, "changed", &start, rows).await.map_err(|error| at(&format!("after step {}", step.number), &error))?;
+        if !rows {
+            live.copy("changed").await?;
+        }
+    }
+    live.end().await;
+    Ok(())
+}
+
+/// Applies up to and with one step.
+async fn stop_after(live: &Live, name: &str, last: u32, through: StageName) -> Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let mut tell = move |event: Event| {
+        if matches!(event, Event::StepDone { number, .. } if number == last) {
+            flag.store(true, Ordering::Relaxed);
+        }
+    };
+    run(&live.target(name), &live.plan, &Options { stop, through, ..forward() }, &mut tell).await.map(drop).map_err(failed("apply"))
+}
+
+/// Killed at every point of the way back from the last stage before contract, and resumed.
+async fn killed(name: &str) -> Result<()> {
+    let live = Box::pin(Live::start(name)).await?;
+    live.copy("changed").await?;
+    let start = Picture::take(&live, "changed").await?;
+    let steps: Vec<u32> = live.plan.steps().filter(|(stage, _)| *stage < StageName::Contract).map(|(_, step)| step.number).collect();
+    let rows = can(&live.plan, steps.last().copied().unwrap_or_default()).1;
+    for number in steps.iter().rev() {
+        for moment in ["before", "middle", "after"] {
+            let outcome = run(&live.target("changed"), &live.plan, &Options { through: StageName::Switch, ..forward() }, &mut |_| {}).await;
+            outcome.map_err(failed("apply"))?;
+            let point = format!("step:{number}:{moment}");
+            let output = spawn(&live, "changed", &point)?;
+            if output.status.signal().is_none() {
+                return Err(format!("{point}: the child was not killed: {}", String::from_utf8_lossy(&output.stderr)).into());
+            }
+            return_to(&live, "changed", &start, rows).await.map_err(|error| at(&point, &error))?;
+        }
+    }
+    live.end().await;
+    Ok(())
+}
+
+fn spawn(live: &Live, name: &str, point: &str) -> Result<std::process::Output> {
+    Command::new(std::env::current_exe().map_err(failed("own path"))?)
+        .env(TARGET, live.address(name))
+        .env(PLAN, serde_json::to_string(&live.plan).map_err(failed("plan"))?)
+        .env("SCHEMA_CRASH_AT", point)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(failed("child"))
+}
+
+fn child() {
+    let target = Target::parse(&std::env::var(TARGET).expect("is set")).expect("parses");
+    let plan: Plan = serde_json::from_str(&std::env::var(PLAN).expect("is set")).expect("parses");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    runtime.block_on(undo(&target, &plan, None, &options(), &mut |_| {})).expect("rolls back");
+}
