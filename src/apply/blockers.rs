@@ -107,7 +107,7 @@ pub async fn waiting_behind(client: &Client, pid: i32) -> Result<Vec<Blocker>, t
 const HOLDERS: &str = "
 WITH wanted AS (
   SELECT pg_catalog.to_regclass(w.relation)::pg_catalog.oid AS relation, w.mode
-  FROM pg_catalog.unnest($2::pg_catalog.text[], $3::pg_catalog.text[]) w (relation, mode)
+  FROM unnest($2::pg_catalog.text[], $3::pg_catalog.text[]) w (relation, mode)
 ), held AS (
   SELECT DISTINCT l.pid, l.virtualtransaction FROM pg_catalog.pg_locks l JOIN wanted w USING (relation, mode)
   WHERE l.locktype = 'relation' AND l.granted

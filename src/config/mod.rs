@@ -79,6 +79,8 @@ pub struct Environment {
     pub quarantine: Option<Duration>,
     /// What must hold before contract.
     pub gate: Option<Gate>,
+    /// Bytes of disk that plans may fill.
+    pub disk_free: Option<u64>,
     /// The project's numbers for backfills with this environment's changes.
     pub backfill: Pacing,
     /// Where it is defined.

@@ -143,6 +143,13 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
         part.finish(f);
         url
     });
+    let disk_free = node.value("disk-free", f).and_then(|text| {
+        let size = super::pacing::size(&text.value);
+        if size.is_none() {
+            f.push(Finding::at(text.span, format!("`{}` is no size", text.value)).help("write a number and kB, MB, GB or TB: `40GB`"));
+        }
+        size
+    });
     let mut backfill = config.backfill.clone();
     if let Some(mut part) = node.child("backfill", f) {
         backfill.read(&mut part, f);
@@ -197,6 +204,7 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
         policy,
         quarantine: kept.unwrap_or(config.quarantine),
         gate,
+        disk_free,
         backfill,
         span,
     };
