@@ -39,7 +39,16 @@ pub(super) async fn run(context: &mut Context<'_>, step: &Step, backfill: &Backf
         }
         Err(error) => return Err(Fault::server("looking up the backfill's key", error).into_halt(context, step, kept(&progress))),
     };
-    let mut run = Run { step, backfill, paging, throttle: Throttle::default(), begun: Instant::now(), seen: 0, waited: Duration::ZERO };
+    let mut run = Run {
+        step,
+        backfill,
+        paging,
+        throttle: Throttle::default(),
+        begun: Instant::now(),
+        seen: 0,
+        waited: Duration::ZERO,
+        waited_for: false,
+    };
     while run.pass(context, &mut progress).await? {}
     if let Err(fault) = verify(context, step).await {
         return Err(fault.into_halt(context, step, kept(&progress)));
@@ -66,6 +75,8 @@ struct Run<'s> {
     /// Rows looked at in this run.
     seen: i64,
     waited: Duration,
+    /// Whether a session waited behind the last batch.
+    waited_for: bool,
 }
 
 impl Run<'_> {
@@ -73,8 +84,9 @@ impl Run<'_> {
     async fn pass(&mut self, context: &mut Context<'_>, progress: &mut Progress) -> Result<bool, Halt> {
         while let Some(took) = self.batch(context, progress).await? {
             self.report(context, progress);
-            // A fifth at least: the disk, the replicas and the clients get their turn.
-            context.sleep(took / 5).await?;
+            // The disk, the replicas and the clients get their turn; a client that waited, as much of it as we took.
+            let share = if std::mem::take(&mut self.waited_for) { context.options.pace.pause.max(1.0) } else { context.options.pace.pause };
+            context.sleep(took.mul_f64(share.max(0.0))).await?;
         }
         let everything = filter(self.backfill).trim().eq_ignore_ascii_case("true");
         if everything || !self.remains(context, progress).await? {
@@ -122,7 +134,9 @@ impl Run<'_> {
                     self.seen += next.rows_seen - progress.rows_seen;
                     self.waited += tries.elapsed().saturating_sub(begun.elapsed());
                     let took = begun.elapsed();
-                    *progress = Progress { batch_rows: resized(next.batch_rows, took, context.options.batch_target), ..next };
+                    let rows = resized(next.batch_rows, took, context.options.batch_target);
+                    let rows = if self.waited_for { rows.min(next.batch_rows / 2).max(1) } else { rows };
+                    *progress = Progress { batch_rows: rows, ..next };
                     return Ok(Some(took));
                 }
                 Err(fault) => fault,
@@ -142,7 +156,7 @@ impl Run<'_> {
     }
 
     /// One batch in one transaction; where the backfill stands after it.
-    async fn attempt(&self, context: &mut Context<'_>, progress: &Progress, tries: &Tries) -> Result<Option<Progress>, Fault> {
+    async fn attempt(&mut self, context: &mut Context<'_>, progress: &Progress, tries: &Tries) -> Result<Option<Progress>, Fault> {
         let limit = (context.options.batch_target * 10).max(Duration::from_secs(5));
         begin(context, tries.lock_timeout(), Some(limit)).await?;
         if !self.backfill.settings.is_empty() {
@@ -171,9 +185,14 @@ impl Run<'_> {
         Ok(Some(next))
     }
 
-    async fn update(&self, context: &mut Context<'_>, page: &Page, tries: &Tries, limit: Duration) -> Result<i64, Fault> {
+    async fn update(&mut self, context: &mut Context<'_>, page: &Page, tries: &Tries, limit: Duration) -> Result<i64, Fault> {
         let sql = page.update(self.backfill);
         let watched = context.watched(&sql, tries.lock_timeout() / 2, None, |_, _| ()).await;
+        if let Some(waiting) = watched.waiting.first() {
+            self.waited_for = true;
+            let reason = format!("a session waited behind a batch ({waiting}): batches get shorter");
+            context.emit(Event::BackfillHeld { number: self.step.number, reason });
+        }
         let answer = watched.result.map_err(|error| timed_out(sql, error, limit, watched.blockers))?;
         let changed = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
@@ -190,7 +209,7 @@ impl Run<'_> {
             let reason = match ledger::control(context, self.step).await?.as_str() {
                 "stop" => return Err(Halt::Interrupted("it was stopped from another terminal".to_owned())),
                 "pause" => Some(format!("paused; to go on: schema backfill resume {}", context.plan.name)),
-                _ => self.throttle.reason(context).await,
+                _ => self.throttle.reason(context.watcher(), &context.options.pace, &self.backfill.table.relation()).await,
             };
             let Some(reason) = reason else { return Ok(!told.is_empty()) };
             if reason != told {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
+use crate::plan::op::{Lock, LockMode};
+
 /// A session, or a prepared transaction, that holds what another session waits for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Blocker {
@@ -86,24 +88,101 @@ WHERE EXISTS (
   WHERE x.locktype = 'transactionid' AND x.transactionid = p.transaction AND x.pid IS NULL)
 ORDER BY 6 DESC NULLS LAST, 1";
 
+const WAITING: &str = "
+SELECT a.pid, a.usename::text, a.application_name, pg_catalog.host(a.client_addr), a.state,
+       pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.xact_start), pg_catalog.left(a.query, 500)
+FROM pg_catalog.pg_stat_activity a
+WHERE a.wait_event_type = 'Lock' AND a.pid <> $1 AND $1 = ANY (pg_catalog.pg_blocking_pids(a.pid)) ORDER BY 6 DESC NULLS LAST, 1";
+
+/// Who waits for the session with process `pid`, the longest transaction first; asked on another connection.
+///
+/// # Errors
+/// Those of the query.
+pub async fn waiting_behind(client: &Client, pid: i32) -> Result<Vec<Blocker>, tokio_postgres::Error> {
+    client.query(WAITING, &[&pid]).await?.iter().map(of_row).collect()
+}
+
+/// Who holds a lock that conflicts with one of those that a step is about to take, and will for long: transactions open for
+/// more than five seconds, prepared ones, a vacuum that prevents wraparound (any other gives way).
+const HOLDERS: &str = "
+WITH wanted AS (
+  SELECT pg_catalog.to_regclass(w.relation)::pg_catalog.oid AS relation, w.mode
+  FROM unnest($2::pg_catalog.text[], $3::pg_catalog.text[]) w (relation, mode)
+), held AS (
+  SELECT DISTINCT l.pid, l.virtualtransaction FROM pg_catalog.pg_locks l JOIN wanted w USING (relation, mode)
+  WHERE l.locktype = 'relation' AND l.granted
+    AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+)
+SELECT a.pid, coalesce(a.usename::text, a.backend_type), a.application_name, pg_catalog.host(a.client_addr), a.state,
+       pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.xact_start), pg_catalog.left(a.query, 500)
+FROM held JOIN pg_catalog.pg_stat_activity a USING (pid)
+WHERE a.pid <> ALL ($1) AND CASE WHEN a.backend_type = 'autovacuum worker' THEN a.query LIKE '%(to prevent wraparound)%'
+                                 ELSE a.xact_start < pg_catalog.clock_timestamp() - interval '5 s' END
+UNION ALL
+SELECT NULL, p.owner::text, NULL, NULL, 'prepared transaction',
+       pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - p.prepared), p.gid
+FROM pg_catalog.pg_prepared_xacts p
+WHERE p.prepared < pg_catalog.clock_timestamp() - interval '5 s' AND EXISTS (
+  SELECT FROM pg_catalog.pg_locks x JOIN held h ON h.pid IS NULL AND h.virtualtransaction = x.virtualtransaction
+  WHERE x.locktype = 'transactionid' AND x.transactionid = p.transaction AND x.pid IS NULL)
+ORDER BY 6 DESC NULLS LAST, 1";
+
+/// Who would block a step that takes `locks` for long, oldest transaction first; `own` are our sessions.
+///
+/// # Errors
+/// Those of the query.
+pub async fn holders(client: &Client, own: &[i32], locks: &[Lock]) -> Result<Vec<Blocker>, tokio_postgres::Error> {
+    let pairs: Vec<(&str, &str)> =
+        locks.iter().flat_map(|lock| conflicts(lock.mode).iter().map(|mode| (lock.relation.as_str(), *mode))).collect();
+    let (relations, modes): (Vec<&str>, Vec<&str>) = pairs.into_iter().unzip();
+    client.query(HOLDERS, &[&own, &relations, &modes]).await?.iter().map(of_row).collect()
+}
+
+/// The modes that conflict with one, as `pg_locks` spells them (manual, table 13.2).
+const fn conflicts(mode: LockMode) -> &'static [&'static str] {
+    // From the weakest that conflicts to the strongest; only SHARE and SHARE UPDATE EXCLUSIVE leave one out.
+    const ALL: [&str; 8] = [
+        "AccessShareLock",
+        "RowShareLock",
+        "RowExclusiveLock",
+        "ShareUpdateExclusiveLock",
+        "ShareLock",
+        "ShareRowExclusiveLock",
+        "ExclusiveLock",
+        "AccessExclusiveLock",
+    ];
+    const SHARE: [&str; 5] =
+        ["RowExclusiveLock", "ShareUpdateExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"];
+    match mode {
+        LockMode::AccessShare => ALL.split_at(7).1,
+        LockMode::RowShare => ALL.split_at(6).1,
+        LockMode::RowExclusive => ALL.split_at(4).1,
+        LockMode::ShareUpdateExclusive => ALL.split_at(3).1,
+        LockMode::Share => &SHARE,
+        LockMode::ShareRowExclusive => ALL.split_at(2).1,
+        LockMode::Exclusive => ALL.split_at(1).1,
+        LockMode::AccessExclusive => &ALL,
+    }
+}
+
 /// Who blocks the session with process `pid`, oldest transaction first; asked on another connection.
 ///
 /// # Errors
 /// Those of the query.
 pub async fn blockers(client: &Client, pid: i32) -> Result<Vec<Blocker>, tokio_postgres::Error> {
     let rows = client.query(QUERY, &[&pid]).await?;
-    rows.iter()
-        .map(|row| {
-            let text = |column: usize| row.try_get::<_, Option<String>>(column).map(Option::unwrap_or_default);
-            Ok(Blocker {
-                pid: row.try_get(0)?,
-                user: text(1)?,
-                application: text(2)?,
-                client: text(3)?,
-                state: text(4)?,
-                age: row.try_get::<_, Option<f64>>(5)?.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
-                query: text(6)?,
-            })
-        })
-        .collect()
+    rows.iter().map(of_row).collect()
+}
+
+fn of_row(row: &tokio_postgres::Row) -> Result<Blocker, tokio_postgres::Error> {
+    let text = |column: usize| row.try_get::<_, Option<String>>(column).map(Option::unwrap_or_default);
+    Ok(Blocker {
+        pid: row.try_get(0)?,
+        user: text(1)?,
+        application: text(2)?,
+        client: text(3)?,
+        state: text(4)?,
+        age: row.try_get::<_, Option<f64>>(5)?.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))),
+        query: text(6)?,
+    })
 }

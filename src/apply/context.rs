@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::blockers::{Blocker, blockers};
+use super::blockers::{Blocker, blockers, waiting_behind};
 use super::error::ApplyError;
 use super::event::{Event, Options};
 use super::halt::Halt;
@@ -193,6 +193,7 @@ impl<'a> Context<'a> {
         tokio::pin!(deadline);
         let (mut cancelled, mut asked) = (false, options.stopped());
         let (begun, mut seen, mut first_seen) = (Instant::now(), Vec::new(), None);
+        let mut waiting = Vec::new();
         let result = loop {
             tokio::select! {
                 biased;
@@ -216,11 +217,14 @@ impl<'a> Context<'a> {
                         }
                         seen = now;
                     }
+                    if waiting.is_empty() {
+                        waiting = waiting_behind(watching.client(), *pid).await.unwrap_or_default();
+                    }
                 }
             }
         };
         let waited = first_seen.map_or(Duration::ZERO, |first| begun.elapsed().saturating_sub(first) + patience.min(first));
-        Watched { result, blockers: seen, waited }
+        Watched { result, blockers: seen, waiting, waited }
     }
 }
 
@@ -229,6 +233,8 @@ pub(super) struct Watched {
     pub(super) result: Result<Vec<SimpleQueryMessage>, tokio_postgres::Error>,
     /// Who blocked it when last looked; empty when nobody was seen.
     pub(super) blockers: Vec<Blocker>,
+    /// Sessions that were seen waiting for it.
+    pub(super) waiting: Vec<Blocker>,
     /// About how long it was blocked.
     pub(super) waited: Duration,
 }

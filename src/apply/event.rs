@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::blockers::Blocker;
+use super::pace::Pace;
 use crate::plan::plan::{Gate, StageName};
 
 /// What happens during a run, in order. This room prints nothing; the caller renders these.
@@ -123,6 +124,7 @@ pub enum Event {
 
 /// What a run may do, and how patiently.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct Options {
     /// The last stage to run. Default: switch.
     pub through: StageName,
@@ -146,10 +148,8 @@ pub struct Options {
     pub batch_target: Duration,
     /// Rows of the first batch. Default 500.
     pub batch_rows: u32,
-    /// A backfill holds while any replica replays later than this. Default 10 s.
-    pub max_replay_lag: Duration,
-    /// It holds while a replication slot keeps more WAL than this, in bytes. Default 16 GiB.
-    pub max_slot_wal: u64,
+    /// What makes a backfill hold, and how long it pauses.
+    pub pace: Pace,
     /// Look for rows that would make a later step fail before the first step of a stage. Default true.
     pub preflight: bool,
     /// Who runs it, for the ledger and for whoever finds the lock taken.
@@ -176,8 +176,7 @@ impl Default for Options {
             orphan_wait: Duration::from_mins(1),
             batch_target: Duration::from_millis(500),
             batch_rows: 500,
-            max_replay_lag: Duration::from_secs(10),
-            max_slot_wal: 16 << 30,
+            pace: Pace::default(),
             preflight: true,
             who: String::new(),
             ledger: true,

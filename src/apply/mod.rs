@@ -7,7 +7,7 @@
 //! | [`error`] | [`ApplyError`] and its exit codes |
 //! | `transactional` | a step in one transaction with its ledger row, retried until it gets its locks |
 //! | `outside` | a step outside transactions, judged by its probe |
-//! | [`backfill`], `page`, `throttle` | batches, how a table is cut into them, what makes them hold |
+//! | [`backfill`], [`pace`], `page`, `throttle` | batches, how a table is cut into them, what makes them hold |
 //! | [`preflight`] | rows that would make a later step fail, looked for before the first |
 //! | [`gate`] | whether clients of the old release are gone |
 //! | [`ledger`], [`status`] | schema `schema_ledger`: writing, reading |
@@ -36,6 +36,7 @@ pub mod leftovers;
 pub mod lock;
 pub mod mark;
 mod outside;
+pub mod pace;
 mod page;
 pub mod preflight;
 mod reconnect;
@@ -53,3 +54,4 @@ pub use event::{Event, Options, Outcome, WaitingFor};
 pub use executor::apply;
 pub use ledger::PlanState;
 pub use lock::Holder;
+pub use pace::Pace;

@@ -79,6 +79,13 @@ impl Tries {
         (self.since.elapsed() + sleep < self.bound).then_some(sleep)
     }
 
+    /// The sleep before it is looked again whether a try makes sense, or `None` when the bound is near: then it is tried all
+    /// the same.
+    pub(super) fn look_again(&self, jitter: &mut Jitter) -> Option<Duration> {
+        let sleep = jitter.between(SLEEP.0, SLEEP.0 * 2);
+        (self.since.elapsed() + sleep * 2 < self.bound).then_some(sleep)
+    }
+
     /// Time since the first try began.
     pub(super) fn elapsed(&self) -> Duration {
         self.since.elapsed()

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
 
-use super::blockers::Blocker;
+use super::blockers::{Blocker, holders};
 use super::context::Context;
 use super::crash::{Moment, Point, point};
 use super::error::{ApplyError, Kept, StepFailure};
@@ -98,6 +98,7 @@ pub(super) fn failure(context: &Context<'_>, step: &Step, statement: Option<Stri
 pub(super) async fn run(context: &mut Context<'_>, step: &Step, statements: &[String]) -> Result<Duration, Halt> {
     let mut tries = Tries::new(context.options.lock_timeout, context.options.retry_for);
     loop {
+        make_way(context, step, &tries).await?;
         let mut fault = match attempt(context, step, statements, &tries).await {
             Ok(waited) => return Ok(waited),
             Err(fault) => fault,
@@ -113,6 +114,20 @@ pub(super) async fn run(context: &mut Context<'_>, step: &Step, statements: &[St
         context.emit(Event::LockWait { number: step.number, failed: tries.failed, blockers, next_try: Some(sleep) });
         context.sleep(sleep).await?;
     }
+}
+
+/// While somebody holds the table for long, a try would only make others queue behind it: it is not made, and they are named.
+async fn make_way(context: &mut Context<'_>, step: &Step, tries: &Tries) -> Result<(), Halt> {
+    while !step.locks.is_empty() {
+        let own = [context.pid, context.watching.backend_pid];
+        // Who cannot see tries.
+        let holders = holders(context.watcher(), &own, &step.locks).await.unwrap_or_default();
+        let sleep = if holders.is_empty() { None } else { tries.look_again(&mut context.jitter) };
+        let Some(sleep) = sleep else { break };
+        context.emit(Event::LockWait { number: step.number, failed: tries.failed, blockers: holders, next_try: Some(sleep) });
+        context.sleep(sleep).await?;
+    }
+    Ok(())
 }
 
 /// The failure of a step that did not get its locks.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Format, Global, Out};
+use super::{Format, Global, Out, topics};
 use crate::error::{CliError, Code};
 use crate::kdl::suggest;
 use crate::plan::op::Hazard;
@@ -37,6 +37,15 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
             for hazard in Hazard::ALL {
                 let _ = writeln!(text, "  {:13} {:7} {}", hazard.name(), policy.rule(hazard).name(), explanation(hazard).0);
             }
+            text.push('\n');
+            for (name, short) in topics::TOPICS {
+                let _ = writeln!(text, "  {name:13} {:7} {short}", "");
+            }
+        }
+        Some(name) if topics::topic(name).is_some() => {
+            let paragraphs = topics::topic(name).unwrap_or_default();
+            let paragraphs: Vec<String> = paragraphs.iter().map(|one| wrap(one, super::out::WIDTH).join("\n")).collect();
+            let _ = writeln!(text, "{}", paragraphs.join("\n\n"));
         }
         Some(name) => {
             let hazard = Hazard::from_name(name).ok_or_else(|| {

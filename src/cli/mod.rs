@@ -26,6 +26,7 @@ pub mod rollback;
 pub mod show;
 pub mod status;
 pub mod time;
+pub mod topics;
 pub mod undrop;
 pub mod wait;
 

@@ -133,6 +133,10 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         Some(path) => {
             files::write(path, &crate::plan::file::write(&plan))?;
             out.result(&rendered(&plan, &context, global.format, out))?;
+            let need = crate::plan::forecast::total(&plan, |_| true);
+            if need.disk >= super::apply::disk::LITTLE {
+                out.notice(&format!("Forecast: {}.", super::apply::disk::words(need)));
+            }
             out.notice(&format!("Wrote {}. Next: {}", project.shown(path), next(&plan, &project.shown(path), &context.policy)));
         }
     }

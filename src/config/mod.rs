@@ -3,6 +3,7 @@
 
 pub mod duration;
 pub mod ignore;
+mod pacing;
 mod read;
 mod target;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 pub use self::ignore::Ignore;
+pub use self::pacing::Pacing;
 pub use self::target::{Address, Place};
 use crate::kdl::{Diagnostics, Sources, Span};
 use crate::plan::plan::Gate;
@@ -48,6 +50,8 @@ pub struct Config {
     pub quarantine: Option<Duration>,
     /// What must hold before contract in every environment; goes into the plans.
     pub gate: Option<Gate>,
+    /// What makes backfills hold, and how long they pause.
+    pub backfill: Pacing,
     /// What is declared besides structure.
     pub manage: Manage,
     /// What is left alone.
@@ -75,6 +79,10 @@ pub struct Environment {
     pub quarantine: Option<Duration>,
     /// What must hold before contract.
     pub gate: Option<Gate>,
+    /// Bytes of disk that plans may fill.
+    pub disk_free: Option<u64>,
+    /// The project's numbers for backfills with this environment's changes.
+    pub backfill: Pacing,
     /// Where it is defined.
     span: Span,
 }
@@ -145,6 +153,7 @@ impl Config {
             retry_for: Duration::from_mins(15),
             quarantine: None,
             gate: None,
+            backfill: Pacing::default(),
             manage: Manage::default(),
             ignore: Vec::new(),
             scratch: None,

@@ -11,7 +11,7 @@ use crate::plan::op::Hazard;
 use crate::plan::policy::{Policy, Rule};
 
 /// The nodes of the file.
-const NODES: [&str; 12] = [
+const NODES: [&str; 13] = [
     "source",
     "plans",
     "default-env",
@@ -24,6 +24,7 @@ const NODES: [&str; 12] = [
     "ignore",
     "scratch",
     "gate",
+    "backfill",
 ];
 /// Those that may stand more than once.
 const REPEATED: [&str; 3] = ["env", "ignore", "hazards"];
@@ -89,6 +90,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Config, Diagnostics> {
                 config.gate = read_gate(node, f);
                 continue; // It is finished.
             }
+            "backfill" => config.backfill.read(&mut node, f),
             "scratch" => config.scratch = url(&mut node, f),
             _ => {
                 node.unknown("schema.kdl", &NODES, f);
@@ -141,6 +143,18 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
         part.finish(f);
         url
     });
+    let disk_free = node.value("disk-free", f).and_then(|text| {
+        let size = super::pacing::size(&text.value);
+        if size.is_none() {
+            f.push(Finding::at(text.span, format!("`{}` is no size", text.value)).help("write a number and kB, MB, GB or TB: `40GB`"));
+        }
+        size
+    });
+    let mut backfill = config.backfill.clone();
+    if let Some(mut part) = node.child("backfill", f) {
+        backfill.read(&mut part, f);
+        part.finish(f);
+    }
     let gate = node.child("gate", f).and_then(|part| read_gate(part, f));
     let approvals = match node.child("approvals", f) {
         None => 0,
@@ -182,8 +196,18 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
     }
     // The whole of the first definition is shown by its name.
     let span = if span.file == name.span.file { name.span } else { span };
-    let environment =
-        Environment { name: name.value.clone(), url, direct, approvals, policy, quarantine: kept.unwrap_or(config.quarantine), gate, span };
+    let environment = Environment {
+        name: name.value.clone(),
+        url,
+        direct,
+        approvals,
+        policy,
+        quarantine: kept.unwrap_or(config.quarantine),
+        gate,
+        disk_free,
+        backfill,
+        span,
+    };
     config.environments.insert(name.value, environment);
 }
 

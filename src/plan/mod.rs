@@ -5,6 +5,7 @@ pub mod change;
 pub mod draft;
 pub mod facts;
 pub mod file;
+pub mod forecast;
 pub mod graph;
 pub mod op;
 pub mod overlay;

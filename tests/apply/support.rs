@@ -35,6 +35,26 @@ impl Db {
         self.scratch.connect("postgres").await.expect("connects")
     }
 
+    #[allow(dead_code, reason = "only one of the harnesses asks")]
+    pub fn data_dir(&self) -> std::path::PathBuf {
+        self.scratch.data_dir().to_owned()
+    }
+
+    #[allow(dead_code, reason = "only one of the harnesses asks")]
+    pub fn socket_dir(&self) -> std::path::PathBuf {
+        self.scratch.socket_dir().to_owned()
+    }
+
+    #[allow(dead_code, reason = "only one of the harnesses asks")]
+    pub fn port(&self) -> u16 {
+        self.scratch.target("postgres").endpoints[0].port
+    }
+
+    #[allow(dead_code, reason = "only one of the harnesses asks")]
+    pub fn program(&self, name: &str) -> std::path::PathBuf {
+        self.scratch.installation().program(name)
+    }
+
     pub async fn run(&self, sql: &str) {
         for statement in sql.split("; ") {
             self.session.client().batch_execute(statement).await.expect(statement);

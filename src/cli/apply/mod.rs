@@ -1,6 +1,7 @@
 //! `schema apply`
 
 pub(super) mod consent;
+pub(crate) mod disk;
 mod select;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::config::{Environment, Place, duration};
 use crate::error::{CliError, Code};
 use crate::pg::Session;
 use crate::plan::file;
+use crate::plan::forecast;
 use crate::plan::plan::StageName;
 use crate::plan::policy::{Policy, Standing, judge};
 use crate::plan::{Hazard, Plan};
@@ -61,6 +63,9 @@ pub struct Args {
     /// Do not look first for rows that would make a later step fail
     #[arg(long)]
     pub no_preflight: bool,
+    /// Do not look whether the disk will do
+    #[arg(long)]
+    pub no_disk_check: bool,
     /// Run a plan that was rolled back once more
     #[arg(long, requires = "plan")]
     pub again: bool,
@@ -206,6 +211,17 @@ impl Run<'_> {
         if selection.run.is_empty() {
             return Ok(self.nothing(&selection, &first));
         }
+        if !self.args.no_disk_check {
+            let reached = |chosen: &Chosen| {
+                let (next, through) = (chosen.next, self.through());
+                let stages = &chosen.file.plan.stages;
+                let steps = stages.iter().filter(|stage| (next..=through).contains(&stage.name)).flat_map(|stage| &stage.steps);
+                let numbers: Vec<u32> = steps.map(|step| step.number).collect();
+                forecast::total(&chosen.file.plan, |number| numbers.contains(&number))
+            };
+            let need = selection.run.iter().map(reached).fold(forecast::Need::default(), forecast::Need::and);
+            disk::check(&first, need, self.place.environment.and_then(|environment| environment.disk_free), self.out).await?;
+        }
         let consent = Consent {
             target: described(&first),
             environment: self.place.environment.map(|environment| environment.name.as_str()),
@@ -349,6 +365,7 @@ impl Run<'_> {
         }
         let through = self.through();
         let defaults = Options::default();
+        let pacing = self.place.environment.map_or(&config.backfill, |environment| &environment.backfill);
         let options = Options {
             through,
             confirm_old_clients_gone: self.args.confirm.is_some(),
@@ -363,6 +380,9 @@ impl Run<'_> {
             },
             retry_for: config.retry_for,
             preflight: !self.args.no_preflight,
+            batch_target: pacing.batch,
+            batch_rows: pacing.rows,
+            pace: pacing.pace.clone(),
             who: who(),
             again: self.args.again,
             command: self.command(),

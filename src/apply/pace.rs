@@ -1,0 +1,33 @@
+//! How fast a backfill may go, and what makes it hold.
+
+use std::time::Duration;
+
+/// The numbers of a backfill. `None` turns a signal off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pace {
+    /// The pause behind a batch, as a share of the batch's time. Default 0.2.
+    pub pause: f64,
+    /// It holds while any replica replays later than this. Default 10 s.
+    pub replay_lag: Option<Duration>,
+    /// It holds while any replica has more WAL than this still to replay, in bytes. Default 1 GiB.
+    pub replay_wal: Option<u64>,
+    /// It holds while a replication slot keeps more WAL than this, in bytes. Default 16 GiB.
+    pub slot_wal: Option<u64>,
+    /// It holds while more WAL than this is not yet archived, in bytes, and while archiving fails. Default 16 GiB.
+    pub archive_wal: Option<u64>,
+    /// It holds while the table has more dead rows than this share of its rows, and more than a million. Default 0.5.
+    pub dead_rows: Option<f64>,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            pause: 0.2,
+            replay_lag: Some(Duration::from_secs(10)),
+            replay_wal: Some(1 << 30),
+            slot_wal: Some(16 << 30),
+            archive_wal: Some(16 << 30),
+            dead_rows: Some(0.5),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What `schema explain` tells besides hazards: how apply waits, holds and looks, with the numbers that hold unless
+//! schema.kdl says otherwise.
+
+use crate::apply::{Options, Pace};
+use crate::config::duration;
+use crate::plan::render::bytes;
+
+/// The topics: name, one line.
+pub const TOPICS: [(&str, &str); 4] = [
+    ("preflight", "rows that would make a step fail are looked for first"),
+    ("backfill", "batches, pauses, and what makes them hold"),
+    ("locking", "how a step gets its locks without a queue behind it"),
+    ("gate", "what must be seen before contract"),
+];
+
+/// The text of a topic, a paragraph each.
+#[must_use]
+pub fn topic(name: &str) -> Option<Vec<String>> {
+    let Options { lock_timeout, retry_for, outside_deadline, batch_target, batch_rows, pace, .. } = Options::default();
+    let Pace { pause, replay_lag, replay_wal, slot_wal, archive_wal, dead_rows } = pace;
+    let time = |value: Option<std::time::Duration>| value.map_or_else(|| "off".to_owned(), duration::format);
+    let size = |value: Option<u64>| value.map_or_else(|| "off".to_owned(), bytes);
+    let paragraphs = match name {
+        "preflight" => vec![
+            "Before the first step of a stage `apply` counts the rows that would make a later step, up to the next barrier, fail: NULLs, duplicates, rows \
+             without the row that they reference, rows that break a check or overlap, values that a new type refuses or would cut. It reads beside the \
+             traffic, takes no lock that others feel, and stops with exit code 3 and nothing done when it finds one; the queries stand in the plan."
+                .to_owned(),
+            "What a backfill makes is looked at when that is done. Unique indexes over expressions and exclusion constraints are looked at up to a million \
+             rows, because that takes a copy. `apply --no-preflight` leaves it out."
+                .to_owned(),
+        ],
+        "backfill" => vec![
+            format!(
+                "Rows are filled in batches, each a short transaction with its place in the ledger: {batch_rows} rows at first, then as many as take {}, with \
+                 a pause of {pause} of the batch's time. After a batch behind which a session waited, the next one is half as large and the pause as long as \
+                 the batch.",
+                duration::format(batch_target)
+            ),
+            format!(
+                "It holds while a replica replays more than {} (replay-lag) or {} (replay-wal) behind, a slot keeps more than {} of WAL (slot-wal), archiving \
+                 fails or is more than {} behind (archive-wal), or the table has more dead rows than {} of its rows and than a million (dead-rows). A signal \
+                 that cannot be read counts as bad. Change them in schema.kdl, for all or in an environment: \
+                 `backfill batch=\"500ms\" rows=500 pause=0.2 replay-lag=\"10s\" replay-wal=off`.",
+                time(replay_lag),
+                size(replay_wal),
+                size(slot_wal),
+                size(archive_wal),
+                dead_rows.map_or_else(|| "off".to_owned(), |share| share.to_string())
+            ),
+        ],
+        "locking" => vec![
+            format!(
+                "A step tries its locks with a lock_timeout of {} at first, half as long again each time and 2s at most, sleeping half a second to 30 s \
+                 between, for {} at most. While a transaction has held the table for more than five seconds, a prepared one holds it, or a vacuum that \
+                 prevents wraparound works on it, no try is made: whoever it is, is named.",
+                duration::format(lock_timeout),
+                duration::format(retry_for)
+            ),
+            format!(
+                "CONCURRENTLY runs without a lock_timeout, for {} at most. Change it in schema.kdl: `lock-timeout \"2s\" retry-for=\"15m\"`.",
+                duration::format(outside_deadline)
+            ),
+        ],
+        "gate" => vec![
+            "Contract takes away what clients of the old release use, so it begins only on evidence: `gate clients=\"app/1.*\" user=\"app\" idle=\"24h\" \
+             statements=#true`, in an environment of schema.kdl, or at its top for every plan that is made. No session that matches is connected, none was \
+             seen for that long, and with `statements` pg_stat_statements counted none that names what goes away. Every `apply`, `status` and `wait --for gate` \
+             looks and records what it saw; the first look after the switch starts the clock. What came and went between two looks was not seen: look often."
+                .to_owned(),
+            "`status` tells what it waits for. A person who knows better says --confirm old-clients-gone.".to_owned(),
+        ],
+        _ => return None,
+    };
+    Some(paragraphs)
+}
