@@ -35,6 +35,17 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let mut bench = planning::bench(out);
     let from = planning::state(&project, &args.from, &scope, &mut bench).await?;
     let to = planning::state(&project, &args.to, &scope, &mut bench).await?;
+    for state in [&from, &to] {
+        if let crate::engine::State::Database { session: Some(session), .. } = state {
+            for plan in planning::under_way(session).await? {
+                out.notice(&format!(
+                    "{} is under way on {}: what it made for the time being counts.",
+                    plan.name,
+                    session.target().describe()
+                ));
+            }
+        }
+    }
     // What it takes at once: a comparison is no rollout.
     let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true, quarantine: None };
     let computed = planning::between(from, to, &scope, policy, false, &mut bench).await?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Global, Out, planning};
 use crate::catalog::Id;
 use crate::engine::elaborate::elaborate;
-use crate::engine::{EngineError, Scope, Workbench};
+use crate::engine::{EngineError, Scope, Workbench, in_flight};
 use crate::error::{CliError, Code};
 
 /// Arguments of `schema inspect`.
@@ -41,7 +41,11 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         let place = project.place()?;
         crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
     };
-    let (mut catalog, _, _session, version) = state.into_start();
+    let (mut catalog, _, session, version) = state.into_start();
+    let under_way = match &session {
+        Some(session) => planning::under_way(session).await?,
+        None => Vec::new(),
+    };
     // What has no kind is told by name; the files hold the rest.
     let unmodelled: Vec<String> = std::mem::take(&mut catalog.unmodelled)
         .into_iter()
@@ -57,9 +61,22 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         }
         catalog.objects.retain(|id, _| belongs(id, &args.schemas));
     }
+    for plan in &under_way {
+        let kept = if args.out.as_ref().is_some_and(|folder| folder.exists()) {
+            "what it touches stays as the files have it"
+        } else {
+            "what it made for the time being is among this"
+        };
+        out.notice(&format!("{} is under way on this database: {kept}.", plan.name));
+    }
     match &args.out {
         None => out.result(&crate::source::document(&catalog))?,
         Some(folder) => {
+            if !under_way.is_empty() && folder.exists() {
+                let units = under_way.iter().flat_map(in_flight::touched).collect();
+                let files = crate::source::read_folder(folder).map_err(EngineError::from)?;
+                catalog = in_flight::hold(&files.catalog, catalog, &units);
+            }
             // What was not asked for stays as the files have it.
             if folder.exists() {
                 keep_spelling(&mut catalog, folder, version, &scope, &mut bench, out).await?;

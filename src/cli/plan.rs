@@ -71,14 +71,9 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let mut target = None;
     let (mut waiting, mut empty): (Vec<String>, bool) = (Vec::new(), false);
     let mut rules = project.config.policy.clone();
-    let computed = if args.from.is_some() || args.to.is_some() {
+    let computed = if let Some(from) = &args.from {
         let source = project.config.source.to_string_lossy().into_owned();
-        let from = if let Some(from) = &args.from {
-            planning::state(&project, from, &scope, &mut bench).await?
-        } else {
-            let place = project.place()?;
-            crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
-        };
+        let from = planning::state(&project, from, &scope, &mut bench).await?;
         let to = planning::state(&project, args.to.as_deref().unwrap_or(&source), &scope, &mut bench).await?;
         planning::between(from, to, &scope, policy, prove, &mut bench).await?
     } else {
@@ -87,17 +82,19 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         // The files are read while the server answers: both take their time on large schemas.
         let folder = project.config.source.clone();
         let is_sql = folder.extension().is_some_and(|extension| extension == "sql");
-        let reading = (!is_sql && folder.exists()).then(|| tokio::task::spawn_blocking(move || crate::source::read_folder(&folder)));
+        let reading = (args.to.is_none() && !is_sql && folder.exists())
+            .then(|| tokio::task::spawn_blocking(move || crate::source::read_folder(&folder)));
         let session = crate::project::session(&place).await?;
         target = Some(crate::project::described(&session));
         waiting = planning::under_way(&session).await?.into_iter().map(|plan| plan.name).collect();
-        let desired = match reading {
-            Some(reading) => {
+        let desired = match (reading, &args.to) {
+            (Some(reading), _) => {
                 reading.await.expect("reading reports findings and does not panic").map_err(crate::engine::EngineError::from)?
             }
-            None => planning::source(&project, &scope, &mut bench).await?,
+            (None, Some(to)) => planning::state(&project, to, &scope, &mut bench).await?.into_end(),
+            (None, None) => planning::source(&project, &scope, &mut bench).await?,
         };
-        empty = desired.sources.iter().next().is_none() && !is_sql;
+        empty = args.to.is_none() && desired.sources.iter().next().is_none() && !is_sql;
         planning::from_database(&session, desired, &scope, policy, prove, &mut bench).await?
     };
     bench.stop().await;

@@ -5,7 +5,7 @@ use super::change::{Dependants, changes};
 use super::draft::{Context, Op};
 use super::facts::{Facts, Policy};
 use super::graph::{self, Cycle};
-use super::plan::{Plan, Proof};
+use super::plan::{Plan, Proof, StageName};
 use super::rename::renamed;
 use super::simulate::{Difference, simulate};
 use crate::catalog::{Catalog, Fingerprint, Id};
@@ -121,8 +121,16 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         }
         previous = Some(at);
         if let Some(end) = end {
+            let table = end.id.clone();
             let end = draft.push(end);
             draft.order(at, end);
+            // The view under the old name still shows the columns that go.
+            for other in 0..count {
+                let Op { id, stage, .. } = &draft.ops[other];
+                if *stage == StageName::Contract && id.path.starts_with(&table.path) {
+                    draft.order(end, other);
+                }
+            }
         }
     }
     let order = graph::order(&mut draft)?;

@@ -195,7 +195,12 @@ impl Run<'_> {
         for chosen in &selection.run {
             self.check(chosen)?;
         }
-        self.check_fresh(&selection, &first).await?;
+        let under_way = planning::under_way(&first).await?;
+        let runs = |plan: &Plan| selection.run.iter().any(|chosen| chosen.file.plan.name == plan.name);
+        let mut unfinished: Vec<&Plan> = under_way.iter().filter(|plan| !runs(plan)).collect();
+        unfinished
+            .extend(selection.waiting.iter().map(|(file, _)| &file.plan).filter(|plan| under_way.iter().all(|one| one.name != plan.name)));
+        self.check_fresh(&selection, &unfinished, &first).await?;
         if selection.run.is_empty() {
             return Ok(self.nothing(&selection, &first));
         }
@@ -211,16 +216,13 @@ impl Run<'_> {
         let stop = stop_on_signals(self.out);
         let began = std::time::Instant::now();
         let mut next = Some(first);
-        let mut unfinished: Vec<&Plan> = selection.waiting.iter().map(|(file, _)| &file.plan).collect();
         let mut refused = None;
         for chosen in &selection.run {
             let plan = &chosen.file.plan;
-            if let Some(earlier) =
-                unfinished.iter().find(|earlier| select::number_order(earlier, plan) && plans::shared(earlier, plan).is_some())
-            {
+            if let Some(earlier) = select::before(chosen, &unfinished) {
                 let why = format!("{} waits: it shares objects with {}, which is not finished", plan.name, earlier.name);
-                refused =
-                    refused.or(Some(CliError::refused(why, format!("finish it first: schema apply {} --through contract", earlier.name))));
+                let help = format!("finish it first: schema apply {} --through contract --confirm old-clients-gone", earlier.name);
+                refused = refused.or(Some(CliError::refused(why, help)));
                 unfinished.push(plan);
                 continue;
             }
@@ -303,8 +305,9 @@ impl Run<'_> {
     }
 
     /// Whether what the plans rely on is as they say. A plan that has begun changes it itself.
-    async fn check_fresh(&self, selection: &Selection, session: &Session) -> Result<(), CliError> {
-        let Some(chosen) = selection.run.iter().find(|chosen| !chosen.begun) else { return Ok(()) };
+    async fn check_fresh(&self, selection: &Selection, unfinished: &[&Plan], session: &Session) -> Result<(), CliError> {
+        let fresh = |chosen: &&select::Chosen| !chosen.begun && select::before(chosen, unfinished).is_none();
+        let Some(chosen) = selection.run.iter().find(fresh) else { return Ok(()) };
         // Later plans start from what the earlier ones leave behind: each is checked when it is first.
         let plan = &chosen.file.plan;
         let scope = planning::scope(self.project);

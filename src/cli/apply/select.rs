@@ -7,7 +7,7 @@ use crate::apply::status::PlanStatus;
 use crate::error::CliError;
 use crate::plan::Plan;
 use crate::plan::plan::StageName;
-use crate::project::plans::{PlanFile, number};
+use crate::project::plans::{PlanFile, number, shared};
 
 /// A plan that runs now.
 #[derive(Debug)]
@@ -74,8 +74,16 @@ pub(super) fn select(files: Vec<PlanFile>, ledger: &[PlanStatus], through: Stage
     Ok(selection)
 }
 
+/// The unfinished plan that must be done before this one may begin: they share objects.
+pub(super) fn before<'p>(chosen: &Chosen, unfinished: &[&'p Plan]) -> Option<&'p Plan> {
+    let plan = &chosen.file.plan;
+    let comes_first =
+        |earlier: &&&Plan| earlier.name != plan.name && (!chosen.begun || number_order(earlier, plan)) && shared(earlier, plan).is_some();
+    unfinished.iter().find(comes_first).copied()
+}
+
 /// Whether `earlier` comes before `later` in the chain.
-pub(super) fn number_order(earlier: &Plan, later: &Plan) -> bool {
+fn number_order(earlier: &Plan, later: &Plan) -> bool {
     (number(&earlier.name), &earlier.name) < (number(&later.name), &later.name)
 }
 
