@@ -70,7 +70,8 @@ fn orders(inner: &str) -> String {
     format!("    table orders {{\n        column id bigint\n{inner}        primary-key id\n    }}\n")
 }
 
-const ORDERS: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, note text); INSERT INTO orders SELECT n, 'note ' || n FROM generate_series(1, 50) n";
+const ORDERS: &str =
+    "CREATE TABLE orders (id bigint PRIMARY KEY, note text); INSERT INTO orders SELECT n, 'note ' || n FROM generate_series(1, 50) n";
 const COLUMNS: &str = "SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attnum > 0 AND NOT attisdropped";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +136,10 @@ async fn a_rollback_that_fails_goes_on() {
     shop.session.client().batch_execute("UPDATE orders SET note = ''").await.expect("updates");
     shop.ends(0, "rollback --yes");
     assert_eq!(shop.value(COLUMNS).await, "id,note");
-    assert_eq!(shop.value("SELECT attnotnull::text FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'note'").await, "true");
+    assert_eq!(
+        shop.value("SELECT attnotnull::text FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'note'").await,
+        "true"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +149,11 @@ async fn done_by_hand() {
     shop.ends(0, "plan --name both");
     let refused = shop.ends(3, "mark 1 done --yes");
     assert!(refused.contains("column public.orders.size is not there"), "{refused}");
-    shop.session.client().batch_execute("ALTER TABLE orders ADD size int; CREATE INDEX orders_note_idx ON orders (note)").await.expect("by hand");
+    shop.session
+        .client()
+        .batch_execute("ALTER TABLE orders ADD size int; CREATE INDEX orders_note_idx ON orders (note)")
+        .await
+        .expect("by hand");
     shop.ends(0, "mark 1 done --yes");
     assert!(shop.ends(0, "apply --yes").contains("Nothing to do"));
     assert!(shop.ends(0, "status").contains("done"));
@@ -166,7 +174,10 @@ async fn what_a_plan_left_behind() {
     let asked = shop.ends(3, "clean");
     assert!(asked.contains("say --yes in scripts"), "{asked}");
     let cleaned = shop.ends(0, "clean --yes");
-    assert!(cleaned.contains("trigger public.orders.!orders_remark_sync_first") && cleaned.contains("function public.orders_remark_sync_first"), "{cleaned}");
+    assert!(
+        cleaned.contains("trigger public.orders.!orders_remark_sync_first") && cleaned.contains("function public.orders_remark_sync_first"),
+        "{cleaned}"
+    );
     assert_eq!(shop.value("SELECT count(*)::text FROM pg_proc WHERE proname LIKE 'orders_remark%'").await, "0");
 }
 
@@ -196,7 +207,10 @@ async fn dropped_and_kept() {
     shop.wants(&format!("{customers}{}", orders("        column size int default=3\n")));
     shop.ends(0, "plan --name away --allow all");
     shop.ends(0, "apply --all --confirm old-clients-gone --yes");
-    assert_eq!(shop.value("SELECT (to_regclass('lines') IS NULL AND to_regclass('schema_quarantine_public_lines.lines') IS NOT NULL)::text").await, "true");
+    assert_eq!(
+        shop.value("SELECT (to_regclass('lines') IS NULL AND to_regclass('schema_quarantine_public_lines.lines') IS NOT NULL)::text").await,
+        "true"
+    );
     assert!(shop.ends(0, "plan --name nothing").contains("Nothing to do"));
     let status = shop.ends(0, "status");
     assert!(status.contains("column public.orders.note, until") && status.contains("table public.lines, until"), "{status}");

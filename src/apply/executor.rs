@@ -35,8 +35,19 @@ pub async fn apply(
 ) -> Result<Outcome, ApplyError> {
     let watching = connect(target).await?;
     let pid = session.backend_pid;
-    let mut context =
-        Context { session, watching, pid, plan, options, events, epoch: None, begun: Instant::now(), jitter: Jitter::seeded(), batches: 0, record: ledger::Record::Done };
+    let mut context = Context {
+        session,
+        watching,
+        pid,
+        plan,
+        options,
+        events,
+        epoch: None,
+        begun: Instant::now(),
+        jitter: Jitter::seeded(),
+        batches: 0,
+        record: ledger::Record::Done,
+    };
     let mut at = plan.steps().next().map_or((StageName::Expand, 0), |(stage, step)| (stage, step.number));
     let result = run(&mut context, plan_text, hash, &mut at).await;
     if let Err(Halt::Failed(ApplyError::Step(failure))) = &result {

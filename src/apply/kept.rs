@@ -37,7 +37,8 @@ pub async fn kept(client: &Client) -> Result<Vec<Kept>, tokio_postgres::Error> {
     if !there {
         return Ok(Vec::new());
     }
-    let sql = format!("SELECT what, since, until, until <= pg_catalog.now(), back, after, purge FROM {SET_ASIDE}.kept ORDER BY since, what");
+    let sql =
+        format!("SELECT what, since, until, until <= pg_catalog.now(), back, after, purge FROM {SET_ASIDE}.kept ORDER BY since, what");
     let rows = client.query(&sql, &[]).await?;
     rows.iter()
         .map(|row| {

@@ -177,7 +177,8 @@ fn backwards(step: &Step, statements: Vec<String>) -> Step {
 
 /// What is done for a step is absent for its undo. A leftover is what the step's own cleanup takes away.
 fn turned(probe: &Probe) -> Probe {
-    let sql = format!("SELECT CASE state WHEN 'done' THEN 'absent' WHEN 'absent' THEN 'done' ELSE state END FROM ({}) found (state)", probe.sql);
+    let sql =
+        format!("SELECT CASE state WHEN 'done' THEN 'absent' WHEN 'absent' THEN 'done' ELSE state END FROM ({}) found (state)", probe.sql);
     Probe { sql, cleanup: probe.cleanup.clone() }
 }
 
@@ -197,8 +198,7 @@ async fn settle(context: &mut Context<'_>, to: Option<StageName>, standings: &BT
         let proof = step.undo == Undo::Nothing && !matches!(step.work, Work::Backfill(_));
         stage > to || proof || (step.transaction == Transaction::Outside && step.probe.is_some())
     };
-    let steps: Vec<u32> =
-        plan.steps().filter(|(stage, step)| there(step) && again(*stage, step)).map(|(_, step)| step.number).collect();
+    let steps: Vec<u32> = plan.steps().filter(|(stage, step)| there(step) && again(*stage, step)).map(|(_, step)| step.number).collect();
     ledger::set_undone(context, &steps).await?;
     Ok(ledger::set_state(context, PlanState::Waiting).await?)
 }

@@ -41,7 +41,8 @@ impl PlanStatus {
     /// Whether every step of `stage` (and of the stages before it) is done.
     #[must_use]
     pub fn reached(&self, stage: StageName) -> bool {
-        !matches!(self.state, PlanState::RolledBack | PlanState::RollingBack) && self.steps.iter().filter(|step| step.stage <= stage).all(|step| step.state == "done")
+        !matches!(self.state, PlanState::RolledBack | PlanState::RollingBack)
+            && self.steps.iter().filter(|step| step.stage <= stage).all(|step| step.state == "done")
     }
 }
 

@@ -66,8 +66,13 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
         return Err(CliError::message(Code::Refused, "nothing was removed"));
     }
     let plan = sweep(&found);
-    let options =
-        Options { stop: stop_on_signals(out), who: who(), retry_for: project.config.retry_for, command: "schema clean".to_owned(), ..Options::direct() };
+    let options = Options {
+        stop: stop_on_signals(out),
+        who: who(),
+        retry_for: project.config.retry_for,
+        command: "schema clean".to_owned(),
+        ..Options::direct()
+    };
     let target = target(&place)?;
     let mut progress = Progress::new(out);
     let result = apply(session, &target, &plan, "", "", &options, &mut |event| progress.event(event)).await;

@@ -3,8 +3,8 @@
 use super::apply::consent::Consent;
 use super::apply::who;
 use super::{Global, Out, planning};
-use crate::apply::mark::{mark, not_yet};
 use crate::apply::Options;
+use crate::apply::mark::{mark, not_yet};
 use crate::engine::EngineError;
 use crate::error::{CliError, Code};
 use crate::pg::Session;

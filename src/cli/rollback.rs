@@ -127,10 +127,7 @@ fn chosen<'l>(ledger: &'l [PlanStatus], meant: Option<&str>) -> Result<Option<&'
     };
     match found.as_slice() {
         [status] => Ok(Some(status)),
-        [] => Err(CliError::failed(
-            format!("no plan `{meant}` was applied to this database"),
-            "`schema history` lists those that were",
-        )),
+        [] => Err(CliError::failed(format!("no plan `{meant}` was applied to this database"), "`schema history` lists those that were")),
         several => {
             let names: Vec<&str> = several.iter().map(|status| status.name.as_str()).collect();
             Err(CliError::failed(format!("`{meant}` may be several plans"), format!("say which: {}", names.join(", "))))

@@ -165,7 +165,8 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
     }
     // The whole of the first definition is shown by its name.
     let span = if span.file == name.span.file { name.span } else { span };
-    let environment = Environment { name: name.value.clone(), url, direct, approvals, policy, quarantine: kept.unwrap_or(config.quarantine), gate, span };
+    let environment =
+        Environment { name: name.value.clone(), url, direct, approvals, policy, quarantine: kept.unwrap_or(config.quarantine), gate, span };
     config.environments.insert(name.value, environment);
 }
 

@@ -103,7 +103,8 @@ pub fn in_user_schema(column: &str) -> String {
 pub const SET_ASIDE: &str = "schema_quarantine";
 
 /// An SQL condition on `pg_namespace.nspname`.
-pub const USER_SCHEMA: &str = "nspname !~ '^(pg_|_timescaledb|timescaledb_|schema_quarantine)' AND nspname NOT IN ('information_schema', 'schema_ledger')";
+pub const USER_SCHEMA: &str =
+    "nspname !~ '^(pg_|_timescaledb|timescaledb_|schema_quarantine)' AND nspname NOT IN ('information_schema', 'schema_ledger')";
 
 /// An SQL condition: the object is no member of an extension.
 ///

@@ -3,10 +3,10 @@
 
 use crate::catalog::Id;
 use crate::kind::Kind as _;
-use crate::kind::index::Index;
-use crate::plan::change::{Change, Changes};
 use crate::kind::Object;
+use crate::kind::index::Index;
 use crate::plan::Alteration;
+use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft};
 use crate::plan::plan::{BEGIN, COMMIT};
 

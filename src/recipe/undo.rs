@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::catalog::id::{derived_name, quote};
 use crate::catalog::Id;
+use crate::catalog::id::{derived_name, quote};
 use crate::kind::check::Check;
 use crate::kind::domain_check::DomainCheck;
 use crate::kind::foreign_key::ForeignKey;

@@ -21,8 +21,11 @@ impl Picture {
     pub async fn take(live: &Live, name: &str) -> Result<Self> {
         let dump = live.raw_dump_of(name)?;
         let noise = |line: &&str| !(line.starts_with("--") || line.starts_with("SET ") || line.starts_with('\\') || line.is_empty());
-        let mut statements: Vec<String> =
-            dump.split("\n\n").map(|text| text.lines().filter(noise).collect::<Vec<_>>().join("\n")).filter(|text| !text.is_empty()).collect();
+        let mut statements: Vec<String> = dump
+            .split("\n\n")
+            .map(|text| text.lines().filter(noise).collect::<Vec<_>>().join("\n"))
+            .filter(|text| !text.is_empty())
+            .collect();
         // Objects that were made again come in another order.
         statements.sort();
         let session = connect(&live.target(name)).await.map_err(failed("connect"))?;
@@ -49,7 +52,8 @@ async fn rows(session: &Session) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for row in session.client().query(tables, &[]).await.map_err(failed("tables"))? {
         let table: String = row.get(0);
-        let sql = format!("SELECT count(*) || ' ' || COALESCE(md5(string_agg(t::text, '\n' ORDER BY t::text COLLATE \"C\")), '') FROM {table} t");
+        let sql =
+            format!("SELECT count(*) || ' ' || COALESCE(md5(string_agg(t::text, '\n' ORDER BY t::text COLLATE \"C\")), '') FROM {table} t");
         let text: String = session.client().query_one(&sql, &[]).await.map_err(failed(&sql))?.get(0);
         found.insert(table, text);
     }

@@ -106,7 +106,11 @@ impl Live {
         } else {
             false
         };
-        let policy = Policy { small_table_rows: if small { 10_000 } else { FEW }, direct: self.case.policy.direct, quarantine: self.case.policy.quarantine };
+        let policy = Policy {
+            small_table_rows: if small { 10_000 } else { FEW },
+            direct: self.case.policy.direct,
+            quarantine: self.case.policy.quarantine,
+        };
         let request = Request {
             session: Some(session),
             live: state.catalog,
