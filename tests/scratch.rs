@@ -31,6 +31,24 @@ fn runs(pid: u32) -> bool {
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
 }
 
+/// Killed with all its processes, it comes back with what was committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_is_recovered_from() {
+    let mut scratch = start().await;
+    let session = scratch.connect("postgres").await.expect("connects");
+    session.client().batch_execute("SET synchronous_commit = on; CREATE TABLE t AS SELECT 7 AS a").await.expect("writes");
+    let before = scratch.pid();
+    scratch.crash().await.expect("starts again");
+    assert_ne!(scratch.pid(), before);
+    assert!(session.client().batch_execute("SELECT").await.is_err());
+    let again = scratch.connect("postgres").await.expect("connects");
+    let row = again.client().query_one("SELECT a FROM t", &[]).await.expect("reads");
+    assert_eq!(row.get::<_, i32>(0), 7);
+    let folder = scratch.socket_dir().to_owned();
+    scratch.stop().await.expect("stops");
+    assert!(!folder.exists());
+}
+
 #[tokio::test]
 async fn a_server_works_and_leaves_nothing() {
     let scratch = start().await;

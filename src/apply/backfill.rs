@@ -186,6 +186,7 @@ impl Run<'_> {
     async fn hold(&mut self, context: &mut Context<'_>) -> Result<bool, Halt> {
         let mut told = String::new();
         loop {
+            context.check_watcher("the second connection looked after the replicas").await?;
             let reason = match ledger::control(context, self.step).await?.as_str() {
                 "stop" => return Err(Halt::Interrupted("it was stopped from another terminal".to_owned())),
                 "pause" => Some(format!("paused; to go on: schema backfill resume {}", context.plan.name)),

@@ -11,7 +11,7 @@ use super::halt::Halt;
 use super::ledger::Record;
 use super::lock;
 use super::retry::Jitter;
-use crate::pg::Session;
+use crate::pg::{Session, Target};
 use crate::plan::Plan;
 use crate::plan::plan::StageName;
 
@@ -29,6 +29,10 @@ pub(super) struct Context<'a> {
     pub(super) watching: Session,
     /// The process behind `session`.
     pub(super) pid: i32,
+    /// Where both are connected to.
+    pub(super) target: &'a Target,
+    /// The processes of the two sessions that were lost, where they were.
+    pub(super) former: Option<[i32; 2]>,
     pub(super) plan: &'a Plan,
     pub(super) options: &'a Options,
     pub(super) events: &'a mut dyn FnMut(Event),
@@ -38,11 +42,61 @@ pub(super) struct Context<'a> {
     pub(super) jitter: Jitter,
     /// Batches committed by this process, over all backfills.
     pub(super) batches: u64,
+    /// The stage that was told to have started.
+    pub(super) stage: Option<StageName>,
+    /// The step that was begun and not told to be done.
+    pub(super) under_way: Option<(u32, Instant)>,
     /// What the transactions of this run record.
     pub(super) record: Record,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// The surroundings of a run that begins on `session`, with a second connection to look on.
+    pub(super) fn new(
+        session: Session,
+        watching: Session,
+        target: &'a Target,
+        plan: &'a Plan,
+        options: &'a Options,
+        events: &'a mut dyn FnMut(Event),
+    ) -> Self {
+        Self {
+            pid: session.backend_pid,
+            session,
+            watching,
+            target,
+            former: None,
+            plan,
+            options,
+            events,
+            epoch: None,
+            begun: Instant::now(),
+            jitter: Jitter::seeded(),
+            batches: 0,
+            stage: None,
+            under_way: None,
+            record: Record::Done,
+        }
+    }
+
+    /// Goes on with two other sessions. Whoever had our lock meanwhile has raised the epoch: it must be taken anew.
+    pub(super) fn replace(&mut self, session: Session, watching: Session) {
+        self.former = Some([self.pid, self.watching.backend_pid]);
+        self.pid = session.backend_pid;
+        self.session = session;
+        self.watching = watching;
+        self.epoch = None;
+    }
+
+    /// The second session holds the sign of life and sees why a backfill should hold: without it there is no going on.
+    pub(super) async fn check_watcher(&self, doing: &str) -> Result<(), ApplyError> {
+        if !self.watching.is_closed() {
+            return Ok(());
+        }
+        let cause = self.watching.closed().await;
+        Err(ApplyError::Lost { doing: doing.to_owned(), cause, command: self.command() })
+    }
+
     pub(super) fn ddl(&self) -> &Client {
         self.session.client()
     }
@@ -74,6 +128,13 @@ impl Context<'_> {
                 Err(Halt::Interrupted(format!("the time that it was given is over ({} s)", limit.as_secs())))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Ends when there is a reason to stop.
+    pub(super) async fn stopping(&self) {
+        while self.check_stop().is_ok() {
+            tokio::time::sleep(TICK).await;
         }
     }
 

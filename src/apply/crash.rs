@@ -1,8 +1,8 @@
 //! Fault injection for crash tests.
 //!
-//! `SCHEMA_CRASH_AT` names one point at which the process aborts, as if it had been killed there:
+//! `SCHEMA_CRASH_AT` names points, separated by commas; at the first that is reached the process kills itself:
 //!
-//! | value | aborts |
+//! | value | ends |
 //! |---|---|
 //! | `step:N:before` | before anything of step N is sent |
 //! | `step:N:middle` | when its statements have run, before its ledger row and the commit |
@@ -10,12 +10,19 @@
 //! | `batch:K:before` | in the K-th batch of this process, before its commit |
 //! | `batch:K` or `batch:K:after` | after the commit of the K-th batch of this process |
 //!
-//! Unset (as it is outside the tests), a point costs one comparison.
+//! With `SCHEMA_CRASH_HOW=stop` it suspends itself at each of them instead (SIGSTOP), once: time for whoever looks on
+//! to take its session or its server away, before SIGCONT. Unset (as it is outside the tests), a point costs next to nothing.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
-/// The environment variable that names the point.
+use rustix::process::{Signal, getpid, kill_process};
+
+/// The environment variable that names the points.
 pub const VARIABLE: &str = "SCHEMA_CRASH_AT";
+
+/// The environment variable that says how: `kill`, as if it were unset, or `stop`.
+pub const HOW: &str = "SCHEMA_CRASH_HOW";
 
 /// Where in a step or batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,23 +32,39 @@ pub(super) enum Moment {
     After,
 }
 
-/// A place where the process can be made to abort.
+/// A place where the process can be made to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Point {
     Step(u32, Moment),
     Batch(u64, Moment),
 }
 
-/// Aborts the process when `here` is the point that [`VARIABLE`] names.
+/// Ends the process when `here` is one of the points that [`VARIABLE`] names.
 pub(super) fn point(here: Point) {
-    static CHOSEN: OnceLock<Option<Point>> = OnceLock::new();
-    let chosen = CHOSEN.get_or_init(|| std::env::var(VARIABLE).ok().as_deref().and_then(parse));
-    if *chosen == Some(here) {
-        std::process::abort();
+    static CHOSEN: OnceLock<Mutex<Vec<Point>>> = OnceLock::new();
+    let chosen = CHOSEN.get_or_init(|| Mutex::new(std::env::var(VARIABLE).map_or_else(|_| Vec::new(), |text| parse(&text))));
+    let mut chosen = chosen.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(at) = chosen.iter().position(|point| *point == here) {
+        chosen.remove(at);
+        drop(chosen);
+        end();
     }
 }
 
-fn parse(text: &str) -> Option<Point> {
+fn end() {
+    let stop = std::env::var(HOW).is_ok_and(|how| how == "stop");
+    // A process may always send a signal to itself.
+    let _ = kill_process(getpid(), if stop { Signal::STOP } else { Signal::KILL });
+    // Until it has arrived in this thread.
+    std::thread::sleep(Duration::from_millis(50));
+}
+
+/// What is no point is none to stop at.
+fn parse(text: &str) -> Vec<Point> {
+    text.split(',').filter_map(parse_one).collect()
+}
+
+fn parse_one(text: &str) -> Option<Point> {
     let mut parts = text.split(':');
     let (what, number) = (parts.next()?, parts.next()?);
     let moment = match parts.next() {
@@ -63,10 +86,9 @@ mod tests {
 
     #[test]
     fn points_are_read() {
-        assert_eq!(parse("step:3:middle"), Some(Point::Step(3, Moment::Middle)));
-        assert_eq!(parse("batch:7"), Some(Point::Batch(7, Moment::After)));
-        assert_eq!(parse("batch:7:before"), Some(Point::Batch(7, Moment::Before)));
-        assert_eq!(parse("step:x:middle"), None);
-        assert_eq!(parse("step:3:sideways"), None);
+        assert_eq!(parse("step:3:middle"), [Point::Step(3, Moment::Middle)]);
+        assert_eq!(parse("batch:7,step:4:before"), [Point::Batch(7, Moment::After), Point::Step(4, Moment::Before)]);
+        assert_eq!(parse("step:x:middle"), []);
+        assert_eq!(parse("step:3:sideways"), []);
     }
 }

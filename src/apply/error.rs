@@ -91,6 +91,9 @@ pub enum ApplyError {
         /// The server's message.
         cause: String,
     },
+    /// Rows would make a later step fail.
+    #[error("{0}")]
+    Preflight(Box<super::preflight::Refusal>),
     /// A step failed.
     #[error("{0}")]
     Step(Box<StepFailure>),
@@ -108,6 +111,7 @@ impl ApplyError {
             | Self::Fenced { .. }
             | Self::Edited { .. }
             | Self::RolledBack { .. }
+            | Self::Preflight(_)
             | Self::RollingBack { .. }
             | Self::NoWayBack { .. }
             | Self::NewerLedger { .. } => 3,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::blockers::Blocker;
-use crate::plan::plan::StageName;
+use crate::plan::plan::{Gate, StageName};
 
 /// What happens during a run, in order. This room prints nothing; the caller renders these.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +19,24 @@ pub enum Event {
         stage: StageName,
         /// How many of its steps are still to be done.
         steps: usize,
+    },
+    /// Rows that would make a later step fail are looked for.
+    PreflightLook {
+        /// What is wrong with such rows.
+        what: String,
+        /// Which look it is, from 1.
+        number: usize,
+        /// How many there are now.
+        of: usize,
+    },
+    /// The looks that could be made now are made.
+    PreflightDone {
+        /// How many there were.
+        looks: usize,
+        /// How many of them found rows.
+        found: usize,
+        /// How long they took.
+        elapsed: Duration,
     },
     /// A step begins.
     StepStarted {
@@ -71,6 +89,20 @@ pub enum Event {
         /// Why, and what ends it.
         reason: String,
     },
+    /// The connection was lost, or could not be made again yet. What is committed stays.
+    ConnectionLost {
+        /// What was being done.
+        doing: String,
+        /// Why it ended, or why there is none yet.
+        cause: String,
+        /// When it is tried again.
+        next_try: Duration,
+    },
+    /// There is a connection again: the run goes on from the ledger.
+    Reconnected {
+        /// How long there was none.
+        after: Duration,
+    },
     /// A step is done and recorded.
     StepDone {
         /// The step's number.
@@ -96,13 +128,15 @@ pub struct Options {
     pub through: StageName,
     /// Says that no client of the old release is left: the contract stage may be entered.
     pub confirm_old_clients_gone: bool,
+    /// What must be seen before contract, besides the plan's own gate.
+    pub gates: Vec<Gate>,
     /// Ends cleanly as [`Outcome::Interrupted`] when this much time has passed.
     pub max_time: Option<Duration>,
     /// Set from outside (a signal handler) to end cleanly after the running statement or batch.
     pub stop: Arc<AtomicBool>,
     /// `lock_timeout` of the first try of a locking step. Default 200 ms.
     pub lock_timeout: Duration,
-    /// How long a locking step is tried again. Default 15 minutes.
+    /// How long a locking step is tried again, and a lost connection. Default 15 minutes.
     pub retry_for: Duration,
     /// `statement_timeout` of a statement outside a transaction, which has no lock timeout. Default 24 hours.
     pub outside_deadline: Duration,
@@ -116,6 +150,8 @@ pub struct Options {
     pub max_replay_lag: Duration,
     /// It holds while a replication slot keeps more WAL than this, in bytes. Default 16 GiB.
     pub max_slot_wal: u64,
+    /// Look for rows that would make a later step fail before the first step of a stage. Default true.
+    pub preflight: bool,
     /// Who runs it, for the ledger and for whoever finds the lock taken.
     pub who: String,
     /// Keep a ledger in the database. False for direct mode: the lock is taken, nothing is recorded.
@@ -131,6 +167,7 @@ impl Default for Options {
         Self {
             through: StageName::Switch,
             confirm_old_clients_gone: false,
+            gates: Vec::new(),
             max_time: None,
             stop: Arc::new(AtomicBool::new(false)),
             lock_timeout: Duration::from_millis(200),
@@ -141,6 +178,7 @@ impl Default for Options {
             batch_rows: 500,
             max_replay_lag: Duration::from_secs(10),
             max_slot_wal: 16 << 30,
+            preflight: true,
             who: String::new(),
             ledger: true,
             again: false,
@@ -193,12 +231,14 @@ pub enum Outcome {
 }
 
 /// What a waiting plan waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitingFor {
     /// The caller asked to go no further.
     Through,
     /// The stage may begin only when no client of the old release is left, and nobody said so.
     OldClientsGone,
+    /// The gate before contract is not met: what it waits for.
+    Gate(Vec<String>),
 }
 
 impl Outcome {

@@ -1,7 +1,7 @@
 //! Runs a plan from where the ledger says it stands.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::context::{self, Context};
 use super::crash::{Moment, Point, point};
@@ -9,10 +9,11 @@ use super::error::ApplyError;
 use super::event::{Event, Options, Outcome, WaitingFor};
 use super::halt::Halt;
 use super::ledger::{self, PlanState};
-use super::retry::Jitter;
-use super::{backfill, lock, outside, transactional};
+use super::preflight::Looks;
+use super::reconnect::{Losses, reconnect};
+use super::{backfill, gate, lock, outside, transactional};
 use crate::pg::{Session, Target, connect};
-use crate::plan::plan::{Stage, StageName, Step, Work};
+use crate::plan::plan::{Gate, Stage, StageName, Step, Work};
 use crate::plan::{Plan, Transaction};
 
 /// Applies `plan` to the database of `session`, as far as `options` say, from where its ledger stands.
@@ -21,6 +22,9 @@ use crate::plan::{Plan, Transaction};
 /// in the ledger so that the plan can be resumed without the file; `hash` is the hash by which an edited plan is
 /// recognised. Stale plans are the caller's to refuse (see [`super::stale`]), before a plan is begun: once a part of it is
 /// applied, the objects that it relies on are as it made them.
+///
+/// A connection that is lost is made again, for as long as a lock is waited for (`options.retry_for`), and the plan
+/// goes on from the ledger; in direct mode there is none, and the loss is an error.
 ///
 /// # Errors
 /// See [`ApplyError`]; everything that was committed stays, and the next call goes on from there.
@@ -34,22 +38,18 @@ pub async fn apply(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, ApplyError> {
     let watching = connect(target).await?;
-    let pid = session.backend_pid;
-    let mut context = Context {
-        session,
-        watching,
-        pid,
-        plan,
-        options,
-        events,
-        epoch: None,
-        begun: Instant::now(),
-        jitter: Jitter::seeded(),
-        batches: 0,
-        record: ledger::Record::Done,
-    };
+    let mut context = Context::new(session, watching, target, plan, options, events);
     let mut at = plan.steps().next().map_or((StageName::Expand, 0), |(stage, step)| (stage, step.number));
-    let result = run(&mut context, plan_text, hash, &mut at).await;
+    let mut losses = Losses::default();
+    let result = loop {
+        let mut looks = Looks::new(target);
+        let result = run(&mut context, &mut looks, plan_text, hash, &mut at).await;
+        looks.close().await;
+        let Err(Halt::Failed(lost @ ApplyError::Lost { .. })) = result else { break result };
+        if let Err(halt) = reconnect(&mut context, &mut losses, at.1, lost).await {
+            break Err(halt);
+        }
+    };
     if let Err(Halt::Failed(ApplyError::Step(failure))) = &result {
         ledger::step_failed(&context, failure.step, &failure.message).await;
     }
@@ -67,7 +67,7 @@ pub async fn apply(
     }
 }
 
-async fn run(context: &mut Context<'_>, text: &str, hash: &str, at: &mut (StageName, u32)) -> Result<Outcome, Halt> {
+async fn run(context: &mut Context<'_>, looks: &mut Looks<'_>, text: &str, hash: &str, at: &mut (StageName, u32)) -> Result<Outcome, Halt> {
     lock::acquire(context).await?;
     let mut done = BTreeSet::new();
     if context.options.ledger {
@@ -80,30 +80,41 @@ async fn run(context: &mut Context<'_>, text: &str, hash: &str, at: &mut (StageN
     for stage in &plan.stages {
         let left = stage.steps.iter().filter(|step| !done.contains(&step.number)).count();
         if left > 0
-            && let Some(reason) = barrier(stage.name, context.options)
+            && let Some(reason) = barrier(stage.name, context).await?
         {
             ledger::set_state(context, PlanState::Waiting).await?;
             return Ok(Outcome::Waiting { stage: stage.name, reason });
         }
-        run_stage(context, stage, left, &done, at).await?;
+        run_stage(context, looks, stage, left, &done, at).await?;
     }
     ledger::set_state(context, PlanState::Done).await?;
     Ok(Outcome::Done)
 }
 
-/// What keeps us from entering a stage.
-fn barrier(stage: StageName, options: &Options) -> Option<WaitingFor> {
-    if stage > options.through {
+/// What keeps us from entering a stage. Where that is contract, it is looked at once who is still there: the first look
+/// starts the clock.
+async fn barrier(stage: StageName, context: &Context<'_>) -> Result<Option<WaitingFor>, ApplyError> {
+    let options = context.options;
+    let gates: Vec<Gate> = context.plan.gate.iter().chain(&options.gates).cloned().collect();
+    if stage != StageName::Contract {
+        return Ok((stage > options.through).then_some(WaitingFor::Through));
+    }
+    let look = gate::look(context.watcher(), context.plan, &gates).await;
+    let evidence = look.map_err(|error| context.query_error("looking whether the old clients are gone", &error))?;
+    Ok(if stage > options.through {
         Some(WaitingFor::Through)
-    } else if stage == StageName::Contract && !options.confirm_old_clients_gone {
+    } else if options.confirm_old_clients_gone {
+        None
+    } else if gates.is_empty() {
         Some(WaitingFor::OldClientsGone)
     } else {
-        None
-    }
+        (!evidence.unmet.is_empty()).then_some(WaitingFor::Gate(evidence.unmet))
+    })
 }
 
 async fn run_stage(
     context: &mut Context<'_>,
+    looks: &mut Looks<'_>,
     stage: &Stage,
     left: usize,
     done: &BTreeSet<u32>,
@@ -111,26 +122,44 @@ async fn run_stage(
 ) -> Result<(), Halt> {
     if left > 0 {
         ledger::set_state(context, PlanState::Running).await?;
-        context.emit(Event::StageStarted { stage: stage.name, steps: left });
+        if context.stage != Some(stage.name) {
+            context.emit(Event::StageStarted { stage: stage.name, steps: left });
+            context.stage = Some(stage.name);
+        }
     }
     for step in &stage.steps {
         if done.contains(&step.number) {
-            context.emit(Event::StepSkipped { number: step.number, title: step.title.clone() });
+            skip(context, step);
             continue;
         }
         *at = (stage.name, step.number);
         context.check_stop()?;
+        looks.before(context, stage.name, step, done).await?;
         run_step(context, stage.name, step).await?;
     }
-    if left > 0 {
+    if context.stage == Some(stage.name) {
         context.emit(Event::StageDone { stage: stage.name });
     }
     Ok(())
 }
 
+/// Tells of a step that the ledger has as done.
+fn skip(context: &mut Context<'_>, step: &Step) {
+    let (number, title) = (step.number, step.title.clone());
+    match context.under_way.take_if(|(under_way, _)| *under_way == number) {
+        // The connection was lost behind its commit.
+        Some((_, begun)) => context.emit(Event::StepDone { number, title, elapsed: begun.elapsed(), waited: Duration::ZERO }),
+        None if context.former.is_none() => context.emit(Event::StepSkipped { number, title }),
+        // It was told before the connection was lost.
+        None => {}
+    }
+}
+
 async fn run_step(context: &mut Context<'_>, stage: StageName, step: &Step) -> Result<(), Halt> {
     point(Point::Step(step.number, Moment::Before));
-    let begun = Instant::now();
+    context.check_watcher("the second connection looked on").await?;
+    let begun = context.under_way.filter(|(under_way, _)| *under_way == step.number).map_or_else(Instant::now, |(_, begun)| begun);
+    context.under_way = Some((step.number, begun));
     let attempt = ledger::step_started(context, step).await?;
     context.emit(Event::StepStarted { stage, number: step.number, title: step.title.clone(), attempt });
     let waited = match (&step.work, step.transaction) {
@@ -140,6 +169,7 @@ async fn run_step(context: &mut Context<'_>, stage: StageName, step: &Step) -> R
         (Work::Sql(statements), Transaction::Inside | Transaction::CommitAfter) => transactional::run(context, step, statements).await?,
     };
     point(Point::Step(step.number, Moment::After));
+    context.under_way = None;
     context.emit(Event::StepDone { number: step.number, title: step.title.clone(), elapsed: begun.elapsed(), waited });
     Ok(())
 }

@@ -109,6 +109,7 @@ fn step(number: u32, title: String, sql: Vec<String>) -> Step {
         makes: Vec::new(),
         takes: Vec::new(),
         probe: None,
+        preflight: Vec::new(),
         verify: Vec::new(),
     }
 }

@@ -11,7 +11,7 @@ use super::error::ApplyError;
 use crate::plan::plan::{Step, Work};
 
 /// Each script leads from one format of the ledger to the next; the format is the number of scripts applied.
-const SCRIPTS: [&str; 2] = [include_str!("ledger.sql"), include_str!("ledger_2.sql")];
+const SCRIPTS: [&str; 3] = [include_str!("ledger.sql"), include_str!("ledger_2.sql"), include_str!("ledger_3.sql")];
 
 /// The newest format that this release knows.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of scripts")]
@@ -111,7 +111,8 @@ pub(super) async fn enter(context: &Context<'_>, text: &str, hash: &str) -> Resu
         let state: String = row.try_get(1).map_err(fail)?;
         let done: i64 = row.try_get(2).map_err(fail)?;
         let rolled_back = state == PlanState::RolledBack.name();
-        if rolled_back && !context.options.again {
+        // A run whose connection was lost does not undo what somebody did meanwhile.
+        if rolled_back && (!context.options.again || context.former.is_some()) {
             return Err(ApplyError::RolledBack { plan: plan.name.clone(), command: context.command() });
         }
         if state == PlanState::RollingBack.name() {

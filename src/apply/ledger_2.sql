@@ -1,19 +1,33 @@
--- Format 2: plans that are rolled back.
-ALTER TABLE schema_ledger.plans DROP CONSTRAINT plans_state_check;
-ALTER TABLE schema_ledger.plans ADD CONSTRAINT plans_state_check
-    CHECK (state IN ('running', 'waiting', 'done', 'failed', 'rolling-back', 'rolled-back'));
+-- Format 2 of the ledger: what gates were seen to wait for. Never edited once released.
 
--- Parts of the step's undo that are committed; the step is 'undone' with the last one.
-ALTER TABLE schema_ledger.steps ADD COLUMN undone integer NOT NULL DEFAULT 0;
+-- When the gate of a plan was looked at: the first look, when the switch is done, starts its clock.
+CREATE TABLE schema_ledger.gates (
+    plan        text PRIMARY KEY REFERENCES schema_ledger.plans ON DELETE CASCADE,
+    first_look  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_look   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    looks       bigint NOT NULL DEFAULT 1,
+    -- Entries that pg_stat_statements had thrown away by the first look, and when it was last emptied; NULL without it.
+    deallocated bigint,
+    emptied     timestamptz
+);
 
-CREATE OR REPLACE VIEW schema_ledger.stages (plan, stage, state, at) AS
-SELECT s.plan, s.stage,
-       CASE WHEN p.state IN ('rolling-back', 'rolled-back') THEN p.state
-            WHEN bool_and(s.state = 'done') THEN 'done'
-            WHEN bool_or(s.state = 'failed') THEN 'failed'
-            WHEN bool_or(s.state IN ('done', 'running')) THEN 'running'
-            WHEN p.state = 'waiting' THEN 'waiting'
-            ELSE 'pending' END,
-       CASE WHEN bool_and(s.state = 'done') THEN max(s.ended) ELSE max(s.started) END
-FROM schema_ledger.steps s JOIN schema_ledger.plans p ON p.name = s.plan
-GROUP BY s.plan, s.stage, p.state
+-- Clients that a gate asks about, as they were last seen.
+CREATE TABLE schema_ledger.sightings (
+    plan        text NOT NULL REFERENCES schema_ledger.gates ON DELETE CASCADE,
+    application text NOT NULL,
+    username    text NOT NULL,
+    -- Address of the client; empty on a Unix socket.
+    client      text NOT NULL,
+    pid         integer NOT NULL,
+    seen        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (plan, application, username, client)
+);
+
+-- How often statements that mention what contract takes away had been called by the first look.
+CREATE TABLE schema_ledger.statements (
+    plan    text NOT NULL REFERENCES schema_ledger.gates ON DELETE CASCADE,
+    userid  oid NOT NULL,
+    queryid bigint NOT NULL,
+    calls   bigint NOT NULL,
+    PRIMARY KEY (plan, userid, queryid)
+)

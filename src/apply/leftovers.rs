@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::catalog::id::derived_name;
 use crate::catalog::{Catalog, Id};
 use crate::kind::{Object, weight};
+use crate::plan::Transaction;
 use crate::plan::op::Action;
 use crate::plan::plan::{Plan, Stage, StageName, Step, Undo, Work};
-use crate::plan::Transaction;
 
 /// What a plan leads to: ids that are there in the end, and ids that are gone, its own helpers among them.
 #[derive(Debug, Default)]
@@ -114,6 +114,7 @@ fn step(number: u32, action: Action, id: Id) -> Step {
         makes: Vec::new(),
         takes: vec![id],
         probe,
+        preflight: Vec::new(),
         verify: Vec::new(),
     }
 }

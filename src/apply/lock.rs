@@ -63,12 +63,14 @@ impl fmt::Display for Holder {
 /// Takes both locks, waiting a bounded time for an orphan, and sets `client_connection_check_interval`.
 pub(super) async fn acquire(context: &mut Context<'_>) -> Result<(), Halt> {
     prepare(context).await?;
+    end_former(context).await?;
     let begun = Instant::now();
     let mut told = false;
     while !try_lock(context.ddl(), APPLIER, context).await? {
         let alive = is_held(context.watcher(), LIFE, context).await?;
         let holder = holder(context.watcher(), context).await?;
-        let bound = if alive { COURTESY } else { context.options.orphan_wait.max(COURTESY) };
+        let patience = if context.former.is_some() { context.options.retry_for } else { context.options.orphan_wait };
+        let bound = if alive { COURTESY } else { patience.max(COURTESY) };
         if begun.elapsed() >= bound {
             let holder = Holder { orphan: !alive, ..holder.unwrap_or_default() };
             return Err(ApplyError::Held(Box::new(holder)).into());
@@ -95,6 +97,21 @@ pub(super) async fn acquire(context: &mut Context<'_>) -> Result<(), Halt> {
         context.sleep(POLL).await?;
     }
     Ok(())
+}
+
+/// Ends what is left on the server of the sessions that we lost, unless it still works on a statement: where the
+/// network failed, it would hold our own locks for as long as the server believes in its client.
+async fn end_former(context: &Context<'_>) -> Result<(), ApplyError> {
+    let Some([applier, watcher]) = context.former else { return Ok(()) };
+    // The keys say that it is no other session which got the number since.
+    let sql = format!(
+        "SELECT pg_catalog.pg_terminate_backend(l.pid) FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+         WHERE ({} AND l.pid = {applier} AND a.state <> 'active') OR ({} AND l.pid = {watcher})",
+        of_key(APPLIER),
+        of_key(LIFE)
+    );
+    let ended = context.watcher().simple_query(&sql).await;
+    ended.map(drop).map_err(|error| context.query_error("ending the sessions that were lost", &error))
 }
 
 /// What a role or database has as its defaults must not decide how a plan runs.

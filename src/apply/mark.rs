@@ -1,15 +1,12 @@
 //! Recording a plan as done that was done by hand.
 
-use std::time::Instant;
-
 use super::context::Context;
 use super::error::ApplyError;
 use super::event::Options;
 use super::halt::Halt;
-use super::ledger::{self, Record};
+use super::ledger;
 use super::leftovers::End;
 use super::lock;
-use super::retry::Jitter;
 use crate::catalog::{Catalog, Fingerprint, Id};
 use crate::pg::{Session, Target, connect};
 use crate::plan::Plan;
@@ -46,11 +43,8 @@ fn alters(plan: &Plan, id: &Id) -> bool {
 /// See [`ApplyError`].
 pub async fn mark(session: Session, target: &Target, plan: &Plan, text: &str, hash: &str, options: &Options) -> Result<(), ApplyError> {
     let watching = connect(target).await?;
-    let pid = session.backend_pid;
     let events = &mut |_| {};
-    let (begun, jitter) = (Instant::now(), Jitter::seeded());
-    let mut context =
-        Context { session, watching, pid, plan, options, events, epoch: None, begun, jitter, batches: 0, record: Record::Done };
+    let mut context = Context::new(session, watching, target, plan, options, events);
     let result = run(&mut context, text, hash).await;
     lock::release(&context).await;
     let Context { session, watching, .. } = context;

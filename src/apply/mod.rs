@@ -8,8 +8,11 @@
 //! | `transactional` | a step in one transaction with its ledger row, retried until it gets its locks |
 //! | `outside` | a step outside transactions, judged by its probe |
 //! | [`backfill`], `page`, `throttle` | batches, how a table is cut into them, what makes them hold |
+//! | [`preflight`] | rows that would make a later step fail, looked for before the first |
+//! | [`gate`] | whether clients of the old release are gone |
 //! | [`ledger`], [`status`] | schema `schema_ledger`: writing, reading |
 //! | [`lock`], [`blockers`], `retry` | the applier's lock, who is in the way, how long to wait |
+//! | `reconnect` | going on when the connection was lost |
 //! | [`stale`] | whether what a plan relies on is still so; pure |
 //! | [`rollback`] | [`rollback::rollback`]: the way back, from the ledger |
 //! | [`kept`] | what was set aside instead of being dropped |
@@ -25,6 +28,7 @@ pub mod crash;
 pub mod error;
 pub mod event;
 pub mod executor;
+pub mod gate;
 mod halt;
 pub mod kept;
 pub mod ledger;
@@ -33,6 +37,8 @@ pub mod lock;
 pub mod mark;
 mod outside;
 mod page;
+pub mod preflight;
+mod reconnect;
 mod retry;
 pub mod rollback;
 pub mod stale;

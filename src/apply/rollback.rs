@@ -9,7 +9,7 @@ use super::error::ApplyError;
 use super::event::{Event, Options, Outcome};
 use super::halt::Halt;
 use super::ledger::{self, PlanState, Record, Standing};
-use super::retry::Jitter;
+use super::reconnect::{Losses, reconnect};
 use super::{lock, outside, transactional};
 use crate::pg::{Session, Target, connect};
 use crate::plan::op::{Hazard, Probe};
@@ -75,12 +75,16 @@ pub async fn rollback(
     events: &mut dyn FnMut(Event),
 ) -> Result<Outcome, ApplyError> {
     let watching = connect(target).await?;
-    let pid = session.backend_pid;
-    let (begun, jitter) = (Instant::now(), Jitter::seeded());
-    let mut context =
-        Context { session, watching, pid, plan, options, events, epoch: None, begun, jitter, batches: 0, record: Record::Undone };
+    let mut context = Context { record: Record::Undone, ..Context::new(session, watching, target, plan, options, events) };
     let mut at = plan.steps().next().map_or((StageName::Expand, 0), |(stage, step)| (stage, step.number));
-    let result = run(&mut context, to, &mut at).await;
+    let mut losses = Losses::default();
+    let result = loop {
+        let result = run(&mut context, to, &mut at).await;
+        let Err(Halt::Failed(lost @ ApplyError::Lost { .. })) = result else { break result };
+        if let Err(halt) = reconnect(&mut context, &mut losses, at.1, lost).await {
+            break Err(halt);
+        }
+    };
     if let Err(Halt::Failed(ApplyError::Step(failure))) = &result {
         ledger::undo_failed(&context, failure.step, &failure.message).await;
     }
@@ -171,6 +175,7 @@ fn backwards(step: &Step, statements: Vec<String>) -> Step {
         makes: step.takes.clone(),
         takes: step.makes.clone(),
         probe: None,
+        preflight: Vec::new(),
         verify: Vec::new(),
     }
 }

@@ -10,7 +10,8 @@ use super::{Catalog, Ident};
 
 /// The words of an SQL text that can be names: plain ones folded, quoted ones exact, contents of
 /// string literals too (`nextval('app.seq'::regclass)`, bodies).
-fn words(text: &str) -> BTreeSet<String> {
+#[must_use]
+pub fn words(text: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

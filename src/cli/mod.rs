@@ -26,6 +26,7 @@ pub mod show;
 pub mod status;
 pub mod time;
 pub mod undrop;
+pub mod wait;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -89,6 +90,7 @@ pub enum Command {
     Approve(approve::Args),
     Apply(apply::Args),
     Status(status::Args),
+    Wait(wait::Args),
     History(history::Args),
     Rollback(rollback::Args),
     Mark(mark::Args),
@@ -134,6 +136,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Approve(args) => approve::run(&args, &global, out),
         Command::Apply(args) => apply::run(args, &global, out).await,
         Command::Status(args) => status::run(&args, &global, out).await,
+        Command::Wait(args) => wait::run(&args, &global, out).await,
         Command::History(args) => history::run(&args, &global, out).await,
         Command::Rollback(args) => rollback::run(args, &global, out).await,
         Command::Mark(args) => mark::run(&args, &global, out).await,

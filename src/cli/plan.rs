@@ -117,6 +117,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         return Ok(Code::Done);
     }
     allow(&mut plan, &args.allow, args.because.as_deref());
+    plan.gate = project.config.gate.clone().filter(|_| plan.stage(crate::plan::plan::StageName::Contract).is_some());
     let path = place_of(&args, &project, &mut plan)?;
     if !prove {
         plan.hazards
@@ -204,6 +205,7 @@ fn custom(name: &str, args: &Args, global: &Global, out: &Out) -> Result<Code, C
         takes: Vec::new(),
         probe: None,
         verify: Vec::new(),
+        preflight: Vec::new(),
     };
     let mut plan = Plan {
         made_by: format!("schema {}", env!("CARGO_PKG_VERSION")),

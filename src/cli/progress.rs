@@ -15,6 +15,11 @@ const SPEAK_EVERY: Duration = Duration::from_secs(10);
 
 /// A step that is done: its title, wrapped, and how long it took at the right.
 fn step_line(number: u32, title: &str, took: &str) -> String {
+    step_line_of(&number.to_string(), title, took)
+}
+
+/// A line with something short before it.
+fn step_line_of(lead: &str, title: &str, took: &str) -> String {
     let mut lines = wrap(title, WIDTH - 5);
     let fits = lines.last().is_some_and(|last| last.chars().count() + took.chars().count() + 7 <= WIDTH);
     if !fits {
@@ -24,7 +29,7 @@ fn step_line(number: u32, title: &str, took: &str) -> String {
     let gap = (WIDTH - 5).saturating_sub(last.chars().count() + took.chars().count());
     last.push_str(&" ".repeat(gap));
     last.push_str(took);
-    format!("{number:>3}  {}", lines.join("\n     "))
+    format!("{lead:>3}  {}", lines.join("\n     "))
 }
 
 /// Renders the events of one run.
@@ -54,6 +59,16 @@ impl<'o> Progress<'o> {
         match event {
             Event::Notice(text) => self.line(&text),
             Event::StageStarted { stage, .. } => self.line(&stage.name().to_uppercase()),
+            Event::PreflightLook { what, number, of } => {
+                self.spoke = None;
+                let text = format!("looking for {what} ({number} of {of})");
+                self.step = text;
+                self.spin(&self.step);
+            }
+            Event::PreflightDone { looks, found: 0, elapsed } => {
+                let looks = if looks == 1 { "one look".to_owned() } else { format!("{looks} looks") };
+                self.line(&step_line_of("ok", &format!("no row would make a step fail ({looks})"), &time::span(elapsed)));
+            }
             Event::StepStarted { number, title, attempt, .. } => {
                 let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
                 self.step = format!("{number:>3}  {title}{again}");
@@ -63,6 +78,13 @@ impl<'o> Progress<'o> {
             Event::StepSkipped { number, title } if self.out.verbose => self.line(&format!("{number:>3}  {title}: done before")),
             Event::LockWait { failed, blockers, next_try, .. } => self.lock_wait(failed, &blockers, next_try),
             Event::BackfillProgress { rows_seen, rows_total, rate, eta, .. } => self.backfill(rows_seen, rows_total, rate, eta),
+            Event::ConnectionLost { doing, cause, next_try } => {
+                let again = if next_try.is_zero() { "now".to_owned() } else { format!("in {}", time::span(next_try)) };
+                self.line(&format!("     the connection was lost while {doing}: {cause}; connecting again {again}"));
+            }
+            Event::Reconnected { after } => {
+                self.line(&format!("     connected again after {}: going on from the ledger", time::span(after)));
+            }
             Event::BackfillHeld { reason, .. } => {
                 self.speak(&format!("     waits: {reason}"));
                 self.bar.set_message(format!("{}, waits: {reason}", self.step.trim_start()));

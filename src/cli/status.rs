@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{Format, Global, Out, time};
 use crate::apply::PlanState;
+use crate::apply::gate::{Evidence, Sighting, look};
 use crate::apply::kept::{Kept, kept};
 use crate::apply::lock::find_holder;
-use crate::apply::status::{PlanStatus, StepStatus, plans as ledger_plans};
+use crate::apply::status::{PlanStatus, StepStatus, plan_text, plans as ledger_plans};
 use crate::error::{CliError, Code};
-use crate::plan::plan::StageName;
+use crate::plan::plan::{Gate, StageName};
 use crate::plan::render::number;
 use crate::project::plans::{self, PlanFile};
 use crate::project::{described, session};
@@ -38,6 +40,57 @@ struct Row {
     stages: Vec<Steps>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    /// What its gate before contract waits for, and who was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<Gated>,
+}
+
+/// How the gate of a waiting plan stands.
+#[derive(Serialize)]
+struct Gated {
+    met: bool,
+    unmet: Vec<String>,
+    looks: i64,
+    watched_seconds: Option<u64>,
+    seen: Vec<Seen>,
+}
+
+/// A client, or a statement, of the old release.
+#[derive(Serialize)]
+struct Seen {
+    application: String,
+    user: String,
+    client: String,
+    pid: Option<i32>,
+    seconds_ago: u64,
+}
+
+impl Gated {
+    fn of(evidence: &Evidence) -> Self {
+        let seen = |one: &Sighting| Seen {
+            application: one.application.clone(),
+            user: one.user.clone(),
+            client: one.client.clone(),
+            pid: one.pid,
+            seconds_ago: one.ago.as_secs(),
+        };
+        Self {
+            met: evidence.unmet.is_empty(),
+            unmet: evidence.unmet.clone(),
+            looks: evidence.looks,
+            watched_seconds: evidence.watched.map(|watched| watched.as_secs()),
+            seen: evidence.seen.iter().map(seen).collect(),
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.unmet.iter().map(|one| format!("- {one}")).collect();
+        if let Some(watched) = self.watched_seconds {
+            let looks = if self.looks == 1 { "once".to_owned() } else { format!("{} times", self.looks) };
+            lines.push(format!("looked {looks}, first {} ago", time::span(Duration::from_secs(watched))));
+        }
+        lines
+    }
 }
 
 /// How many steps of a stage are done.
@@ -68,8 +121,17 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let ledger = ledger_plans(session.client()).await?;
     let holder = find_holder(session.client()).await?;
     let kept = kept(session.client()).await?;
-    let gated = place.environment.is_some_and(|environment| environment.gate.is_some());
-    let rows = rows(&files, &ledger, holder.is_some(), gated);
+    let gate = place.environment.and_then(|environment| environment.gate.as_ref());
+    let mut gates = BTreeMap::new();
+    for status in ledger.iter().filter(|status| next_stage(status) == Some(StageName::Contract)) {
+        let Some(text) = plan_text(session.client(), &status.name).await? else { continue };
+        let plan = crate::plan::file::read(std::path::Path::new(&status.name), &text)?;
+        let asked: Vec<Gate> = plan.gate.iter().chain(gate).cloned().collect();
+        if !asked.is_empty() {
+            gates.insert(status.name.clone(), look(session.client(), &plan, &asked).await?);
+        }
+    }
+    let rows = rows(&files, &ledger, holder.is_some(), &gates);
     let target = described(&session);
     let environment = place.environment.map(|environment| environment.name.clone());
     let text = match format {
@@ -93,14 +155,20 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     Ok(Code::Done)
 }
 
-/// With `gated`, a gate decides when the contract stage may begin; else a person says so.
-fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gated: bool) -> Vec<Row> {
+/// The stage of the first step that is not done, of a plan that waits.
+fn next_stage(status: &PlanStatus) -> Option<StageName> {
+    (status.state == PlanState::Waiting).then(|| status.steps.iter().find(|step| step.state != "done").map(|step| step.stage)).flatten()
+}
+
+/// With a gate, that decides when the contract stage may begin; else a person says so.
+fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gates: &BTreeMap<String, Evidence>) -> Vec<Row> {
     let mut rows: Vec<Row> = ledger
         .iter()
         .map(|status| {
             let file = files.iter().find(|file| file.plan.name == status.name);
             let edited = file.is_some_and(|file| file.hash.0 != status.hash);
-            let note = if edited { Some("the file is not what was applied".to_owned()) } else { note(status, at_work, gated) };
+            let note =
+                if edited { Some("the file is not what was applied".to_owned()) } else { note(status, at_work, gates.get(&status.name)) };
             let mut stages: BTreeMap<StageName, (usize, usize)> = BTreeMap::new();
             for step in &status.steps {
                 let (done, all) = stages.entry(step.stage).or_default();
@@ -113,6 +181,7 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gated: bool) -
                 hash: Some(status.hash.clone()),
                 stages: Steps::of(stages),
                 note,
+                gate: gates.get(&status.name).map(Gated::of),
             }
         })
         .collect();
@@ -123,12 +192,13 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gated: bool) -
         hash: Some(file.hash.to_string()),
         stages: Steps::of(file.plan.stages.iter().map(|stage| (stage.name, (0, stage.steps.len()))).collect()),
         note: Some("next: schema apply".to_owned()),
+        gate: None,
     }));
     rows
 }
 
 /// What is to be said of a plan that is in the ledger.
-fn note(status: &PlanStatus, at_work: bool, gated: bool) -> Option<String> {
+fn note(status: &PlanStatus, at_work: bool, gate: Option<&Evidence>) -> Option<String> {
     match status.state {
         PlanState::Done => None,
         PlanState::RolledBack => Some(format!("once more: schema apply {} --again", status.name)),
@@ -148,11 +218,14 @@ fn note(status: &PlanStatus, at_work: bool, gated: bool) -> Option<String> {
         )),
         PlanState::Waiting => {
             let next = status.steps.iter().find(|step| step.state != "done")?.stage;
-            Some(if next == StageName::Contract {
+            Some(if next == StageName::Contract && gate.is_some_and(|gate| !gate.unmet.is_empty()) {
+                "waits for its gate:".to_owned()
+            } else if next == StageName::Contract && gate.is_some() {
+                format!("its gate is met: schema apply {} --through contract", status.name)
+            } else if next == StageName::Contract {
                 format!(
-                    "when no client of the old release is left: schema apply {} --through contract{}",
-                    status.name,
-                    if gated { "" } else { " --confirm old-clients-gone" }
+                    "when no client of the old release is left: schema apply {} --through contract --confirm old-clients-gone",
+                    status.name
                 )
             } else {
                 format!("next: schema apply {} --through {}", status.name, next.name())
@@ -202,6 +275,11 @@ fn text(rows: &[Row], target: &str, environment: Option<&str>, holder: Option<St
                 let _ = writeln!(out, "      {line}");
             }
         }
+        for line in row.gate.iter().flat_map(Gated::lines) {
+            for (index, line) in crate::plan::render::wrap(&line, super::out::WIDTH - 10).iter().enumerate() {
+                let _ = writeln!(out, "        {}{line}", if index == 0 { "" } else { "  " });
+            }
+        }
     }
     if let Some(holder) = holder {
         let _ = writeln!(out, "\nAt work: {holder}");
@@ -220,7 +298,7 @@ pub(super) fn when(status: &PlanStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::time::UNIX_EPOCH;
 
     use super::*;
     use crate::catalog::Fingerprint;
@@ -268,7 +346,14 @@ mod tests {
             status("0008-half", PlanState::Running, 2),
         ];
         let files = [file("0006-edited", "b3:2"), file("0007-severity-level", "b3:1"), file("0009-new", "b3:3")];
-        let rows = rows(&files, &ledger, false, true);
+        let evidence = Evidence {
+            unmet: vec!["app/1.4 (user app, from 10.0.0.7, session 4711) is connected".into()],
+            seen: Vec::new(),
+            looks: 3,
+            watched: Some(Duration::from_hours(3)),
+        };
+        let gates = BTreeMap::from([("0007-severity-level".to_owned(), evidence)]);
+        let rows = rows(&files, &ledger, false, &gates);
         insta::assert_snapshot!(text(&rows, "shop at db1:5432, PostgreSQL 15.18", Some("production"), None));
         assert_eq!(when(&ledger[0]), "1970-01-01 00:00 UTC, took 20 min");
     }

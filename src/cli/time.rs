@@ -1,6 +1,8 @@
 //! Points in time and spans of time, for people and for files.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use crate::config::duration::span;
 
 /// UTC as RFC 3339, to the second: `2026-01-02T03:04:05Z`.
 #[must_use]
@@ -31,21 +33,10 @@ const fn civil(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
-/// A span of time as people say it: `40 ms`, `3 s`, `18 min`, `2 h 5 min`, `3 days`.
-#[must_use]
-pub fn span(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => format!("{} ms", duration.as_millis()),
-        1..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{} days", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

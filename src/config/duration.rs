@@ -31,6 +31,19 @@ pub fn format(duration: Duration) -> String {
     format!("{}{suffix}", millis / unit)
 }
 
+/// A span of time as people say it: `40 ms`, `3 s`, `18 min`, `2 h 5 min`, `3 days`.
+#[must_use]
+pub fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{} ms", duration.as_millis()),
+        1..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

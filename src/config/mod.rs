@@ -15,6 +15,7 @@ use indexmap::IndexMap;
 pub use self::ignore::Ignore;
 pub use self::target::{Address, Place};
 use crate::kdl::{Diagnostics, Sources, Span};
+use crate::plan::plan::Gate;
 use crate::plan::policy::Policy;
 
 /// The name of the file, looked for in the current folder and the folders above.
@@ -45,6 +46,8 @@ pub struct Config {
     pub retry_for: Duration,
     /// How long dropped tables and columns are kept under another name; `None`: not at all.
     pub quarantine: Option<Duration>,
+    /// What must hold before contract in every environment; goes into the plans.
+    pub gate: Option<Gate>,
     /// What is declared besides structure.
     pub manage: Manage,
     /// What is left alone.
@@ -74,15 +77,6 @@ pub struct Environment {
     pub gate: Option<Gate>,
     /// Where it is defined.
     span: Span,
-}
-
-/// When it is believed that no client of the old release is left.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gate {
-    /// A pattern of `application_name`: `app/1.*`.
-    pub clients: String,
-    /// How long none of them may have been seen.
-    pub idle: Duration,
 }
 
 /// What counts besides structure.
@@ -150,6 +144,7 @@ impl Config {
             lock_timeout: Duration::from_secs(2),
             retry_for: Duration::from_mins(15),
             quarantine: None,
+            gate: None,
             manage: Manage::default(),
             ignore: Vec::new(),
             scratch: None,

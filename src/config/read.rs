@@ -3,15 +3,28 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Config, Environment, Gate, Ignore, Url, UrlForm, duration};
+use super::{Config, Environment, Ignore, Url, UrlForm, duration};
 use crate::kdl::{Diagnostics, Document, Finding, Findings, Node, Sources, Span, Spelling, Text, suggest};
 use crate::kind::KINDS;
+use crate::plan::file::read_gate;
 use crate::plan::op::Hazard;
 use crate::plan::policy::{Policy, Rule};
 
 /// The nodes of the file.
-const NODES: [&str; 11] =
-    ["source", "plans", "default-env", "env", "hazards", "small-table", "lock-timeout", "quarantine", "manage", "ignore", "scratch"];
+const NODES: [&str; 12] = [
+    "source",
+    "plans",
+    "default-env",
+    "env",
+    "hazards",
+    "small-table",
+    "lock-timeout",
+    "quarantine",
+    "manage",
+    "ignore",
+    "scratch",
+    "gate",
+];
 /// Those that may stand more than once.
 const REPEATED: [&str; 3] = ["env", "ignore", "hazards"];
 
@@ -72,6 +85,10 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Config, Diagnostics> {
                 config.manage.owners = node.flag("owners", f);
             }
             "ignore" => ignore(&mut node, &mut config.ignore, f),
+            "gate" => {
+                config.gate = read_gate(node, f);
+                continue; // It is finished.
+            }
             "scratch" => config.scratch = url(&mut node, f),
             _ => {
                 node.unknown("schema.kdl", &NODES, f);
@@ -124,7 +141,7 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
         part.finish(f);
         url
     });
-    let gate = node.child("gate", f).and_then(|part| gate(part, f));
+    let gate = node.child("gate", f).and_then(|part| read_gate(part, f));
     let approvals = match node.child("approvals", f) {
         None => 0,
         Some(mut part) => {
@@ -173,19 +190,6 @@ fn environment(mut node: Node<'_>, config: &mut Config, f: &mut Findings) {
 /// `quarantine "7d"`; `0s` is not at all.
 fn quarantine(node: &mut Node<'_>, f: &mut Findings) -> Option<Duration> {
     node.arg("a duration", f).and_then(|text| time(&text, f)).filter(|time| !time.is_zero())
-}
-
-fn gate(mut node: Node<'_>, f: &mut Findings) -> Option<Gate> {
-    let clients = node.value("clients", f);
-    let idle = node.value("idle", f);
-    for (name, missing) in [("clients=\"app/1.*\"", clients.is_none()), ("idle=\"24h\"", idle.is_none())] {
-        if missing {
-            f.push(Finding::at(node.span(), "`gate` tells which clients must be gone, and for how long").help(format!("add {name}")));
-        }
-    }
-    let gate = Some(Gate { clients: clients?.value, idle: time(&idle?, f)? });
-    node.finish(f);
-    gate
 }
 
 fn url(node: &mut Node<'_>, f: &mut Findings) -> Option<Url> {

@@ -60,7 +60,7 @@ fn all_that_may_stand_there() {
     assert_eq!(config.policy.rule(Hazard::DropIndex), Rule::Allow);
     let production = &config.environments["production"];
     assert_eq!(production.approvals, 1);
-    assert_eq!(production.gate, Some(Gate { clients: "app/1.*".into(), idle: Duration::from_hours(24) }));
+    assert_eq!(production.gate, Some(Gate { clients: Some("app/1.*".into()), idle: Duration::from_hours(24), ..Gate::default() }));
     assert_eq!(production.policy.rule(Hazard::DropIndex), Rule::Allow);
     assert_eq!(production.policy.rule(Hazard::Rewrite), Rule::Ask);
     assert_eq!(production.policy.rule(Hazard::DropTable), Rule::Forbid);

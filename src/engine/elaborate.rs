@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
+use tokio_postgres::error::SqlState;
 
 use super::closure::{closure, restrict};
 use super::fill::{Rejected, fill};
 use super::{EngineError, Scope, Workbench};
 use crate::catalog::{Catalog, Id};
 use crate::kdl::{Finding, Findings, Sources};
-use crate::kind::Object;
+use crate::kind::extension::Extension;
 use crate::kind::lowering::Origin;
+use crate::kind::{Kind as _, Object};
 use crate::pg::introspect::{Managed, introspect};
 
 /// The desired state, elaborated.
@@ -113,12 +115,16 @@ pub async fn canonical(
     }
     let rejected = fill(&session, &raw, |object| !as_written(object)).await?;
     if !rejected.is_empty() {
-        return Err(if origins.is_empty() { EngineError::Rebuild(list(&rejected)) } else { explain(&rejected, origins, sources) });
+        return Err(if origins.is_empty() {
+            EngineError::Rebuild(list(bench, &rejected))
+        } else {
+            explain(bench, &rejected, origins, sources)
+        });
     }
     if !origins.is_empty() {
         let rejected = super::fill::validate_bodies(&session, &raw).await?;
         if !rejected.is_empty() {
-            return Err(explain(&rejected, origins, sources));
+            return Err(explain(bench, &rejected, origins, sources));
         }
     }
     let mut made = introspect(&session, Managed::default()).await?;
@@ -144,8 +150,31 @@ pub async fn canonical(
     Ok(catalog)
 }
 
-fn list(rejected: &[Rejected]) -> String {
-    roots(rejected).iter().map(|one| format!("  {}: {}", one.id, crate::pg::explain(&one.error))).collect::<Vec<_>>().join("\n")
+fn list(bench: &Workbench, rejected: &[Rejected]) -> String {
+    let line = |one: &&Rejected| {
+        unavailable(bench, one)
+            .map_or_else(|| format!("  {}: {}", one.id, crate::pg::explain(&one.error)), |(text, help)| format!("  {text}: {help}"))
+    };
+    roots(rejected).iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// What is said, and advised, of an extension that the scratch server's installation lacks: its own
+/// message names a file that nobody looks for (before 17), or says nothing of packages.
+fn unavailable(bench: &Workbench, one: &Rejected) -> Option<(String, String)> {
+    let missing = [SqlState::UNDEFINED_FILE, SqlState::FEATURE_NOT_SUPPORTED];
+    if one.id.kind != Extension::KEYWORD || !one.error.code().is_some_and(|code| missing.contains(code)) {
+        return None;
+    }
+    let installation = bench.scratch()?.installation();
+    let name = one.id.name();
+    let text = format!("{} is not available on the scratch server ({}), where texts are elaborated", one.id, bench.describe());
+    let help = format!(
+        "install the package that holds it there (on Debian and Ubuntu: postgresql-contrib, or postgresql-{}-{}), or name the \
+         programs of a server that has it: SCHEMA_PG_BIN=/path/to/bin",
+        installation.major,
+        name.replace('_', "-")
+    );
+    Some((text, help))
 }
 
 /// Those that failed by themselves, not only because something else failed.
@@ -170,7 +199,7 @@ fn mentions(message: &str, id: &Id) -> bool {
 }
 
 /// PostgreSQL's complaints at the places in the files that they are about.
-fn explain(rejected: &[Rejected], origins: &IndexMap<Id, Origin>, sources: &Sources) -> EngineError {
+fn explain(bench: &Workbench, rejected: &[Rejected], origins: &IndexMap<Id, Origin>, sources: &Sources) -> EngineError {
     let roots = roots(rejected);
     let mut findings = Findings::new();
     let circle = roots.len() > 1
@@ -196,7 +225,7 @@ fn explain(rejected: &[Rejected], origins: &IndexMap<Id, Origin>, sources: &Sour
         return EngineError::Findings(findings.into_report(sources));
     }
     for one in roots {
-        findings.push(finding(one, origins, sources));
+        findings.push(finding(bench, one, origins, sources));
     }
     EngineError::Findings(findings.into_report(sources))
 }
@@ -212,7 +241,10 @@ fn origin_of<'o>(id: &Id, origins: &'o IndexMap<Id, Origin>) -> Option<&'o Origi
     })
 }
 
-fn finding(one: &Rejected, origins: &IndexMap<Id, Origin>, sources: &Sources) -> Finding {
+fn finding(bench: &Workbench, one: &Rejected, origins: &IndexMap<Id, Origin>, sources: &Sources) -> Finding {
+    if let (Some((text, help)), Some(origin)) = (unavailable(bench, one), origins.get(&one.id)) {
+        return Finding::at(origin.name, text).label("here").help(help);
+    }
     let db = one.error.as_db_error();
     let message = db.map_or_else(|| crate::pg::explain(&one.error), |db| db.message().to_owned());
     let text = format!("PostgreSQL refuses {}: {message}", one.id);
@@ -258,12 +290,6 @@ fn finding(one: &Rejected, origins: &IndexMap<Id, Origin>, sources: &Sources) ->
         || one.id.kind == "default" && message.contains("does not exist") && message.starts_with("column")
     {
         help.push(format!("a text needs quotes of its own: default=\"'{}'\"", one.sql.rsplit("SET DEFAULT ").next().unwrap_or_default()));
-    }
-    if message.contains("could not open extension control file") || message.contains("is not available") {
-        help.push(
-            "install the extension's package beside the local PostgreSQL, or name a server that has it as `scratch` in schema.kdl"
-                .to_owned(),
-        );
     }
     if !help.is_empty() {
         finding = finding.help(help.join("\n"));

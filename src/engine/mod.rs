@@ -5,6 +5,7 @@
 pub mod closure;
 pub mod elaborate;
 pub mod error;
+pub mod expressions;
 pub mod facts;
 pub mod fill;
 pub mod in_flight;
@@ -77,11 +78,12 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     if !live_is_elaborated {
         live = elaborate::canonical(bench, "start", live, &indexmap::IndexMap::new(), &crate::kdl::Sources::new(), scope).await?;
     }
-    let elaborated = elaborate::elaborate(bench, &live, &raw, &origins, &sources, scope).await?;
-    let desired = elaborated.desired;
-    if same(&live, &desired) {
-        return Ok(Computed { plan: nothing(), live, desired });
+    let mut elaborated = elaborate::elaborate(bench, &live, &raw, &origins, &sources, scope).await?;
+    if same(&live, &elaborated.desired) {
+        return Ok(Computed { plan: nothing(), live, desired: elaborated.desired });
     }
+    expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
+    let desired = elaborated.desired;
     let facts = facts::read(session, bench, &live, &desired, version.unwrap_or_default(), policy.small_table_rows).await?;
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;

@@ -115,6 +115,11 @@ impl Workbench {
         self.scratch.as_ref()
     }
 
+    /// The server, once started, to be crashed.
+    pub const fn scratch_mut(&mut self) -> Option<&mut Scratch> {
+        self.scratch.as_mut()
+    }
+
     /// Stops the server; also done when the bench is dropped.
     pub async fn stop(&mut self) {
         if let Some(scratch) = self.scratch.take() {

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, row};
+use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, row, violations};
 use crate::catalog::expr::unwrap_parens;
 use crate::catalog::id::quote;
-use crate::catalog::{Id, Ident};
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kdl::{Finding, Node, NodeOut, ValueOut};
-use crate::plan::op::{Action, Alteration, Cost, LockMode};
+use crate::plan::op::{Action, Alteration, Cost, LockMode, Violations};
 
 /// A CHECK constraint of a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,6 +137,21 @@ impl Kind for Check {
             return Alteration::Act(vec![new.validate()]);
         }
         Alteration::Replace
+    }
+
+    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+        let Self { table, name, expression, no_inherit, not_valid } = self;
+        if *not_valid {
+            return Vec::new();
+        }
+        let only = if *no_inherit { "ONLY " } else { "" };
+        let condition = format!("NOT ({expression})");
+        vec![Violations {
+            title: format!("rows of {table} break check {name}"),
+            rows: violations::rows(live, table, only, &[], &condition),
+            help: format!("correct or delete them, or change the check ({expression})"),
+            ..Violations::default()
+        }]
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::index::{element_from_kdl, element_to_kdl};
 use super::key::Deferrable;
 use super::table::{options_sql, read_options, write_options};
-use super::{Kind, Lowering, Rebuild, Row, Scope, Why, check, row};
+use super::{Kind, Lowering, Rebuild, Row, Scope, Why, check, row, violations};
 use crate::catalog::expr::{split_list, take_parens, unwrap_parens};
 use crate::catalog::id::{default_name, quote, quoted_list};
-use crate::catalog::{Id, Ident};
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kdl::{Node, NodeOut};
-use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode};
+use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode, Violations};
 
 /// An EXCLUDE constraint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -169,6 +169,20 @@ impl Kind for Exclusion {
 
     fn alter(_old: &Self, _new: &Self) -> Alteration {
         Alteration::Replace
+    }
+
+    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+        let copy = Self {
+            table: Id::new("table", ["pg_temp", "preflight_copy"]),
+            options: Vec::new(),
+            tablespace: None,
+            // ON CONFLICT takes no deferrable constraint.
+            deferrable: Deferrable::No,
+            ..self.clone()
+        };
+        let title = format!("rows of {} conflict with another row ({})", self.table, self.id());
+        let help = "correct or delete them, or change the constraint".to_owned();
+        vec![violations::collisions(live, &self.table, title, help, copy.create().sql.join("; "))]
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::key::Deferrable;
-use super::{Kind, Lowering, Rebuild, Row, Scope, Why, check, row};
+use super::{Kind, Lowering, Rebuild, Row, Scope, Why, check, row, violations};
 use crate::catalog::id::{default_name, dotted, quote, quoted_list};
-use crate::catalog::{Id, Ident};
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kdl::{Finding, Node, NodeOut, ValueOut};
-use crate::plan::op::{Action, Alteration, Cost, LockMode};
+use crate::plan::op::{Action, Alteration, Cost, LockMode, Violations};
 
 /// A FOREIGN KEY constraint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -247,6 +247,38 @@ impl Kind for ForeignKey {
             ]);
         }
         Alteration::Replace
+    }
+
+    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+        if self.not_valid {
+            return Vec::new();
+        }
+        let Self { table, name, columns, references, referenced_columns, match_full, .. } = self;
+        let theirs = if referenced_columns.is_empty() { violations::row_key(live, references) } else { referenced_columns.clone() };
+        if theirs.len() != columns.len() {
+            return Vec::new();
+        }
+        let join = |separator: &str, part: &dyn Fn(&Ident) -> String| columns.iter().map(part).collect::<Vec<_>>().join(separator);
+        let pairs = columns.iter().zip(&theirs).map(|(own, their)| format!("parent.{} = child.{}", quote(their), quote(own))).collect::<Vec<_>>();
+        let all = join(" AND ", &|name| format!("child.{} IS NOT NULL", quote(name)));
+        let missing = format!("{all} AND NOT EXISTS (SELECT FROM {} parent WHERE {})", references.sql(), pairs.join(" AND "));
+        // MATCH FULL: all NULL, or none (manual, CREATE TABLE).
+        let condition = if *match_full && columns.len() > 1 {
+            let some = join(" OR ", &|name| format!("child.{} IS NOT NULL", quote(name)));
+            let not_all = join(" OR ", &|name| format!("child.{} IS NULL", quote(name)));
+            format!("({some}) AND ({not_all}) OR {missing}")
+        } else {
+            missing
+        };
+        let shown: Vec<Ident> = columns.clone();
+        let half = if *match_full && columns.len() > 1 { ", or are NULL only in part" } else { "" };
+        vec![Violations {
+            title: format!("rows of {table} have no row of {references} for ({}){half} (foreign key {name})", columns.join(", ")),
+            rows: violations::rows_of(live, table, &format!("{} child", table.sql()), &shown, &condition),
+            help: "insert what they reference, correct them, or delete them".to_owned(),
+            reads: self.needs(),
+            ..Violations::default()
+        }]
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::table::{options_changes, options_sql, read_options, write_options};
-use super::{Kind, Lowering, Rebuild, Row, Scope, Why, row};
+use super::column::columns_of;
+use super::{Kind, Lowering, Rebuild, Row, Scope, Why, row, violations};
 use crate::catalog::expr::{split_list, take_parens, unwrap_parens};
 use crate::catalog::id::{default_name, literal, quote, quoted_list};
-use crate::catalog::{Id, Ident};
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kdl::{Finding, Node, NodeOut, ValueOut};
-use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode, Transaction};
+use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode, Transaction, Violations};
 
 /// An index that no constraint owns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -360,6 +361,26 @@ impl Kind for Index {
             actions.extend(new.attach_sql().map(|sql| Action::new(format!("Attach {} to the index of the partitioned table", new.id())).sql(sql)));
         }
         Alteration::Act(actions)
+    }
+
+    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+        let Self { on, elements, unique, nulls_not_distinct, filter, .. } = self;
+        if !unique || on.kind != "table" {
+            return Vec::new();
+        }
+        let title = format!("rows of {on} would collide in unique {}", self.id());
+        let help = "keep one row of each value, or make the index wider".to_owned();
+        let columns: Vec<Ident> = columns_of(live, on).map(|column| column.name.clone()).filter(|name| elements.contains(&quote(name))).collect();
+        if columns.len() == elements.len() {
+            let nulls = if *nulls_not_distinct { Vec::new() } else { violations::not_null(live, on, &columns) };
+            let conditions: Vec<String> = nulls.into_iter().chain(filter.iter().map(|filter| format!("({filter})"))).collect();
+            let title = format!("values of ({}) stand in more than one row of {on} (unique {})", columns.join(", "), self.id());
+            let reads = columns.iter().map(|name| on.child("column", name)).collect();
+            return vec![Violations { title, rows: violations::duplicates(on, &columns, &conditions), help, reads, ..Violations::default() }];
+        }
+        // What collides under an expression, a collation or an operator class only the index itself knows.
+        let copy = Self { on: Id::new("table", ["pg_temp", "preflight_copy"]), options: Vec::new(), tablespace: None, ..self.clone() };
+        vec![violations::collisions(live, on, title, help, copy.create_sql("preflight_index", false, false))]
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {

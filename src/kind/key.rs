@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::table::{options_sql, read_options, write_options};
-use super::{Lowering, Row, Scope, row};
+use super::{Lowering, Row, Scope, row, violations};
 use crate::catalog::id::{default_name, quote, quoted_list};
-use crate::catalog::{Id, Ident};
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kdl::{Node, NodeOut};
-use crate::plan::op::{Action, Cost, Hazard, LockMode};
+use crate::plan::op::{Action, Cost, Hazard, LockMode, Violations};
 
 /// A constraint that an index of its own enforces.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -183,6 +183,19 @@ impl Key {
             sql += &format!(" USING INDEX TABLESPACE {}", quote(space));
         }
         sql + deferrable.clause()
+    }
+
+    /// Values that more than one row has. NULLs differ from each other unless it says otherwise.
+    #[must_use]
+    pub fn duplicates(&self, live: &Catalog, id: &Id, nulls_not_distinct: bool) -> Violations {
+        let nulls = if nulls_not_distinct { Vec::new() } else { violations::not_null(live, &self.table, &self.columns) };
+        Violations {
+            title: format!("values of ({}) stand in more than one row of {} ({id})", self.columns.join(", "), self.table),
+            rows: violations::duplicates(&self.table, &self.columns, &nulls),
+            help: "keep one row of each value, or make the key out of more columns".to_owned(),
+            reads: self.needs(),
+            ..Violations::default()
+        }
     }
 
     /// The columns that it stands on.

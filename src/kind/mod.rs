@@ -8,9 +8,9 @@ use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Id;
+use crate::catalog::{Catalog, Id};
 use crate::kdl::{Node, NodeOut};
-use crate::plan::op::{Action, Alteration};
+use crate::plan::op::{Action, Alteration, Violations};
 
 pub mod aggregate_state;
 pub mod argument;
@@ -29,6 +29,7 @@ pub mod row;
 pub mod sql_type;
 pub mod trigger_call;
 pub mod view_query;
+pub mod violations;
 
 pub use lowering::{Lowering, Scope};
 pub use row::Row;
@@ -114,6 +115,12 @@ pub trait Kind: Clone + Debug + PartialEq + Sized {
 
     /// How `old` becomes `new`; both have the same id.
     fn alter(old: &Self, new: &Self) -> Alteration;
+
+    /// Rows already there that would make [`Self::create`], or the proof of it, fail. `live` tells by
+    /// what key they are named.
+    fn violations(&self, _live: &Catalog) -> Vec<Violations> {
+        Vec::new()
+    }
 
     /// How it is given a new name or place, where PostgreSQL can: both have different ids and are
     /// otherwise the same.
@@ -230,6 +237,9 @@ macro_rules! kinds {
             /// See [`Kind::create_with`].
             #[must_use]
             pub fn create_with(&self, children: &[&Object]) -> Action { match self { $(Self::$name(object) => object.create_with(children),)* } }
+            /// See [`Kind::violations`].
+            #[must_use]
+            pub fn violations(&self, live: &Catalog) -> Vec<Violations> { match self { $(Self::$name(object) => object.violations(live),)* } }
             /// See [`Kind::inlines`].
             #[must_use]
             pub fn inlines(&self) -> Inline { match self { $(Self::$name(object) => object.inlines(),)* } }

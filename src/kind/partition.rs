@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::table::Table;
 use super::{Kind, Lowering, Row, Scope, row};
-use crate::catalog::Id;
+use crate::catalog::{Catalog, Id};
 use crate::catalog::expr::take_parens;
 use crate::catalog::id::dotted;
 use crate::kdl::{Finding, Node, NodeOut, ValueOut};
-use crate::plan::op::{Action, Alteration, Cost, LockMode};
+use crate::plan::op::{Action, Alteration, Cost, LockMode, Violations};
 
 /// A table's place in a partitioned table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,5 +148,31 @@ impl Kind for Partition {
 
     fn alter(_old: &Self, _new: &Self) -> Alteration {
         Alteration::Replace
+    }
+
+    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+        let Self { table, parent, bound } = self;
+        let Some(key) = live.get_as::<Table>(parent).and_then(|table| table.partition_by.as_ref()) else { return Vec::new() };
+        if bound == "DEFAULT" {
+            return Vec::new();
+        }
+        // What the bound means as a condition only the server knows.
+        let setup = vec![
+            format!("CREATE TEMP TABLE preflight_parent (LIKE {}) PARTITION BY {} ({})", parent.sql(), key.strategy.to_uppercase(), key.elements.join(", ")),
+            format!("CREATE TEMP TABLE preflight_part PARTITION OF pg_temp.preflight_parent {bound}"),
+            format!(
+                "CREATE FUNCTION pg_temp.preflight_rows() RETURNS SETOF {0} LANGUAGE plpgsql STABLE AS $rows$\nBEGIN\n    RETURN QUERY EXECUTE 'SELECT * FROM {1} WHERE NOT (' || pg_get_partition_constraintdef('pg_temp.preflight_part'::regclass) || ')';\nEND\n$rows$",
+                table.sql(),
+                table.sql().replace('\'', "''")
+            ),
+        ];
+        vec![Violations {
+            title: format!("rows of {table} are outside its bound as a partition of {parent} ({bound})"),
+            rows: "SELECT * FROM pg_temp.preflight_rows()".to_owned(),
+            help: "move or delete them, or change the bound".to_owned(),
+            setup,
+            reads: vec![table.clone()],
+            copies: None,
+        }]
     }
 }

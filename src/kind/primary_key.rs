@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, check};
-use crate::catalog::Id;
+use crate::catalog::{Catalog, Id};
 use crate::catalog::id::default_name;
 use crate::kdl::{Node, NodeOut};
-use crate::plan::op::{Action, Alteration};
+use crate::plan::op::{Action, Alteration, Violations};
 
 /// A PRIMARY KEY constraint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +80,10 @@ impl Kind for PrimaryKey {
     fn alter(old: &Self, new: &Self) -> Alteration {
         let Self { key } = new;
         key.alter(&old.key, &new.id()).map_or(Alteration::Replace, Alteration::Act)
+    }
+
+    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+        vec![self.key.duplicates(live, &self.id(), false)]
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, check};
-use crate::catalog::Id;
+use crate::catalog::{Catalog, Id};
 use crate::catalog::id::default_name;
 use crate::kdl::{Node, NodeOut, ValueOut};
-use crate::plan::op::{Action, Alteration};
+use crate::plan::op::{Action, Alteration, Violations};
 
 /// A UNIQUE constraint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +95,10 @@ impl Kind for Unique {
             return Alteration::Replace;
         }
         key.alter(&old.key, &new.id()).map_or(Alteration::Replace, Alteration::Act)
+    }
+
+    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+        vec![self.key.duplicates(live, &self.id(), self.nulls_not_distinct)]
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {

@@ -70,10 +70,16 @@ impl SessionError {
 #[must_use]
 pub fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
     match error.code() {
-        // Class 08 and the three ways in which a server ends sessions (manual, appendix A).
+        // Class 08 and the ways in which a server ends sessions (manual, appendix A).
         Some(code) => {
             code.code().starts_with("08")
-                || [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::IDLE_SESSION_TIMEOUT].contains(code)
+                || [
+                    SqlState::ADMIN_SHUTDOWN,
+                    SqlState::CRASH_SHUTDOWN,
+                    SqlState::IDLE_SESSION_TIMEOUT,
+                    SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                ]
+                .contains(code)
         }
         None => error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>),
     }

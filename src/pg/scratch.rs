@@ -51,7 +51,7 @@ pub struct Scratch {
     /// Holds the socket, the log, and the data unless they are kept elsewhere.
     dir: PathBuf,
     data: PathBuf,
-    kept: bool,
+    options: ScratchOptions,
     server: Child,
     watchdog: Watchdog,
     stopped: bool,
@@ -65,16 +65,19 @@ impl Scratch {
     pub async fn start(installation: &Installation, options: ScratchOptions) -> Result<Self, ServerError> {
         let installation = installation.clone();
         // Copying and forking block; tokio's workers must not.
-        let spawned = tokio::task::spawn_blocking(move || Self::spawn(installation, &options)).await;
+        let spawned = tokio::task::spawn_blocking(move || Self::spawn(installation, options)).await;
         let mut scratch = match spawned {
             Ok(result) => result?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        scratch.wait_until_ready().await?;
-        Ok(scratch)
+        let ready = scratch.wait_until_ready().await;
+        if scratch.stopped {
+            scratch.clean_up();
+        }
+        ready.map(|()| scratch)
     }
 
-    fn spawn(installation: Installation, options: &ScratchOptions) -> Result<Self, ServerError> {
+    fn spawn(installation: Installation, options: ScratchOptions) -> Result<Self, ServerError> {
         let user = unprivileged_user();
         let user = user.as_ref();
         let dir = Folder::make(&base_dir(user))?;
@@ -83,7 +86,7 @@ impl Scratch {
             None => dir.path().join("data"),
         };
         let mut watchdog = Watchdog::start(dir.path(), &data)?;
-        let result = prepare(&installation, dir.path(), &data, options, user);
+        let result = prepare(&installation, dir.path(), &data, &options, user);
         let server = match result {
             Ok(server) => server,
             Err(error) => {
@@ -93,8 +96,7 @@ impl Scratch {
             }
         };
         watchdog.watch(server.id());
-        let kept = options.keep.is_some();
-        Ok(Self { installation, dir: dir.keep(), data, kept, server, watchdog, stopped: false })
+        Ok(Self { installation, dir: dir.keep(), data, options, server, watchdog, stopped: false })
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), ServerError> {
@@ -104,9 +106,7 @@ impl Scratch {
         loop {
             if let Ok(Some(status)) = self.server.try_wait() {
                 self.stopped = true;
-                let error = self.failure("did not start", status.to_string());
-                self.clean_up();
-                return Err(error);
+                return Err(self.failure("did not start", status.to_string()));
             }
             let refusal = if socket.exists() {
                 match connect(&target).await {
@@ -223,7 +223,7 @@ impl Scratch {
     /// [`ServerError::Scratch`] when it does not stop within a minute; it is then killed.
     pub async fn stop(mut self) -> Result<(), ServerError> {
         let stopped = tokio::task::spawn_blocking(move || {
-            let clean = self.end(if self.kept { Signal::INT } else { Signal::QUIT }, START_LIMIT);
+            let clean = self.end(if self.options.keep.is_some() { Signal::INT } else { Signal::QUIT }, START_LIMIT);
             let result = if clean { Ok(()) } else { Err(self.failure("had to be killed", "it did not stop".to_owned())) };
             self.clean_up();
             result
@@ -255,6 +255,42 @@ impl Scratch {
         let _ = self.server.kill();
         let _ = self.server.wait();
         false
+    }
+
+    /// Kills it with all its processes, as a power failure would, and starts it again on what they left: for tests of
+    /// recovery. The operating system goes on, so what was written is there also without `fsync`; without
+    /// `synchronous_commit`, which goes with it, the last transactions may be gone.
+    ///
+    /// # Errors
+    /// As [`Scratch::start`].
+    pub async fn crash(&mut self) -> Result<(), ServerError> {
+        let session = self.connect("postgres").await?;
+        let rows = session.client().query("SELECT pid FROM pg_catalog.pg_stat_activity", &[]).await.map_err(SessionError::from)?;
+        // Both fail only when it is gone already.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        for pid in rows.iter().filter_map(|row| Pid::from_raw(row.get(0))) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        let user = unprivileged_user();
+        let begun = Instant::now();
+        loop {
+            self.server = prepare(&self.installation, &self.dir, &self.data, &self.options, user.as_ref())?;
+            self.watchdog.watch(self.server.id());
+            self.stopped = false;
+            match self.wait_until_ready().await {
+                // A process that connected at the last moment still holds the shared memory.
+                Err(error) if begun.elapsed() < START_LIMIT && error.to_string().contains("shared memory") => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                result => {
+                    if self.stopped {
+                        self.clean_up();
+                    }
+                    return result;
+                }
+            }
+        }
     }
 
     fn clean_up(&mut self) {

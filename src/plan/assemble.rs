@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::draft::{Context, Draft, Effect, Op};
-use super::op::{Hazard, Lock, Transaction};
-use super::plan::{Assumption, COMMIT, HazardNote, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
+use super::op::{Hazard, Lock, Transaction, Violations};
+use super::plan::{Assumption, COMMIT, HazardNote, Preflight, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
 use crate::catalog::{Catalog, Fingerprint, Id, Pair};
 use crate::kind::{Object, sql_type};
 use crate::plan::plan::Reliance;
@@ -43,10 +43,13 @@ pub fn stages(cx: &Context<'_>, draft: &Draft, order: &[usize]) -> Vec<Stage> {
     }
     let mut stages: Vec<Stage> = Vec::new();
     let mut number = 0;
+    let mut earlier: Vec<(&Op, u32)> = Vec::new();
     for run in runs {
         let Some(stage) = run.iter().find(|op| !op.action.sql.is_empty() || op.backfill.is_some()).map(|op| op.stage) else { continue };
         number += 1;
-        let step = step(cx, &run, number);
+        let mut step = step(cx, &run, number);
+        step.preflight = run.iter().flat_map(|op| op.violations.iter().map(|one| preflight(cx, &earlier, one, &op.id))).collect();
+        earlier.extend(run.iter().map(|op| (*op, number)));
         match stages.last_mut() {
             Some(last) if last.name == stage => last.steps.push(step),
             _ => stages.push(Stage { name: stage, note: note(stage).to_owned(), steps: vec![step] }),
@@ -61,6 +64,30 @@ fn note(stage: StageName) -> &'static str {
         StageName::Switch => "Old clients go on; the new release may be deployed afterwards",
         StageName::Contract => "When no client of the old release is left",
     }
+}
+
+/// A look for rows, with the step after which they can be known: the last of the `earlier` ones that makes or fills what
+/// it reads.
+fn preflight(cx: &Context<'_>, earlier: &[(&Op, u32)], violations: &Violations, own: &Id) -> Preflight {
+    let Violations { title, rows, help, setup, reads, copies: _ } = violations;
+    let home = Id::new("table", own.path[..own.path.len().min(2)].to_vec());
+    let reading = |id: &Id| {
+        matches!(id.kind.as_str(), "schema" | "table" | "column") && reads.iter().chain([&home]).any(|read| read.path.starts_with(&id.path))
+    };
+    let makes = |op: &Op| {
+        let filled = op.fills.as_ref().is_some_and(|(column, _)| reads.contains(column));
+        // Reference rows come into the table that they are rows of.
+        let rows = op.id.kind == "row" && reads.iter().any(|read| op.id.path.starts_with(&read.path[..read.path.len().min(2)]));
+        // What is renamed in place is live under its new name already, as the planner sees it.
+        let renamed = op.recipe.starts_with("rename");
+        let made = op.effects.iter().any(|effect| match effect {
+            Effect::Put(object) => Some(object.id()).is_some_and(|id| (renamed || !cx.live.contains(&id)) && reading(&id)),
+            Effect::Remove(_) | Effect::PutTemporary(_) => false,
+        });
+        filled || rows || made
+    };
+    let after = earlier.iter().filter(|(op, _)| makes(op)).map(|(_, step)| *step).max();
+    Preflight { title: title.clone(), rows: rows.clone(), help: help.clone(), setup: setup.clone(), after }
 }
 
 /// Whether an operation can share the transaction of those before it: all of them touch only what
@@ -136,6 +163,7 @@ fn step(cx: &Context<'_>, run: &[&Op], number: u32) -> Step {
         takes: ids(|effect| if let Effect::Remove(id) = effect { Some(id.clone()) } else { None }),
         probe: run.iter().find_map(|op| op.action.probe.clone()),
         verify: run.iter().flat_map(|op| op.verify.clone()).collect(),
+        preflight: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::Dependants;
 use super::facts::{Facts, Policy};
-use super::op::{Action, Cost, Hazard, Verify};
+use super::op::{Action, Cost, Hazard, Verify, Violations};
 use super::plan::{Backfill, StageName};
 use crate::catalog::{Catalog, Id};
 use crate::kind::Object;
@@ -44,6 +44,10 @@ pub struct Op {
     pub backfill: Option<Backfill>,
     /// What must hold afterwards.
     pub verify: Vec<Verify>,
+    /// Rows that would make it fail.
+    pub violations: Vec<Violations>,
+    /// The column that it fills in rows that are there, and the value.
+    pub fills: Option<(Id, String)>,
     /// Whether it takes something away: those come in the reverse order of kinds.
     pub teardown: bool,
     /// Operations of one group run in one transaction.
@@ -64,6 +68,8 @@ impl Op {
             irreversible: false,
             backfill: None,
             verify: Vec::new(),
+            violations: Vec::new(),
+            fills: None,
             teardown: false,
             group: None,
         }
@@ -94,6 +100,13 @@ impl Op {
     #[must_use]
     pub fn undo(mut self, sql: Vec<String>) -> Self {
         self.undo = Some(sql);
+        self
+    }
+
+    /// Adds rows that would make it fail, to be looked for before anything is changed.
+    #[must_use]
+    pub fn preflight(mut self, violations: Violations) -> Self {
+        self.violations.push(violations);
         self
     }
 

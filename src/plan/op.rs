@@ -230,6 +230,25 @@ pub struct Verify {
     pub expect: String,
 }
 
+/// Rows already there that would make a statement fail, and how they are found: looked for before
+/// anything is changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Violations {
+    /// What is wrong with them: `rows of table public.orders break check positive`. Behind a count.
+    pub title: String,
+    /// A query of those rows, their key first; a statement that only reads.
+    pub rows: String,
+    /// What to do about them.
+    pub help: String,
+    /// What the query needs in `pg_temp`: statements to be run before it, in the same session.
+    pub setup: Vec<String>,
+    /// Columns and tables that it reads. Where the plan makes or fills one of them, the rows can only
+    /// be known after that.
+    pub reads: Vec<Id>,
+    /// The table of which `setup` makes a copy, which is too much for a large one.
+    pub copies: Option<Id>,
+}
+
 /// Statements that do one thing, with what a reviewer must know about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {

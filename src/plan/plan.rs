@@ -1,5 +1,7 @@
 //! The plan: what people review, what `apply` executes. Plain data, no kind of object.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::op::{Hazard, Lock, Probe, Transaction, Verify};
@@ -68,6 +70,8 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// Whether it was run on a scratch server, and what came of it.
     pub proof: Proof,
+    /// What must be seen before the contract stage begins, wherever it is applied.
+    pub gate: Option<Gate>,
 }
 
 /// A live object that a plan touches.
@@ -133,6 +137,19 @@ pub struct Summary {
     pub lines: Vec<(char, String)>,
 }
 
+/// What must be seen before the contract stage begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// A pattern of `application_name`: `app/1.*`.
+    pub clients: Option<String>,
+    /// A pattern of the role's name.
+    pub user: Option<String>,
+    /// How long no session that matches both may have been seen.
+    pub idle: Duration,
+    /// Whether `pg_stat_statements` must show no statement on what goes away since the switch.
+    pub statements: bool,
+}
+
 /// What came of running the plan on a scratch server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Proof {
@@ -183,6 +200,23 @@ pub struct Step {
     pub probe: Option<Probe>,
     /// What must hold afterwards.
     pub verify: Vec<Verify>,
+    /// Rows that would make it fail, looked for before anything is changed.
+    pub preflight: Vec<Preflight>,
+}
+
+/// A look for rows that would make a step fail. None may be found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preflight {
+    /// What is wrong with them, for people, behind a count: `rows of table public.orders break check positive`.
+    pub title: String,
+    /// A query of those rows, their key first.
+    pub rows: String,
+    /// What to do about them, for people.
+    pub help: String,
+    /// Statements that make what the query needs in `pg_temp`.
+    pub setup: Vec<String>,
+    /// The step after which it can be known, because that makes or fills what it reads; `None`: at once.
+    pub after: Option<u32>,
 }
 
 /// The work of a step.

@@ -152,6 +152,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         summary: assemble::summary(&Context { live: before, ..cx }, before, moved.is_none().then_some(differing.as_slice())),
         stages: assemble::stages(&cx, &draft, &order),
         proof: Proof::Skipped,
+        gate: None,
     })
 }
 

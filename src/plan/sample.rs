@@ -1,8 +1,11 @@
 //! The plan that the tests of this room look at: a renamed column on a large table.
 
+use std::time::Duration;
+
 use super::op::{Cost, Hazard, Lock, LockMode, Probe, Transaction, Verify};
 use super::plan::{
-    Allowance, Assumption, Backfill, HazardNote, Plan, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo, Work,
+    Allowance, Assumption, Backfill, Gate, HazardNote, Plan, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo,
+    Work,
 };
 use crate::catalog::{Fingerprint, Id, Ident};
 
@@ -20,6 +23,7 @@ fn step(number: u32, title: &str, recipe: &str, sql: &[&str]) -> Step {
         takes: Vec::new(),
         probe: None,
         verify: Vec::new(),
+        preflight: Vec::new(),
     }
 }
 
@@ -94,6 +98,13 @@ pub fn severity_level() -> Plan {
         locks: lock(LockMode::ShareUpdateExclusive, Cost::Scan),
         makes: vec![table.child("check", "severity_level_proof")],
         undo: Undo::Sql(vec!["ALTER TABLE public.model_states DROP CONSTRAINT severity_level_proof".into()]),
+        preflight: vec![Preflight {
+            title: "rows of table public.model_states hold NULL in severity, which becomes NOT NULL".into(),
+            rows: "SELECT model_id, \"time\" FROM public.model_states WHERE severity IS NULL".into(),
+            help: "give them a value".into(),
+            setup: Vec::new(),
+            after: None,
+        }],
         ..step(
             4,
             "Prove severity_level NOT NULL",
@@ -167,5 +178,6 @@ pub fn severity_level() -> Plan {
             stage(StageName::Contract, "When no client of the old release is left", vec![contract]),
         ],
         proof: Proof::Proven("PostgreSQL 15.18, local".into()),
+        gate: Some(Gate { clients: Some("app/1.*".into()), user: None, idle: Duration::from_hours(24), statements: false }),
     }
 }

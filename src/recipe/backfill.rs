@@ -5,8 +5,6 @@ use crate::catalog::id::{derived_name, quote};
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::{Column, not_null_proof};
-use crate::kind::primary_key::PrimaryKey;
-use crate::kind::unique::Unique;
 use crate::plan::draft::{Context, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::{BEGIN, Backfill, COMMIT, StageName};
@@ -15,12 +13,7 @@ use crate::plan::plan::{BEGIN, Backfill, COMMIT, StageName};
 /// NULL, else nothing (by ctid).
 #[must_use]
 pub fn walk_key(cx: &Context<'_>, table: &Id) -> Vec<Ident> {
-    let lives = |name: &Ident| cx.live.contains(&Column::id_of(table, name));
-    let mut keys: Vec<&Vec<Ident>> = cx.live.of::<PrimaryKey>().filter(|key| key.key.table == *table).map(|key| &key.key.columns).collect();
-    keys.extend(cx.live.of::<Unique>().filter(|key| key.key.table == *table).map(|key| &key.key.columns).filter(|columns| {
-        columns.iter().all(|name| cx.live.get_as::<Column>(&Column::id_of(table, name)).is_some_and(|column| column.not_null))
-    }));
-    keys.into_iter().find(|columns| columns.iter().all(lives)).cloned().unwrap_or_default()
+    crate::kind::violations::row_key(cx.live, table)
 }
 
 /// The operation that sets `column` to `expression` where `filter` holds: one UPDATE on a small
@@ -60,10 +53,13 @@ pub fn fill(
             ));
         }
         let action = action.sql(format!("UPDATE {} SET {set} WHERE {filter}", table.sql())).lock(table, LockMode::RowExclusive, Cost::Scan);
-        return Op::new(&id, warn(action), StageName::Backfill, recipe).verify(count, "0");
+        let mut op = Op::new(&id, warn(action), StageName::Backfill, recipe).verify(count, "0");
+        op.fills = Some((id, expression.to_owned()));
+        return op;
     }
     let mut op = Op::new(&id, warn(Action::new(title).lock(table, LockMode::RowExclusive, Cost::Scan)), StageName::Backfill, recipe)
         .verify(count, "0");
+    op.fills = Some((id.clone(), expression.to_owned()));
     op.backfill = Some(Backfill {
         table: table.clone(),
         key: walk_key(cx, table),

@@ -18,6 +18,7 @@ pub mod index;
 pub mod key;
 pub mod not_null;
 pub mod plain;
+pub mod preflight;
 pub mod quarantine;
 pub mod reindex;
 pub mod rename;
@@ -43,5 +44,6 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     let reindex = reindex::wanted(cx, changes);
     plain::apply(cx, changes, &mut draft);
     reindex::apply(cx, reindex, &mut draft);
+    preflight::attach(cx, &mut draft);
     draft
 }

@@ -152,6 +152,7 @@ pub fn step(number: u32, statements: &[&str]) -> Step {
         takes: Vec::new(),
         probe: None,
         verify: Vec::new(),
+        preflight: Vec::new(),
     }
 }
 

@@ -22,7 +22,7 @@ use super::case::Case;
 use super::seed;
 
 /// The databases of a case.
-const NAMES: [&str; 3] = ["seeded", "fresh", "changed"];
+const NAMES: [&str; 6] = ["seeded", "fresh", "changed", "killed", "cut", "crashed"];
 
 /// Tables with more rows than this are large here.
 const FEW: u64 = 10;
@@ -135,6 +135,11 @@ impl Live {
         scratch.drop_database(name).await.map_err(failed("drop"))?;
         let options = DatabaseOptions { template: Some("seeded".to_owned()), ..DatabaseOptions::default() };
         scratch.create_database(name, &options).await.map_err(failed("copy"))
+    }
+
+    /// Kills the server and starts it again.
+    pub async fn crash(&mut self) -> Result<()> {
+        self.bench.scratch_mut().expect("it was started").crash().await.map_err(failed("crash"))
     }
 
     pub fn target(&self, name: &str) -> Target {

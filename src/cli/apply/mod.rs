@@ -1,7 +1,6 @@
 //! `schema apply`
 
 pub(super) mod consent;
-mod gate;
 mod select;
 
 use std::sync::Arc;
@@ -59,6 +58,9 @@ pub struct Args {
     /// Stop cleanly after this time, with exit code 5
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub max_time: Option<Duration>,
+    /// Do not look first for rows that would make a later step fail
+    #[arg(long)]
+    pub no_preflight: bool,
     /// Run a plan that was rolled back once more
     #[arg(long, requires = "plan")]
     pub again: bool,
@@ -236,6 +238,7 @@ impl Run<'_> {
                     unfinished.push(plan);
                     match reason {
                         WaitingFor::Through => self.out.notice(&waits(plan, stage, self.place.environment)),
+                        WaitingFor::Gate(unmet) => refused = refused.or_else(|| Some(gate_not_met(plan, &unmet))),
                         WaitingFor::OldClientsGone => refused = refused.or_else(|| Some(not_confirmed(plan, self.place.environment))),
                     }
                 }
@@ -357,19 +360,15 @@ impl Run<'_> {
         let plan = &chosen.file.plan;
         let config = &self.project.config;
         self.out.notice(&format!("\n{}", plan.name));
-        let through = self.through();
-        let mut confirmed = self.args.confirm.is_some();
-        if !confirmed
-            && (through, chosen.next) == (StageName::Contract, StageName::Contract)
-            && let Some(gate) = self.place.environment.and_then(|environment| environment.gate.as_ref())
-        {
-            gate::check(&session, gate, plan, chosen.switched).await?;
-            confirmed = true;
+        if self.args.no_preflight {
+            self.out.notice("Rows that would make a step fail are not looked for (--no-preflight).");
         }
+        let through = self.through();
         let defaults = Options::default();
         let options = Options {
             through,
-            confirm_old_clients_gone: confirmed,
+            confirm_old_clients_gone: self.args.confirm.is_some(),
+            gates: self.place.environment.and_then(|environment| environment.gate.clone()).into_iter().collect(),
             max_time: self.args.max_time.map(|time| time.saturating_sub(began.elapsed())),
             stop: Arc::clone(stop),
             // Tries start short and grow to two seconds; who is more patient starts with more.
@@ -379,6 +378,7 @@ impl Run<'_> {
                 config.lock_timeout.min(defaults.lock_timeout)
             },
             retry_for: config.retry_for,
+            preflight: !self.args.no_preflight,
             who: who(),
             again: self.args.again,
             command: self.command(),
@@ -436,7 +436,8 @@ pub fn check_hazards(plan: &Plan, policy: &Policy) -> Result<(), CliError> {
 fn waits(plan: &Plan, stage: StageName, environment: Option<&Environment>) -> String {
     let name = &plan.name;
     // Where there is a gate, it decides; saying so would pass it by.
-    let confirm = if environment.is_some_and(|environment| environment.gate.is_some()) { "" } else { " --confirm old-clients-gone" };
+    let gated = plan.gate.is_some() || environment.is_some_and(|environment| environment.gate.is_some());
+    let confirm = if gated { "" } else { " --confirm old-clients-gone" };
     match stage {
         StageName::Contract => format!(
             "{name} waits before contract. Deploy the new release; when no client of the old one is left:\n  schema apply {name} --through contract{confirm}"
@@ -450,6 +451,14 @@ fn not_confirmed(plan: &Plan, environment: Option<&Environment>) -> CliError {
     CliError::refused(
         format!("{} needs to know that no client of the old release is left", plan.name),
         format!("say so with --confirm old-clients-gone{gate}"),
+    )
+}
+
+fn gate_not_met(plan: &Plan, unmet: &[String]) -> CliError {
+    let list = unmet.iter().map(|one| format!("  {one}")).collect::<Vec<_>>().join("\n");
+    CliError::refused(
+        format!("the gate of {} is not met:\n{list}", plan.name),
+        format!("`schema wait {} --for gate` looks until it is; if you know better: --confirm old-clients-gone", plan.name),
     )
 }
 

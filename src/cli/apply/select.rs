@@ -1,7 +1,5 @@
 //! Which plans run now. Pure.
 
-use std::time::SystemTime;
-
 use crate::apply::PlanState;
 use crate::apply::status::PlanStatus;
 use crate::error::CliError;
@@ -18,8 +16,6 @@ pub(super) struct Chosen {
     pub next: StageName,
     /// Whether a part of it may be in the database: then what it relies on is as the plan made it.
     pub begun: bool,
-    /// When the last step before contract was done.
-    pub switched: Option<SystemTime>,
 }
 
 /// All plans, sorted by what becomes of them now.
@@ -62,12 +58,10 @@ pub(super) fn select(files: Vec<PlanFile>, ledger: &[PlanStatus], through: Stage
         match next {
             None if status.is_some_and(|status| status.state == PlanState::Done) || file.plan.is_empty() => selection.done += 1,
             // Every step is done but the plan itself is not marked so: the executor does that.
-            None => selection.run.push(Chosen { file, next: through, begun, switched: None }),
+            None => selection.run.push(Chosen { file, next: through, begun }),
             Some(next) if next > through => selection.waiting.push((file, next)),
             Some(next) => {
-                let before_contract = status.into_iter().flat_map(|status| &status.steps).filter(|step| step.stage < StageName::Contract);
-                let switched = before_contract.filter_map(|step| step.ended).max();
-                selection.run.push(Chosen { file, next, begun, switched });
+                selection.run.push(Chosen { file, next, begun });
             }
         }
     }
@@ -148,8 +142,6 @@ mod tests {
             (vec![name("0003-broken", StageName::Backfill), name("0005-new", StageName::Expand)], 1, 2)
         );
         assert_eq!(chosen(StageName::Contract, true).0.len(), 4);
-        let selection = select(vec![file("0002-waiting")], &ledger, StageName::Contract, false).expect("not edited");
-        assert_eq!(selection.run[0].switched, Some(UNIX_EPOCH + std::time::Duration::from_secs(5)));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! SQL.
 
 mod approval;
+mod gate;
 mod read;
 mod write;
 
 pub use self::approval::{Approval, read_approvals, write_approval};
+pub use self::gate::{gate_node, read_gate};
 pub use self::read::{parse_id, read};
 pub use self::write::write;
 use super::plan::Plan;
@@ -34,8 +36,9 @@ pub fn hash(plan: &Plan) -> Fingerprint {
         hazards,
         allowances,
         stages,
+        gate,
     } = plan;
-    Fingerprint::of(&(FORMAT, relies_on, assumes, hazards, allowances, stages))
+    Fingerprint::of(&(FORMAT, relies_on, assumes, hazards, allowances, stages, gate))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::catalog::{Fingerprint, Id, Ident};
 use crate::kdl::{Diagnostics, Document, Finding, Findings, Node, Sources, Text, one_of};
 use crate::plan::op::{Cost, Hazard, Lock, LockMode, Probe, Transaction, Verify};
 use crate::plan::plan::{
-    Allowance, Assumption, Backfill, HazardNote, Plan, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo, Work,
+    Allowance, Assumption, Backfill, HazardNote, Plan, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo, Work,
 };
 
 /// Reads the text of the plan's file at `path`.
@@ -90,6 +90,12 @@ fn plan_node(mut node: Node<'_>, f: &mut Findings) -> Plan {
             );
         }
         last_stage = Some(name);
+        if let Some(gate) = child.child("gate", f) {
+            if name != StageName::Contract {
+                f.push(Finding::at(gate.span(), "a gate stands before contract").help("put it into `stage contract`"));
+            }
+            plan.gate = super::read_gate(gate, f);
+        }
         let remark = child.opt_arg().map(|text| text.value).unwrap_or_default();
         let steps = all(&mut child, "step", f, |node, f| step(node, &mut last_step, f));
         plan.stages.push(Stage { name, note: remark, steps });
@@ -265,11 +271,24 @@ fn step(node: &mut Node<'_>, last: &mut u32, f: &mut Findings) -> Option<Step> {
         }
         Some(Verify { sql: sql?, expect: expect?.value })
     });
+    let preflight = all(node, "preflight", f, preflight);
     let undo = undo(node, f);
     let loses = all(node, "loses", f, |node, f| node.arg("what is lost", f).map(|text| text.value));
     let makes = all(node, "makes", f, id);
     let takes = all(node, "takes", f, id);
-    Some(Step { number: parsed?, title, recipe, work, transaction, locks, undo, loses, makes, takes, probe, verify })
+    Some(Step { number: parsed?, title, recipe, work, transaction, locks, undo, loses, makes, takes, probe, verify, preflight })
+}
+
+fn preflight(node: &mut Node<'_>, f: &mut Findings) -> Option<Preflight> {
+    let title = arg(node, "a title", f);
+    let after = opt_count(node, "after", f).and_then(|after| u32::try_from(after).ok());
+    let setup = all(node, "setup", f, statement);
+    let rows = all(node, "rows", f, statement).into_iter().next();
+    if rows.is_none() {
+        f.push(Finding::at(node.span(), "`preflight` does not say which rows it looks for").help("add `rows` and a query"));
+    }
+    let help = all(node, "help", f, |node, f| node.arg("a text", f).map(|text| text.value)).into_iter().next().unwrap_or_default();
+    Some(Preflight { title, rows: rows?, help, setup, after })
 }
 
 fn lock(node: &mut Node<'_>, f: &mut Findings) -> Option<Lock> {

@@ -9,7 +9,7 @@ use super::*;
 use crate::catalog::{Fingerprint, Id, Ident};
 use crate::plan::op::{Cost, Hazard, Lock, LockMode, Probe, Transaction, Verify};
 use crate::plan::plan::{
-    Allowance, Assumption, Backfill, HazardNote, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo, Work,
+    Allowance, Assumption, Backfill, Gate, HazardNote, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo, Work,
 };
 use crate::plan::sample;
 
@@ -118,8 +118,16 @@ fn step() -> impl Strategy<Value = Step> {
     let probe = option::of((text(), texts()).prop_map(|(sql, cleanup)| Probe { sql, cleanup }));
     let verify = vec((text(), text()).prop_map(|(sql, expect)| Verify { sql, expect }), 0..2);
     let transaction = select(vec![Transaction::Inside, Transaction::Outside, Transaction::CommitAfter]);
-    ((text(), text(), work(), transaction), (vec(lock, 0..2), undo, texts()), (ids(), ids()), (probe, verify)).prop_map(
-        |((title, recipe, work, transaction), (locks, undo, loses), (makes, takes), (probe, verify))| Step {
+    let preflight = (text(), text(), text(), texts(), option::of(any::<u32>())).prop_map(|(title, rows, help, setup, after)| Preflight {
+        title,
+        rows,
+        help,
+        setup,
+        after,
+    });
+    let checks = (probe, verify, vec(preflight, 0..2));
+    ((text(), text(), work(), transaction), (vec(lock, 0..2), undo, texts()), (ids(), ids()), checks).prop_map(
+        |((title, recipe, work, transaction), (locks, undo, loses), (makes, takes), (probe, verify, preflight))| Step {
             number: 0,
             title,
             recipe,
@@ -132,6 +140,7 @@ fn step() -> impl Strategy<Value = Step> {
             takes,
             probe,
             verify,
+            preflight,
         },
     )
 }
@@ -170,7 +179,14 @@ fn plan() -> impl Strategy<Value = Plan> {
         (vec(summary(), 0..3), stages(), proof),
     )
         .prop_map(|((name, made_by, elaborated_on, from, to), (relies_on, assumes, hazards, allowances), (summary, stages, proof))| {
-            Plan { name, made_by, elaborated_on, from, to, relies_on, assumes, hazards, allowances, summary, stages, proof }
+            // It stands in the contract stage.
+            let gate = stages.iter().any(|stage: &Stage| stage.name == StageName::Contract).then(|| Gate {
+                clients: Some(name.clone()),
+                user: (!made_by.is_empty()).then(|| made_by.clone()),
+                idle: std::time::Duration::from_secs(name.len() as u64),
+                statements: made_by.is_empty(),
+            });
+            Plan { name, made_by, elaborated_on, from, to, relies_on, assumes, hazards, allowances, summary, stages, proof, gate }
         })
 }
 

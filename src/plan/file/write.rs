@@ -3,12 +3,12 @@
 use crate::catalog::Id;
 use crate::kdl::{NodeOut, ValueOut, render};
 use crate::plan::op::Transaction;
-use crate::plan::plan::{Backfill, Plan, Proof, RowsBound, Stage, Step, Summary, Undo, Work};
+use crate::plan::plan::{Backfill, Gate, Plan, Preflight, Proof, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
 
 /// The text of the plan's file.
 #[must_use]
 pub fn write(plan: &Plan) -> String {
-    let Plan { name, made_by, elaborated_on, from, to, relies_on, assumes, hazards, allowances, summary, stages, proof } = plan;
+    let Plan { name, made_by, elaborated_on, from, to, relies_on, assumes, hazards, allowances, summary, stages, proof, gate } = plan;
     let mut node = NodeOut::new("plan").arg(name.as_str()).prop("format", number(super::FORMAT));
     let elaborated_on = Some(elaborated_on.as_str()).filter(|on| !on.is_empty());
     node.children.push(NodeOut::new("made-by").arg(made_by.as_str()).opt_prop("elaborated-on", elaborated_on));
@@ -39,7 +39,7 @@ pub fn write(plan: &Plan) -> String {
             .map(|allowance| NodeOut::new("allow").arg(allowance.hazard.name()).opt_prop("reason", allowance.reason.as_deref())),
     );
     node.children.extend(summary.iter().map(summary_node));
-    node.children.extend(stages.iter().map(stage_node));
+    node.children.extend(stages.iter().map(|stage| stage_node(stage, gate.as_ref().filter(|_| stage.name == StageName::Contract))));
     render(&[node])
 }
 
@@ -67,15 +67,16 @@ fn summary_node(summary: &Summary) -> NodeOut {
     node
 }
 
-fn stage_node(stage: &Stage) -> NodeOut {
+fn stage_node(stage: &Stage, gate: Option<&Gate>) -> NodeOut {
     let Stage { name, note, steps } = stage;
     let mut node = NodeOut::new("stage").arg(name.name()).arg(note.as_str());
+    node.children.extend(gate.map(super::gate_node));
     node.children.extend(steps.iter().map(step_node));
     node
 }
 
 fn step_node(step: &Step) -> NodeOut {
-    let Step { number: step_number, title, recipe, work, transaction, locks, undo, loses, makes, takes, probe, verify } = step;
+    let Step { number: step_number, title, recipe, work, transaction, locks, undo, loses, makes, takes, probe, verify, preflight } = step;
     let transaction = match transaction {
         Transaction::Inside => None,
         Transaction::Outside => Some("outside"),
@@ -89,6 +90,7 @@ fn step_node(step: &Step) -> NodeOut {
             .iter()
             .map(|lock| NodeOut::new("lock").arg(lock.relation.as_str()).prop("mode", lock.mode.name()).prop("cost", lock.cost.name())),
     );
+    out.extend(preflight.iter().map(preflight_node));
     match work {
         Work::Sql(statements) => out.extend(statements.iter().map(|statement| NodeOut::new("sql").arg(closed(statement)))),
         Work::Backfill(backfill) => out.push(backfill_node(backfill)),
@@ -108,6 +110,15 @@ fn step_node(step: &Step) -> NodeOut {
     out.extend(loses.iter().map(|what| NodeOut::new("loses").arg(what.as_str())));
     out.extend(makes.iter().map(|what| NodeOut::new("makes").arg(id(what))));
     out.extend(takes.iter().map(|what| NodeOut::new("takes").arg(id(what))));
+    node
+}
+
+fn preflight_node(preflight: &Preflight) -> NodeOut {
+    let Preflight { title, rows, help, setup, after } = preflight;
+    let mut node = NodeOut::new("preflight").arg(title.as_str()).opt_prop("after", after.map(number));
+    node.children.extend(setup.iter().map(|statement| NodeOut::new("setup").arg(closed(statement))));
+    node.children.push(NodeOut::new("rows").arg(closed(rows)));
+    node.children.push(NodeOut::new("help").arg(help.as_str()));
     node
 }
 

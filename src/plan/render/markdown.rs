@@ -22,6 +22,9 @@ pub fn markdown(plan: &Plan, context: &Context) -> String {
             out.push_str("> **Deploy the new release here.** Old and new clients now work side by side.\n\n");
         }
         let _ = writeln!(out, "### {}: {}\n", capitalized(stage.name.name()), escape(&stage.note));
+        if let Some(gate) = plan.gate.as_ref().filter(|_| stage.name == StageName::Contract) {
+            let _ = writeln!(out, "Gate: {}.\n", escape(&words::gate(gate)));
+        }
         out.push_str("| step | does | locks and time | undo |\n|--:|---|---|---|\n");
         for step in &stage.steps {
             row(&mut out, step);
@@ -81,6 +84,12 @@ fn statements(out: &mut String, steps: &[Step]) {
     let mut block = String::new();
     for step in steps {
         let _ = writeln!(block, "-- {}", step.number);
+        for preflight in &step.preflight {
+            let _ = writeln!(block, "-- {}: {}", words::preflight_moment(preflight), preflight.title.replace(['\n', '\r'], " "));
+            preflight.rows.lines().for_each(|line| {
+                let _ = writeln!(block, "--   {line}");
+            });
+        }
         match &step.work {
             Work::Sql(statements) => statements.iter().for_each(|statement| {
                 let _ = writeln!(block, "{statement};");

@@ -29,6 +29,9 @@ pub fn sql(plan: &Plan) -> String {
             out.push_str("-- ==== old release is left. Remove this line to run what follows:\n\\quit\n");
         }
         let _ = writeln!(out, "\n-- == {}: {} ==", stage.name.name().to_uppercase(), one_line(&stage.note));
+        if let Some(gate) = plan.gate.as_ref().filter(|_| stage.name == StageName::Contract) {
+            let _ = writeln!(out, "-- {}", one_line(&super::words::gate(gate)));
+        }
         for step in &stage.steps {
             write_step(&mut out, step);
         }
@@ -47,6 +50,12 @@ fn write_step(out: &mut String, step: &Step) {
     }
     for what in &step.loses {
         let _ = writeln!(out, "--    Loses {}.", one_line(what));
+    }
+    for preflight in &step.preflight {
+        let _ = writeln!(out, "-- {}: {}. None may be found:", super::words::preflight_moment(preflight), one_line(&preflight.title));
+        for line in preflight.setup.iter().chain([&preflight.rows]).flat_map(|statement| statement.lines()) {
+            let _ = writeln!(out, "{}", format!("--   {line}").trim_end());
+        }
     }
     match (&step.work, step.transaction) {
         (Work::Backfill(backfill), _) => write_backfill(out, backfill),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::words::{self, bytes, counted, number, wrap};
 use super::{Context, Style};
-use crate::plan::plan::{Plan, Proof, Stage, StageName, Step, Summary, Undo, Work};
+use crate::plan::plan::{Gate, Plan, Proof, Stage, StageName, Step, Summary, Undo, Work};
 use crate::plan::policy::{Standing, judge};
 
 /// Where the facts of a step start when its title leaves room on the line.
@@ -28,7 +28,7 @@ pub fn text(plan: &Plan, context: &Context, style: &Style) -> String {
         if stage.name == StageName::Contract && index > 0 {
             page.release(&mut out);
         }
-        page.stage(&mut out, stage);
+        page.stage(&mut out, stage, plan.gate.as_ref().filter(|_| stage.name == StageName::Contract));
     }
     out.push('\n');
     page.hazards(&mut out, plan, context);
@@ -102,7 +102,7 @@ impl Page<'_> {
         let _ = writeln!(out, "{}", self.paint(DIM, &line));
     }
 
-    fn stage(&self, out: &mut String, stage: &Stage) {
+    fn stage(&self, out: &mut String, stage: &Stage, gate: Option<&Gate>) {
         let name = stage.name.name().to_uppercase();
         let indent = 11;
         let lines = wrap(&sentence_start_lowered(&stage.note), self.style.width.saturating_sub(indent));
@@ -111,6 +111,9 @@ impl Page<'_> {
             let gap = indent.saturating_sub(lead.len());
             let text = format!("{}{:gap$}{}", self.paint(BOLD, lead), "", self.paint(DIM, line));
             let _ = writeln!(out, "{}", text.trim_end());
+        }
+        for line in gate.iter().flat_map(|gate| wrap(&words::gate(gate), self.style.width.saturating_sub(indent))) {
+            let _ = writeln!(out, "{:indent$}{}", "", self.paint(DIM, &line));
         }
         for step in &stage.steps {
             self.step(out, step);
@@ -169,6 +172,10 @@ impl Page<'_> {
                 let _ = writeln!(out, "{}", self.paint(DIM, &line));
             }
         };
+        for preflight in &step.preflight {
+            block(&format!("-- {}: {}", words::preflight_moment(preflight), preflight.title));
+            block(&format!("{}; -- must find none", preflight.rows));
+        }
         match &step.work {
             Work::Sql(statements) => statements.iter().for_each(|statement| block(&format!("{statement};"))),
             Work::Backfill(backfill) => {

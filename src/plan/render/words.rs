@@ -1,7 +1,7 @@
 //! Numbers, sizes and phrases, the same in every rendering.
 
 use crate::plan::op::{Cost, Lock, Transaction};
-use crate::plan::plan::{Proof, Step, Undo, Work};
+use crate::plan::plan::{Gate, Preflight, Proof, Step, Undo, Work};
 use crate::plan::policy::{Judged, Standing};
 
 /// A number with a comma between thousands: `12,000,000`.
@@ -87,6 +87,25 @@ pub(super) fn facts(step: &Step) -> Vec<String> {
         Transaction::Inside | Transaction::Outside => {}
     }
     facts
+}
+
+/// When a look for rows happens: `first, look for`, `after step 2, look for`.
+pub(super) fn preflight_moment(preflight: &Preflight) -> String {
+    preflight.after.map_or_else(|| "first, look for".to_owned(), |step| format!("after step {step}, look for"))
+}
+
+/// What a gate waits for: `apply goes on when no client app/1.* was seen for 24h`.
+pub(super) fn gate(gate: &Gate) -> String {
+    let Gate { clients, user, idle, statements } = gate;
+    let who = match (clients, user) {
+        (Some(clients), Some(user)) => Some(format!("no client {clients} of user {user}")),
+        (Some(clients), None) => Some(format!("no client {clients}")),
+        (None, Some(user)) => Some(format!("no client of user {user}")),
+        (None, None) => None,
+    };
+    let what = statements.then(|| "no statement on what goes away".to_owned());
+    let both = who.into_iter().chain(what).collect::<Vec<_>>().join(" and ");
+    format!("apply goes on when {both} was seen for {}", crate::config::duration::format(*idle))
 }
 
 /// `undo: yes` and its likes.

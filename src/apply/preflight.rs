@@ -1,0 +1,237 @@
+//! Looking for rows that would make a later step fail, before anything is changed: outside locks, in read-only
+//! transactions of a session of its own.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::SimpleQueryMessage;
+use tokio_postgres::error::SqlState;
+
+use super::context::Context;
+use super::error::ApplyError;
+use super::event::Event;
+use super::halt::Halt;
+use super::ledger::{self, PlanState};
+use super::lock::first_value;
+use crate::pg::{Session, Target, connect, explain, is_connection_lost};
+use crate::plan::Plan;
+use crate::plan::plan::{Preflight, StageName, Step};
+
+/// How many of the rows are shown.
+const SAMPLES: usize = 5;
+/// For the look itself: it takes only ACCESS SHARE.
+const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Rows that would make a step fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The step's number.
+    pub step: u32,
+    /// What the step does.
+    pub title: String,
+    /// What is wrong with the rows, behind their number.
+    pub what: String,
+    /// How many there are; `None` where reading them failed.
+    pub count: Option<u64>,
+    /// A few of them: `id 7`; or why reading them failed.
+    pub samples: Vec<String>,
+    /// The query that gives all of them.
+    pub rows: String,
+    /// What to do about them.
+    pub help: String,
+}
+
+/// Why a plan does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The plan's name.
+    pub plan: String,
+    /// Whether a step of it was done before.
+    pub begun: bool,
+    /// Every look that found something.
+    pub found: Vec<Found>,
+    /// The command that goes on once they are corrected.
+    pub command: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plan, begun, found, command } = self;
+        let kept = if *begun { "the steps before it stay, no further one was begun" } else { "nothing was done" };
+        writeln!(f, "rows that are there would make {plan} fail; {kept}.")?;
+        for Found { step, title, what, count, samples, rows, help } in found {
+            match count {
+                Some(count) => writeln!(f, "\n  step {step} ({title}): {what}: {} found", crate::plan::render::number(*count))?,
+                None => writeln!(f, "\n  step {step} ({title}): {what}")?,
+            }
+            if let (None, Some(why)) = (count, samples.first()) {
+                writeln!(f, "    looking for them failed as the step would: {why}")?;
+            } else if !samples.is_empty() {
+                writeln!(f, "    for example: {}", samples.join("; "))?;
+            }
+            writeln!(f, "    all of them: {}", rows.replace('\n', "\n      "))?;
+            writeln!(f, "    {help}")?;
+        }
+        write!(f, "\nThen go on with: {command}")
+    }
+}
+
+/// The looks of one run: each is done once.
+pub(super) struct Looks<'t> {
+    target: &'t Target,
+    session: Option<Session>,
+    done: BTreeSet<(u32, usize)>,
+}
+
+impl<'t> Looks<'t> {
+    pub(super) fn new(target: &'t Target) -> Self {
+        Self { target, session: None, done: BTreeSet::new() }
+    }
+
+    /// What can be known now, of all that comes before the next barrier: called before `next` runs, when the steps in
+    /// `done` and all before `next` are done.
+    pub(super) async fn before(
+        &mut self,
+        context: &mut Context<'_>,
+        stage: StageName,
+        next: &Step,
+        done: &BTreeSet<u32>,
+    ) -> Result<(), Halt> {
+        if !context.options.preflight {
+            return Ok(());
+        }
+        let due = self.due(context.plan, stage, next, done);
+        if due.is_empty() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let mut found = Vec::new();
+        for (at, (step, preflight)) in due.iter().enumerate() {
+            context.check_stop()?;
+            context.emit(Event::PreflightLook { what: preflight.title.clone(), number: at + 1, of: due.len() });
+            found.extend(self.look(context, step, preflight).await?);
+        }
+        context.emit(Event::PreflightDone { looks: due.len(), found: found.len(), elapsed: begun.elapsed() });
+        if found.is_empty() {
+            return Ok(());
+        }
+        ledger::set_state(context, PlanState::Waiting).await?;
+        let first = context.plan.steps().next().map(|(_, step)| step.number);
+        let refusal = Refusal { plan: context.plan.name.clone(), begun: first != Some(next.number), found, command: context.command() };
+        Err(ApplyError::Preflight(Box::new(refusal)).into())
+    }
+
+    /// Ends the session of the looks.
+    pub(super) async fn close(self) {
+        if let Some(session) = self.session {
+            session.close().await;
+        }
+    }
+
+    fn due<'p>(&mut self, plan: &'p Plan, stage: StageName, next: &Step, done: &BTreeSet<u32>) -> Vec<(&'p Step, &'p Preflight)> {
+        // Behind the barrier clients of the old release no longer write: that is known when it is passed.
+        let together = |other: StageName| (other == StageName::Contract) == (stage == StageName::Contract);
+        let known = |preflight: &Preflight| preflight.after.is_none_or(|after| after < next.number || done.contains(&after));
+        let mut due = Vec::new();
+        for (_, step) in plan.steps().filter(|(other, step)| together(*other) && step.number >= next.number && !done.contains(&step.number))
+        {
+            for (at, preflight) in step.preflight.iter().enumerate() {
+                if known(preflight) && self.done.insert((step.number, at)) {
+                    due.push((step, preflight));
+                }
+            }
+        }
+        due
+    }
+
+    async fn session(&mut self, context: &Context<'_>) -> Result<&Session, Halt> {
+        if self.session.is_none() {
+            let session = connect(self.target).await.map_err(ApplyError::from)?;
+            let sql = format!(
+                "SET statement_timeout = 0; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = 0; \
+                 SET idle_session_timeout = 0; SET row_security = off; SET check_function_bodies = off",
+                LOCK_TIMEOUT.as_millis()
+            );
+            session.client().batch_execute(&sql).await.map_err(|error| context.query_error("setting up a session", &error))?;
+            self.session = Some(session);
+        }
+        Ok(self.session.as_ref().expect("it was made just now"))
+    }
+
+    async fn look(&mut self, context: &mut Context<'_>, step: &Step, preflight: &Preflight) -> Result<Option<Found>, Halt> {
+        let session = self.session(context).await?;
+        let answer = ask(session, context, preflight).await;
+        // What stands in the way of the next look, or costs disk, goes.
+        let _ = session.client().batch_execute(if preflight.setup.is_empty() { "ROLLBACK" } else { "ROLLBACK; DISCARD TEMP" }).await;
+        let found = |count, samples| Found {
+            step: step.number,
+            title: step.title.clone(),
+            what: preflight.title.clone(),
+            count,
+            samples,
+            rows: preflight.rows.clone(),
+            help: preflight.help.clone(),
+        };
+        let error = match answer {
+            Ok((0, _)) => return Ok(None),
+            Ok((count, samples)) => return Ok(Some(found(Some(count), samples))),
+            Err(error) => error,
+        };
+        context.check_stop()?;
+        if is_connection_lost(&error) {
+            return Err(context.query_error("looking for rows that would make a step fail", &error).into());
+        }
+        if error.code().is_some_and(is_about_a_value) {
+            return Ok(Some(found(None, vec![explain(&error)])));
+        }
+        context.emit(Event::Notice(format!("it could not be looked for {}: {}", preflight.title, explain(&error))));
+        Ok(None)
+    }
+}
+
+/// Class 22, data exception: a row makes the expression fail, as it will make the step.
+fn is_about_a_value(code: &SqlState) -> bool {
+    code.code().starts_with("22")
+}
+
+/// The number of rows, and a few of them. Cancelled when the run is asked to stop.
+async fn ask(session: &Session, context: &Context<'_>, preflight: &Preflight) -> Result<(u64, Vec<String>), tokio_postgres::Error> {
+    let asked = async {
+        for statement in &preflight.setup {
+            session.client().batch_execute(statement).await?;
+        }
+        session.client().batch_execute("BEGIN READ ONLY").await?;
+        let count = session.client().simple_query(&format!("SELECT count(*) FROM ({}) found", preflight.rows)).await?;
+        let count = first_value(&count).and_then(|count| count.parse().ok()).unwrap_or_default();
+        if count == 0 {
+            return Ok((0, Vec::new()));
+        }
+        let rows = session.client().simple_query(&format!("SELECT * FROM ({}) found LIMIT {SAMPLES}", preflight.rows)).await?;
+        Ok((count, rows.iter().filter_map(sample).collect()))
+    };
+    tokio::pin!(asked);
+    tokio::select! {
+        answer = &mut asked => return answer,
+        () = context.stopping() => {}
+    }
+    loop {
+        let _ = session.cancel_handle().cancel().await;
+        // Between two statements there is nothing to cancel.
+        tokio::select! {
+            answer = &mut asked => return answer,
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+    }
+}
+
+/// `id 7, note NULL`.
+fn sample(message: &SimpleQueryMessage) -> Option<String> {
+    let SimpleQueryMessage::Row(row) = message else { return None };
+    let value = |at: usize| {
+        let text = row.get(at).unwrap_or("NULL");
+        let cut: String = text.chars().take(60).collect();
+        if cut.len() < text.len() { format!("{cut}…") } else { cut }
+    };
+    Some(row.columns().iter().enumerate().map(|(at, column)| format!("{} {}", column.name(), value(at))).collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,1 @@
+CREATE SCHEMA app; CREATE TABLE app.orders (id bigint, note text); INSERT INTO app.orders VALUES (1, 'a');
