@@ -123,6 +123,7 @@ pub enum Event {
 
 /// What a run may do, and how patiently.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent wishes")]
 pub struct Options {
     /// The last stage to run. Default: switch.
     pub through: StageName,

@@ -53,7 +53,9 @@ pub fn derive(cx: &Context<'_>, draft: &mut Draft, order: &[usize]) {
                         let gone = with.iter().flat_map(|id| state.whole(id)).collect();
                         back.steps.push(again(cx, gone));
                     }
-                    with.into_iter().for_each(|id| state.remove(id));
+                    for id in with {
+                        state.remove(id);
+                    }
                 }
                 Effect::PutTemporary(id) => {
                     temporary.insert(id);
