@@ -189,7 +189,7 @@ async fn plan(session: &Session, desired: Desired, bench: &mut Workbench) -> Res
         live_is_elaborated: true,
         desired,
         scope: &scope,
-        policy: Policy { small_table_rows: 1_000, direct: false, ..Policy::default() },
+        policy: Policy { small_table_rows: 1_000, ..Policy::default() },
         prove: true,
         server: None,
     };

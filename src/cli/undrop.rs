@@ -13,7 +13,7 @@ use crate::project::{described, session, target};
 /// Arguments of `schema undrop`.
 #[derive(clap::Args, Debug)]
 #[command(
-    about = "Bring back a table or column that was dropped and is kept",
+    about = "Bring back a dropped table or column that is kept",
     long_about = "Brings back a table or column that the contract stage set aside, because\nschema.kdl has a `quarantine`: with its rows, and with the keys, indexes and\n\
         checks that stood on it. What of those its rows no longer allow is named.",
     after_help = "Examples:

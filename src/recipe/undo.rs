@@ -261,7 +261,7 @@ fn part_of(object: &Object) -> Option<&str> {
         Object::Unique(key) => key.key.part_of.as_ref(),
         _ => None,
     };
-    name.map(|name| name.as_str())
+    name.map(smol_str::SmolStr::as_str)
 }
 
 /// On a large table that stays: proven, or built, beside the traffic. (In the transaction, after it.)
