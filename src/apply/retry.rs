@@ -4,6 +4,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The longest `lock_timeout` of a locking step, unless the first one is longer.
 const LONGEST_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest that a transaction waits for all of its locks but the first. A client that meets it in a ring waits for its
+/// deadlock_timeout (1 s where nobody changed it), then the server ends the client's statement, not ours (measured): by
+/// then we must have given up.
+const LONGEST_RING: Duration = Duration::from_millis(800);
 /// Shortest and longest sleep between two tries.
 const SLEEP: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// What a transaction of instant statements may take beyond its lock timeout, at the first try.
@@ -56,6 +60,12 @@ impl Tries {
         grown.min(LONGEST_LOCK_TIMEOUT.max(self.first))
     }
 
+    /// The same for a transaction that takes so many locks, one after the other.
+    pub(super) fn lock_timeout_of(&self, locks: usize) -> Duration {
+        let others = u32::try_from(locks.saturating_sub(1)).unwrap_or(u32::MAX);
+        if others == 0 { self.lock_timeout() } else { self.lock_timeout().min(LONGEST_RING / others) }
+    }
+
     /// The total time of the next try when all that its locks are held for is instant.
     pub(super) fn deadline(&self) -> Duration {
         self.lock_timeout() + LONGEST_WORK.min(WORK * 2_u32.pow(self.failed.min(6)))
@@ -89,6 +99,8 @@ mod tests {
             assert!((SLEEP.0..=SLEEP.1).contains(&sleep));
         }
         assert_eq!(tries.lock_timeout(), LONGEST_LOCK_TIMEOUT);
+        assert_eq!(tries.lock_timeout_of(1), LONGEST_LOCK_TIMEOUT);
+        assert_eq!(tries.lock_timeout_of(5), Duration::from_millis(200));
         assert_eq!(tries.deadline(), LONGEST_LOCK_TIMEOUT + LONGEST_WORK);
     }
 

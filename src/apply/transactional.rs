@@ -149,7 +149,7 @@ pub(super) async fn begin(context: &Context<'_>, lock_timeout: Duration, deadlin
 
 async fn attempt(context: &mut Context<'_>, step: &Step, statements: &[String], tries: &Tries) -> Result<Duration, Fault> {
     let begun = Instant::now();
-    let lock_timeout = tries.lock_timeout();
+    let lock_timeout = tries.lock_timeout_of(step.locks.len());
     // Without a lock on anything that was there before nobody waits for us.
     let instant = !step.locks.is_empty() && step.locks.iter().all(|lock| lock.cost == Cost::Instant);
     let deadline = instant.then(|| tries.deadline());

@@ -194,6 +194,25 @@ impl Column {
         Action::new(title).sql(format!("ALTER TABLE {} ALTER COLUMN {} {clause}", self.table.sql(), quote(&self.name))).lock(&self.table, mode, cost)
     }
 
+    /// `value`, of the type of `old`, as a value of this column. Between text types with a length it is
+    /// assigned, so that a value which is too long is refused; an explicit cast would cut it (manual, 8.3).
+    #[must_use]
+    pub fn conversion(&self, old: &Self, value: &str) -> String {
+        let (from, to) = (sql_type::base(&old.data_type), sql_type::base(&self.data_type));
+        let is_text = |base: &str| matches!(base, "text" | "character varying" | "character");
+        if from == to || is_text(&from) && is_text(&to) && self.data_type.contains('(') {
+            value.to_owned()
+        } else {
+            format!("{value}::{}", self.data_type)
+        }
+    }
+
+    /// ALTER COLUMN TYPE with an expression over the old columns.
+    #[must_use]
+    pub fn retype_sql(&self, using: &str) -> String {
+        format!("ALTER TABLE {} ALTER COLUMN {} {}", self.table.sql(), quote(&self.name), self.retype(using))
+    }
+
     fn retype(&self, using: &str) -> String {
         let collation = self.collation.as_ref().map_or_else(String::new, |collation| format!(" COLLATE {collation}"));
         format!("TYPE {}{collation} USING {using}", self.data_type)
@@ -438,7 +457,7 @@ impl Kind for Column {
             if generated.is_some() {
                 return Alteration::Replace;
             }
-            let using = if sql_type::base(&old.data_type) == sql_type::base(data_type) { quote(name) } else { format!("{}::{data_type}", quote(name)) };
+            let using = new.conversion(old, &quote(name));
             let cheap = keeps_heap(&old.data_type, data_type) || (old.data_type == *data_type);
             let mut action = new.altering(
                 format!("Change the type of {id} from {} to {}", sql_type::display(&old.data_type), sql_type::display(data_type)),
@@ -457,7 +476,7 @@ impl Kind for Column {
             actions.push(if *not_null {
                 new.altering(format!("Set {id} NOT NULL"), "SET NOT NULL", LockMode::AccessExclusive, Cost::Scan)
             } else {
-                exclusive(format!("Let {id} be NULL"), "DROP NOT NULL")
+                exclusive(format!("Let {id} be NULL"), "DROP NOT NULL").hazard(Hazard::RowShape, format!("{id} may be NULL for its readers"))
             });
         }
         match (&old.identity, identity) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Id;
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::lowering::Hints;
 
 /// What is known about the live database.
@@ -19,8 +19,35 @@ pub struct Facts {
     pub volatile_defaults: BTreeSet<Id>,
     /// Columns that are to be NOT NULL, have nothing to be filled with, and hold a NULL.
     pub holding_nulls: BTreeSet<Id>,
+    /// Columns that change their type, and what that does to their rows and values (measured).
+    pub retypes: BTreeMap<Id, Retype>,
+    /// The desired indexes and checks of columns that change their type, as the server spells them over
+    /// the columns that stand beside those ([`crate::recipe::retype::shadow_name`]).
+    pub beside: Catalog,
+    /// Columns that change their type and carry privileges of their own: the GRANT statements.
+    pub column_grants: BTreeMap<Id, Vec<String>>,
+    /// For a partition that is attached, what its bound asks of a row, as the scratch server says it. Not for hash
+    /// partitions: their text holds an OID.
+    pub partition_bounds: BTreeMap<Id, String>,
+    /// For a partition that is detached, the CHECK that DETACH CONCURRENTLY leaves on it, if any (tried on the scratch
+    /// server).
+    pub detach_checks: BTreeMap<Id, Option<Ident>>,
     /// The role that applies.
     pub role: Option<String>,
+}
+
+/// What a change of a column's type does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retype {
+    /// ALTER COLUMN TYPE writes the table again.
+    pub rewrites: bool,
+    /// Every value of the old type is one of the new type, and is told back as it was.
+    pub keeps_values: bool,
+    /// Every value of the new type is one of the old type: what new clients write can be kept in both.
+    pub reverts: bool,
+    /// Both types are of one category (manual, 51.64, `typcategory`): what clients compare it with and compute of it
+    /// still has a meaning.
+    pub compatible: bool,
 }
 
 /// The size of a table, as the server estimates it.

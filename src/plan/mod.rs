@@ -12,13 +12,14 @@ pub mod overlay;
 pub mod plan;
 pub mod planner;
 pub mod policy;
+pub mod rehearsal;
 pub mod rename;
 pub mod render;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod simulate;
 
-pub use facts::{Facts, Policy, TableFacts};
+pub use facts::{Facts, Policy, Retype, TableFacts};
 pub use op::{Action, Alteration, Cost, Hazard, LockMode, Transaction};
 pub use plan::Plan;
 pub use planner::{Input, PlanError, plan};

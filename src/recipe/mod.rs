@@ -9,6 +9,7 @@ use crate::plan::draft::{Context, Draft};
 
 pub mod add_column;
 pub mod backfill;
+pub mod carry;
 pub mod check;
 pub mod default_grants;
 pub mod domain_check;
@@ -16,14 +17,20 @@ pub mod drop_column;
 pub mod foreign_key;
 pub mod index;
 pub mod key;
+pub mod materialized_view;
 pub mod not_null;
+pub mod partition;
+pub mod partitioned_index;
 pub mod plain;
 pub mod preflight;
+pub mod published;
 pub mod quarantine;
 pub mod reindex;
 pub mod rename;
 pub mod rename_column;
 pub mod rename_part;
+pub mod retype;
+pub mod sync;
 pub mod undo;
 
 /// Every change as operations. The order of the calls matters only where two recipes could take the
@@ -32,9 +39,11 @@ pub mod undo;
 pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     let mut draft = Draft::default();
     rename_column::apply(cx, changes, &mut draft);
+    retype::apply(cx, changes, &mut draft);
     add_column::apply(cx, changes, &mut draft);
     not_null::apply(cx, changes, &mut draft);
     drop_column::apply(cx, changes, &mut draft);
+    partition::apply(cx, changes, &mut draft);
     index::apply(cx, changes, &mut draft);
     key::apply(cx, changes, &mut draft);
     check::apply(cx, changes, &mut draft);

@@ -1,0 +1,192 @@
+//! What a change of a column's type does, asked of the scratch server: whether it writes the table
+//! again, whether values survive it, and what hangs on the column under another name.
+
+use std::collections::BTreeMap;
+
+use super::{EngineError, Workbench};
+use crate::catalog::id::{literal, quote};
+use crate::catalog::{Catalog, Id};
+use crate::kind::Kind as _;
+use crate::kind::column::Column;
+use crate::pg::introspect::{Managed, introspect};
+use crate::pg::{Session, SessionError};
+use crate::plan::{Facts, Retype};
+use crate::recipe::retype::shadow_name;
+
+/// Fills in the facts about columns whose type changes.
+pub async fn read(
+    session: Option<&Session>,
+    bench: &Workbench,
+    live: &Catalog,
+    desired: &Catalog,
+    facts: &mut Facts,
+) -> Result<(), EngineError> {
+    let pairs: Vec<(&Column, &Column)> = desired
+        .of::<Column>()
+        .filter_map(|new| Some((live.get_as::<Column>(&new.id())?, new)))
+        .filter(|(old, new)| old.data_type != new.data_type || old.collation != new.collation)
+        .filter(|(old, new)| old.generated.is_none() && new.generated.is_none())
+        .collect();
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    // The desired state stands on the bench, with the types of both; one that goes away stands in the live one.
+    let Some(scratch) = bench.scratch() else { return Ok(()) };
+    let mut sessions = Vec::new();
+    for label in ["desired", "live"] {
+        if let Some(name) = bench.latest(label) {
+            sessions.push(scratch.connect(name).await?);
+        }
+    }
+    for (old, new) in &pairs {
+        for session in &sessions {
+            let Some(rewrites) = rewrites(session, old, new).await else { continue };
+            let keeps_values = !rewrites || survives(session, old, new).await;
+            let reverts = self::rewrites(session, new, old).await == Some(false) || survives(session, new, old).await;
+            let compatible = compatible(session, old, new).await;
+            facts.retypes.insert(new.id(), Retype { rewrites, keeps_values, reverts, compatible });
+            break;
+        }
+    }
+    if let Some(session) = sessions.first() {
+        facts.beside = beside(session, live, desired, &pairs, facts).await?;
+    }
+    if let Some(session) = session {
+        facts.column_grants = column_grants(session, &pairs).await?;
+    }
+    Ok(())
+}
+
+/// Whether ALTER COLUMN TYPE gives a table another file: tried on an empty one. `None`: the server knows one of the
+/// types not.
+async fn rewrites(session: &Session, old: &Column, new: &Column) -> Option<bool> {
+    let collation = |column: &Column| column.collation.as_ref().map_or_else(String::new, |collation| format!(" COLLATE {collation}"));
+    // Between timestamp and timestamptz it depends on the zone of who applies (measured): not UTC here.
+    let sql = format!(
+        "SET TimeZone = 'America/New_York'; DROP TABLE IF EXISTS pg_temp.probe, pg_temp.file; CREATE TEMP TABLE probe (value {}{}); \
+         CREATE TEMP TABLE file AS SELECT pg_relation_filenode('pg_temp.probe') AS node; \
+         ALTER TABLE probe ALTER COLUMN value TYPE {}{} USING {}",
+        old.data_type,
+        collation(old),
+        new.data_type,
+        collation(new),
+        new.conversion(old, "value")
+    );
+    session.client().batch_execute(&sql).await.ok()?;
+    let answer = session.client().query_one("SELECT node <> pg_relation_filenode('pg_temp.probe') FROM pg_temp.file", &[]).await.ok()?;
+    Some(answer.get(0))
+}
+
+/// Whether each value of `old` is one of `new` and back the same again. Text holds every type (a value's text is what it
+/// is dumped as); else the least, the greatest and the most precise values are tried: PostgreSQL's casts between numbers
+/// and times are monotonous, so what lies between them survives as well. Where there is nothing to try it is not said.
+async fn survives(session: &Session, old: &Column, new: &Column) -> bool {
+    if matches!(new.data_type.as_str(), "text" | "character varying") {
+        return true;
+    }
+    let samples = samples(&old.data_type);
+    if samples.is_empty() {
+        return false;
+    }
+    for sample in samples {
+        let value = format!("{}::{}", literal(&sample), old.data_type);
+        let there = new.conversion(old, &format!("({value})"));
+        let sql =
+            format!("SELECT ROW(({there})::{}::{})::record OPERATOR(pg_catalog.*=) ROW({value})::record", new.data_type, old.data_type);
+        match session.client().query_one(&sql, &[]).await {
+            Ok(row) if row.get::<_, Option<bool>>(0) == Some(true) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Whether both types are of one category: numbers, texts, times.
+async fn compatible(session: &Session, old: &Column, new: &Column) -> bool {
+    let category = |column: &Column| format!("(SELECT typcategory FROM pg_type WHERE oid = {}::regtype)", literal(&column.data_type));
+    let answer = session.client().query_one(&format!("SELECT {} = {}", category(old), category(new)), &[]).await;
+    answer.is_ok_and(|row| row.get::<_, Option<bool>>(0) == Some(true))
+}
+
+/// Values at the edges of a built-in type of numbers or times, as text (manual, chapter 8: the ranges).
+fn samples(data_type: &str) -> Vec<String> {
+    let list = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
+    if let Some((precision, scale)) = data_type.strip_prefix("numeric(").and_then(|rest| rest.strip_suffix(')')?.split_once(',')) {
+        let (Ok(precision), Ok(scale)) = (precision.parse::<usize>(), scale.parse::<usize>()) else { return Vec::new() };
+        let digits = |count: usize| "9".repeat(count);
+        let greatest = format!("{}.{}", digits(precision.saturating_sub(scale)), digits(scale));
+        return vec![format!("-0{greatest}"), format!("0{greatest}"), "NaN".to_owned()];
+    }
+    match data_type {
+        "smallint" => list(&["-32768", "32767"]),
+        "integer" => list(&["-2147483648", "2147483647", "2147483646"]),
+        "bigint" => list(&["-9223372036854775808", "9223372036854775807", "9223372036854775806"]),
+        "numeric" => list(&["0.00000000000000000000000000000000001", "1e200", "1.10", "NaN"]),
+        "real" => list(&["1.17549435e-38", "3.4028235e+38", "0.1", "-0", "NaN", "-Infinity"]),
+        "double precision" => list(&["2.2250738585072014e-308", "1.7976931348623157e+308", "0.1", "-0", "NaN", "-Infinity"]),
+        "boolean" => list(&["false", "true"]),
+        "date" => list(&["4713-01-01 BC", "5874897-12-31", "infinity", "-infinity"]),
+        "timestamp without time zone" => {
+            list(&["4713-01-01 00:00:00 BC", "294276-12-31 23:59:59.999999", "infinity", "2025-03-09 02:30:00"])
+        }
+        "timestamp with time zone" => list(&["4713-01-02 00:00:00+00 BC", "294276-12-30 23:59:59.999999+00", "infinity"]),
+        "uuid" => list(&["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"]),
+        _ => Vec::new(),
+    }
+}
+
+/// The desired indexes and constraints of those tables where each column has the name of the one beside it: the
+/// server renames, and deparses.
+async fn beside(
+    session: &Session,
+    live: &Catalog,
+    desired: &Catalog,
+    pairs: &[(&Column, &Column)],
+    facts: &Facts,
+) -> Result<Catalog, EngineError> {
+    let wanted = pairs.iter().filter(|(_, new)| facts.retypes.get(&new.id()).is_some_and(|retype| retype.rewrites));
+    let renames: Vec<String> = wanted
+        .map(|(_, new)| {
+            let beside = shadow_name(live, desired, &new.id());
+            format!("ALTER TABLE {} RENAME COLUMN {} TO {}", new.table.sql(), quote(&new.name), quote(&beside))
+        })
+        .collect();
+    if renames.is_empty() {
+        return Ok(Catalog::default());
+    }
+    session.client().batch_execute(&format!("BEGIN; {}", renames.join("; "))).await.map_err(SessionError::from)?;
+    let mut found = introspect(session, Managed::default()).await?.catalog;
+    session.client().batch_execute("ROLLBACK").await.map_err(SessionError::from)?;
+    found.objects.retain(|id, object| {
+        matches!(id.kind.as_str(), "index" | "check" | "primary-key" | "unique" | "foreign-key") && desired.get(id) != Some(object)
+    });
+    found.unmodelled.clear();
+    Ok(found)
+}
+
+/// Privileges of the columns themselves, as statements: a column that takes a place takes them along, whether the
+/// project manages grants or not.
+async fn column_grants(session: &Session, pairs: &[(&Column, &Column)]) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
+    let mut found = BTreeMap::new();
+    for (_, new) in pairs {
+        let sql = format!(
+            "SELECT x.privilege_type::text, CASE x.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(x.grantee)::text END, x.is_grantable \
+             FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = {}::regclass AND a.attname = {} ORDER BY 2, 1",
+            literal(&new.table.sql()),
+            literal(&new.name)
+        );
+        let rows = session.client().query(&sql, &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
+        let statements: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                let role = row.get::<_, Option<String>>(1).map_or_else(|| "PUBLIC".to_owned(), |role| quote(&role));
+                let option = if row.get::<_, bool>(2) { " WITH GRANT OPTION" } else { "" };
+                format!("GRANT {} ({}) ON TABLE {} TO {role}{option}", row.get::<_, &str>(0), quote(&new.name), new.table.sql())
+            })
+            .collect();
+        if !statements.is_empty() {
+            found.insert(new.id(), statements);
+        }
+    }
+    Ok(found)
+}

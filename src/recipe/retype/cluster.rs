@@ -1,0 +1,172 @@
+//! Columns that change together: those of one table, and those that a foreign key joins.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::followers::Followers;
+use super::pair::Pair;
+use super::parts::{self, Part};
+use crate::catalog::Id;
+use crate::kind::foreign_key::ForeignKey;
+use crate::kind::table::Table;
+use crate::plan::change::{Change, Changes};
+use crate::plan::draft::Context;
+use crate::recipe::add_column::has_constrained_domain;
+
+/// What is switched in one transaction.
+#[derive(Debug)]
+pub(super) struct Cluster<'c> {
+    pub(super) pairs: Vec<Pair<'c>>,
+    /// The tables of the columns.
+    pub(super) tables: Vec<Id>,
+    /// Every table that the switch locks: referencing ones first, as an INSERT of a client does.
+    pub(super) locked: Vec<Id>,
+    pub(super) parts: Vec<Part<'c>>,
+    pub(super) followers: Followers,
+    /// Whether the switch can be undone until contract.
+    pub(super) undoable: bool,
+}
+
+/// Columns by the tables that foreign keys between them join; only where one of the tables is large.
+pub(super) fn connected<'c>(cx: &Context<'c>, wanted: Vec<Pair<'c>>) -> Vec<Vec<Pair<'c>>> {
+    let columns: BTreeSet<Id> = wanted.iter().map(Pair::id).collect();
+    let mut root: BTreeMap<Id, Id> = wanted.iter().map(|pair| (pair.table().clone(), pair.table().clone())).collect();
+    for key in cx.live.of::<ForeignKey>().chain(cx.desired.of::<ForeignKey>()) {
+        let (own, theirs) = named(key, &columns);
+        if own && theirs {
+            let (a, b) = (root[&key.table].clone(), root[&key.references].clone());
+            let (low, high) = if a < b { (a, b) } else { (b, a) };
+            root.values_mut().filter(|root| **root == high).for_each(|root| *root = low.clone());
+        }
+    }
+    let mut sets: BTreeMap<Id, Vec<Pair<'c>>> = BTreeMap::new();
+    for pair in wanted {
+        sets.entry(root[pair.table()].clone()).or_default().push(pair);
+    }
+    let large = |pairs: &Vec<Pair<'_>>| pairs.iter().any(|pair| !cx.is_small(pair.table()));
+    let mut sets: Vec<Vec<Pair<'c>>> = sets.into_values().filter(large).collect();
+    sets.iter_mut().for_each(|pairs| pairs.sort_by_key(Pair::id));
+    sets
+}
+
+/// Whether a foreign key names such columns on its own side, and on the other.
+fn named(key: &ForeignKey, columns: &BTreeSet<Id>) -> (bool, bool) {
+    let own = key.columns.iter().any(|name| columns.contains(&key.table.child("column", name)));
+    let theirs = key.referenced_columns.iter().any(|name| columns.contains(&key.references.child("column", name)));
+    (own, theirs)
+}
+
+impl<'c> Cluster<'c> {
+    /// Looks at everything that hangs on the columns; says why not, where something cannot be carried over.
+    pub(super) fn of(cx: &Context<'c>, changes: &Changes, pairs: Vec<Pair<'c>>) -> Result<Self, String> {
+        let tables: BTreeSet<Id> = pairs.iter().map(|pair| pair.table().clone()).collect();
+        for pair in &pairs {
+            may_stand_beside(cx, changes, pair)?;
+        }
+        let parts = parts::of(cx, &pairs);
+        let columns: BTreeSet<Id> = pairs.iter().map(Pair::id).collect();
+        for part in &parts {
+            if let Some(key) = cx.desired.get_as::<ForeignKey>(&part.id) {
+                let partitioned = cx.live.get_as::<Table>(&key.table).is_some_and(|table| table.partition_by.is_some());
+                if partitioned && cx.facts.server < 180_000 {
+                    return Err(format!("{} of a partitioned table cannot be added unvalidated before PostgreSQL 18", part.id));
+                }
+            }
+        }
+        leaving(cx, &columns, &parts)?;
+        let followers = Followers::of(cx, changes, &pairs, &parts)?;
+        let keyed = parts.iter().any(|part| matches!(part.id.kind.as_str(), "primary-key" | "foreign-key"));
+        let undoable = !keyed && pairs.iter().all(|pair| pair.reverts && pair.old.identity.is_none());
+        let locked = lock_order(cx, &tables, &parts);
+        Ok(Self { pairs, tables: tables.into_iter().collect(), locked, parts, followers, undoable })
+    }
+
+    /// The columns of one table.
+    pub(super) fn of_table(&self, table: &Id) -> Vec<&Pair<'c>> {
+        self.pairs.iter().filter(|pair| pair.table() == table).collect()
+    }
+
+    /// Everything that is in its desired form after the switch.
+    pub(super) fn own(&self) -> BTreeSet<Id> {
+        let columns = self.pairs.iter().map(Pair::id);
+        let mut own: BTreeSet<Id> = columns.chain(self.parts.iter().map(|part| part.id.clone())).collect();
+        let Followers { before: _, after, hanging, gone } = &self.followers;
+        own.extend(after.iter().chain(hanging).chain(gone).cloned());
+        own
+    }
+}
+
+/// Whether a column can have another one beside it that takes its place.
+fn may_stand_beside(cx: &Context<'_>, changes: &Changes, pair: &Pair<'_>) -> Result<(), String> {
+    let (id, table) = (pair.id(), pair.table());
+    let is = |reason: &str| Err(format!("{id} {reason}"));
+    if changes.get(table) == Some(&Change::Replace) || !cx.persists(table) {
+        return Err(format!("{table} is made again in the same plan"));
+    }
+    if cx.hints.renames.contains_key(table) {
+        return Err(format!("{table} is renamed in the same plan: make two plans of it"));
+    }
+    if cx.live.get_as::<Table>(table).is_some_and(|table| table.partition_by.is_some()) || cx.live.contains(&table.as_kind("partition")) {
+        return Err(format!("{table} is partitioned or a partition"));
+    }
+    if pair.old.generated.is_some() || pair.new.generated.is_some() {
+        return is("is computed");
+    }
+    if pair.new.not_null && !pair.old.not_null {
+        return is("becomes NOT NULL in the same plan: make two plans of it");
+    }
+    if pair.old.identity.is_some() != pair.new.identity.is_some() {
+        return is("gets or loses its identity in the same plan: make two plans of it");
+    }
+    if has_constrained_domain(cx, pair.new) {
+        return is("becomes of a domain that checks its values, which writes the table again as well");
+    }
+    // A type that is made again takes the column along.
+    let needs = cx.live.get(&id).map(|object| cx.live.all_needs(object)).unwrap_or_default();
+    match needs.iter().find(|need| changes.get(*need) == Some(&Change::Replace)) {
+        Some(need) => is(&format!("uses {need}, which is made again in the same plan")),
+        None => Ok(()),
+    }
+}
+
+/// What names the columns now and goes in the same plan stays on the old column until then; where the switch has
+/// to take away what it leans on, it cannot.
+fn leaving(cx: &Context<'_>, columns: &BTreeSet<Id>, parts: &[Part<'_>]) -> Result<(), String> {
+    for (id, object) in cx.live.objects.iter().filter(|(id, _)| !cx.desired.contains(id)) {
+        let needs = || cx.live.all_needs(object);
+        let leans = match id.kind.as_str() {
+            "primary-key" => needs().iter().any(|need| columns.contains(need)),
+            "foreign-key" => cx.live.get_as::<ForeignKey>(id).is_some_and(|key| named(key, columns).1) && !parts.is_empty(),
+            _ => false,
+        };
+        if leans {
+            return Err(format!("{id} goes in the same plan: make two plans of it"));
+        }
+    }
+    Ok(())
+}
+
+/// Every table that is locked, each before those that it references, by id where nothing else decides.
+fn lock_order(cx: &Context<'_>, tables: &BTreeSet<Id>, parts: &[Part<'_>]) -> Vec<Id> {
+    let mut all = tables.clone();
+    for key in parts.iter().flat_map(|part| [cx.desired.get_as::<ForeignKey>(&part.id), cx.live.get_as::<ForeignKey>(&part.id)]).flatten() {
+        all.extend([key.table.clone(), key.references.clone()]);
+    }
+    let mut order: Vec<Id> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for table in &all {
+        visit(cx, table, &all, &mut seen, &mut order);
+    }
+    order
+}
+
+fn visit(cx: &Context<'_>, table: &Id, all: &BTreeSet<Id>, seen: &mut BTreeSet<Id>, order: &mut Vec<Id>) {
+    if !seen.insert(table.clone()) {
+        return;
+    }
+    let referencing: BTreeSet<&Id> =
+        cx.live.of::<ForeignKey>().filter(|key| key.references == *table && all.contains(&key.table)).map(|key| &key.table).collect();
+    for other in referencing {
+        visit(cx, other, all, seen, order);
+    }
+    order.push(table.clone());
+}

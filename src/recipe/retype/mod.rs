@@ -1,0 +1,245 @@
+//! A change of type that would write a large table again: a shadow column of the new type is filled
+//! beside the traffic, then takes the old one's name and everything that hangs on it, in one short
+//! transaction (safe-changes.md, Type changes).
+//!
+//! Clients of both releases use one name. Until the switch a trigger writes the shadow column; after it
+//! another one writes the old column, where every value fits, so that the switch can be undone.
+
+mod cluster;
+mod followers;
+mod pair;
+mod parts;
+mod switch;
+
+use std::collections::BTreeSet;
+
+use super::{backfill, plain};
+use crate::catalog::id::derived_name;
+use crate::catalog::{Catalog, Id, Ident};
+use crate::kind::column::{Column, keeps_heap, not_null_proof};
+use crate::kind::{Kind as _, Object};
+use crate::plan::change::{Change, Changes};
+use crate::plan::draft::{Context, Draft, Op};
+use crate::plan::op::{Action, Cost, Hazard, LockMode};
+use crate::plan::plan::StageName;
+use cluster::Cluster;
+use pair::Pair;
+use parts::Part;
+
+const RECIPE: &str = "retype-column";
+
+/// The name of the column that stands beside one whose type changes, until the switch.
+#[must_use]
+pub fn shadow_name(live: &Catalog, desired: &Catalog, column: &Id) -> Ident {
+    free_name(live, desired, column, "_schema_new")
+}
+
+/// The name of the old column after the switch.
+fn aside_name(live: &Catalog, desired: &Catalog, column: &Id) -> Ident {
+    free_name(live, desired, column, "_schema_old")
+}
+
+fn free_name(live: &Catalog, desired: &Catalog, column: &Id, suffix: &str) -> Ident {
+    let taken = |name: &Ident| [live, desired].iter().any(|catalog| catalog.contains(&column.renamed(name)));
+    let numbered = (2..).map(|number| derived_name(column.name(), &format!("{suffix}_{number}")));
+    [derived_name(column.name(), suffix)].into_iter().chain(numbered).find(|name| !taken(name)).expect("a table has few columns")
+}
+
+/// Takes the columns of large tables whose change of type writes them again; says of the others what was measured, and
+/// why they are changed where they are.
+pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
+    let retyped: Vec<(&Column, &Column)> = changes
+        .iter()
+        .filter(|(id, change)| id.kind == Column::KEYWORD && matches!(change, Change::Alter(_)))
+        .filter_map(|(id, _)| Some((cx.live.get_as::<Column>(id)?, cx.desired.get_as::<Column>(id)?)))
+        .filter(|(old, new)| old.data_type != new.data_type || old.collation != new.collation)
+        .collect();
+    for (old, new) in &retyped {
+        if let Some(Change::Alter(actions)) = changes.get_mut(&new.id()) {
+            actions.iter_mut().for_each(|action| measured(cx, old, new, action));
+        }
+    }
+    let wanted: Vec<Pair<'_>> = retyped
+        .into_iter()
+        .filter(|(old, new)| rewrites(cx, old, new) && !plain::follows_parent(cx, changes, &new.id()))
+        .map(|(old, new)| Pair::new(cx, old, new))
+        .collect();
+    if cx.policy.direct {
+        return;
+    }
+    for pairs in cluster::connected(cx, wanted) {
+        let ids: Vec<Id> = pairs.iter().map(Pair::id).collect();
+        match Cluster::of(cx, changes, pairs) {
+            Ok(cluster) => put(cx, &cluster, changes, draft),
+            Err(reason) => explain(changes, &ids, &reason),
+        }
+    }
+}
+
+/// Whether the change writes the table again: as measured, else as the catalogue of safe changes has it.
+fn rewrites(cx: &Context<'_>, old: &Column, new: &Column) -> bool {
+    let guess = || old.data_type != new.data_type && !keeps_heap(&old.data_type, &new.data_type);
+    cx.facts.retypes.get(&new.id()).map_or_else(guess, |retype| retype.rewrites)
+}
+
+/// What was measured instead of what the kind supposes: a hazard that is none goes; the author's expression is the way.
+fn measured(cx: &Context<'_>, old: &Column, new: &Column, action: &mut Action) {
+    let id = new.id();
+    if !action.title.starts_with("Change the type") {
+        return;
+    }
+    let given = cx.hints.backfills.get(&id).filter(|_| old.not_null || !new.not_null);
+    if let Some(expression) = given {
+        action.sql = vec![new.retype_sql(&format!("({expression})"))];
+    }
+    let facts = cx.facts.retypes.get(&id).copied();
+    if given.is_some() || facts.is_some_and(|facts| facts.keeps_values) {
+        action.hazards.retain(|(hazard, _)| *hazard != Hazard::LossyCast);
+    }
+    let Some(facts) = facts else { return };
+    if let Some(reason) = pair::incompatible(cx, old, new).filter(|_| !cx.policy.direct) {
+        action.hazards.push((Hazard::Breaking, reason));
+    }
+    if !facts.rewrites && given.is_none() {
+        action.hazards.retain(|(hazard, _)| *hazard != Hazard::Blocking);
+        action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Instant);
+    } else {
+        action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Rewrite);
+    }
+}
+
+/// Says in the hazard why the table is written again after all.
+fn explain(changes: &mut Changes, ids: &[Id], reason: &str) {
+    for id in ids {
+        let Some(Change::Alter(actions)) = changes.get_mut(id) else { continue };
+        for (hazard, subject) in actions.iter_mut().flat_map(|action| &mut action.hazards) {
+            if *hazard == Hazard::Blocking {
+                *subject = format!("{subject} (no shadow column: {reason})");
+            }
+        }
+    }
+}
+
+fn put(cx: &Context<'_>, cluster: &Cluster<'_>, changes: &mut Changes, draft: &mut Draft) {
+    let mut ops: Vec<(Op, Option<Id>)> = Vec::new();
+    let mut add = |op: Op| ops.push((op, None));
+    for table in &cluster.tables {
+        add(expand(cx, cluster, table));
+    }
+    for table in &cluster.tables {
+        add(fill(cx, cluster, table));
+    }
+    for pair in cluster.pairs.iter().filter(|pair| pair.new.not_null) {
+        prove(pair).into_iter().for_each(&mut add);
+    }
+    // Indexes before the foreign keys that lean on them.
+    let (keys, others): (Vec<&Part<'_>>, Vec<&Part<'_>>) = cluster.parts.iter().partition(|part| part.id.kind == "foreign-key");
+    for part in others.into_iter().chain(keys) {
+        ops.extend(part.build().into_iter().map(|op| (op, Some(part.id.clone()))));
+    }
+    for table in &cluster.tables {
+        ops.push((statistics(table), None));
+    }
+    let switch = ops.len();
+    ops.push((cluster.switch(cx), None));
+    // Statistics over several columns are made again with their objects, empty.
+    let emptied =
+        cluster.followers.after.iter().filter(|id| id.kind == "statistics").filter_map(|id| cx.desired.get(id)).filter_map(Object::parent);
+    let emptied: BTreeSet<Id> = emptied.filter(|parent| parent.kind == "table").collect();
+    ops.extend(emptied.iter().map(|table| (Op { stage: StageName::Switch, ..statistics(table) }, None)));
+    ops.push((cluster.contract(), None));
+    let own = cluster.own();
+    let about: Vec<Option<Id>> = ops.iter().map(|(_, part)| part.clone()).collect();
+    let indexes: Vec<usize> = ops.into_iter().map(|(op, _)| draft.push(op)).collect();
+    for pair in indexes.windows(2) {
+        draft.order(pair[0], pair[1]);
+    }
+    // What a part is built with comes before it, even though the part is ready only with the switch.
+    for (at, part) in indexes.iter().zip(about) {
+        let needs = part.and_then(|part| cx.desired.get(&part)).map(|object| cx.desired.all_needs(object)).unwrap_or_default();
+        draft.follow_ups.extend(needs.into_iter().filter(|need| !own.contains(need)).map(|need| (need, *at)));
+    }
+    let (first, switch, last) = (indexes[0], indexes[switch], indexes[indexes.len() - 1]);
+    for id in own {
+        changes.shift_remove(&id);
+        draft.first.insert(id.clone(), switch);
+        draft.ready.insert(id, switch);
+    }
+    for pair in &cluster.pairs {
+        draft.first.insert(pair.id(), first);
+        draft.not_null.insert(pair.id(), switch);
+        draft.gone.insert(pair.id(), last);
+    }
+}
+
+/// The shadow columns of a table and the trigger that writes them.
+fn expand(cx: &Context<'_>, cluster: &Cluster<'_>, table: &Id) -> Op {
+    let pairs = cluster.of_table(table);
+    let names = pairs.iter().map(|pair| pair.new.name.to_string()).collect::<Vec<_>>().join(", ");
+    let mut action = Action::new(format!(
+        "Add {} beside {names} of {table} and keep {} in step",
+        pairs.iter().map(|pair| pair.shadow.to_string()).collect::<Vec<_>>().join(", "),
+        if pairs.len() == 1 { "it" } else { "them" }
+    ))
+    .lock(table, LockMode::AccessExclusive, Cost::Instant)
+    .hazard(Hazard::RowShape, format!("{table} gets a column"));
+    for pair in &pairs {
+        action.sql.extend(pair.shadow_column().add(None).sql);
+        if pair.is_lossy(cx) {
+            let subject = format!(
+                "{}: what {} cannot hold is refused from the first step on",
+                pair.id(),
+                crate::kind::sql_type::display(&pair.new.data_type)
+            );
+            action = action.hazard(Hazard::LossyCast, subject);
+        }
+    }
+    let sync = pair::forward_trigger(table, &pairs);
+    action.sql.extend(sync.make.clone());
+    let drops = pairs.iter().map(|pair| pair.shadow_column().drop().sql).collect::<Vec<_>>().concat();
+    let mut op = Op::new(table, action, StageName::Expand, RECIPE).undo([sync.take.clone(), drops].concat());
+    for helper in pairs.iter().map(|pair| pair.shadow_id()).chain(sync.helpers) {
+        op = op.puts_temporary(&helper);
+    }
+    op
+}
+
+/// One pass over a table for all of its shadow columns.
+fn fill(cx: &Context<'_>, cluster: &Cluster<'_>, table: &Id) -> Op {
+    let pairs = cluster.of_table(table);
+    let set = pairs.iter().map(|pair| format!("{} = {}", crate::catalog::id::quote(&pair.shadow), pair.forward)).collect::<Vec<_>>();
+    let wants = pairs.iter().map(|pair| pair.unfilled()).collect::<Vec<_>>();
+    let filter =
+        if wants.len() == 1 { wants[0].clone() } else { wants.iter().map(|want| format!("({want})")).collect::<Vec<_>>().join(" OR ") };
+    let subject = pairs[0].shadow_id();
+    let mut op = backfill::fill_set(cx, &subject, table, &set.join(", "), &filter, RECIPE, Vec::new());
+    op.action.title = format!("Backfill {} of {table}", pairs.iter().map(|pair| pair.shadow.to_string()).collect::<Vec<_>>().join(", "));
+    op
+}
+
+/// The proof that a shadow column is NOT NULL, so that the switch reads nothing.
+fn prove(pair: &Pair<'_>) -> Vec<Op> {
+    let (column, id) = (pair.shadow_column(), pair.shadow_id());
+    let proof = not_null_proof(&column);
+    let add = Action { title: format!("Add a proof that {id} is NOT NULL, not yet validated"), ..proof.add_not_valid() };
+    let validate = Action { title: format!("Prove {id} NOT NULL"), ..proof.validate() };
+    vec![
+        Op::new(&id, add, StageName::Backfill, RECIPE).undo(proof.drop().sql).puts_temporary(&proof.id()),
+        Op::new(&id, validate, StageName::Backfill, RECIPE),
+    ]
+}
+
+/// The server knows nothing of a new column before it was looked at: plans of queries would go wrong with the switch.
+fn statistics(table: &Id) -> Op {
+    let action = Action::new(format!("Gather statistics of {table}")).sql(format!("ANALYZE {}", table.sql())).lock(
+        table,
+        LockMode::ShareUpdateExclusive,
+        Cost::Scan,
+    );
+    Op::new(table, action, StageName::Backfill, RECIPE)
+}
+
+/// A LOCK TABLE of several tables, in this order.
+fn lock_tables(tables: &[Id]) -> String {
+    format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", tables.iter().map(Id::sql).collect::<Vec<_>>().join(", "))
+}
