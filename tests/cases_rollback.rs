@@ -28,9 +28,10 @@ use schema::pg::Target;
 use schema::plan::Plan;
 use schema::plan::plan::{StageName, Undo};
 
-/// Where a child connects, and the plan that it rolls back.
+/// Where a child connects, the plan that it rolls back, and whether it applies it instead.
 const TARGET: &str = "SCHEMA_CASE_TARGET";
 const PLAN: &str = "SCHEMA_CASE_PLAN";
+const FORWARD: &str = "SCHEMA_CASE_FORWARD";
 
 /// Cases that hold a step before contract which cannot be undone, and why.
 const NO_WAY_BACK: &[(&str, &str)] = &[
@@ -101,6 +102,11 @@ fn main() -> ExitCode {
     for name in TO_A_STAGE {
         trials.push(Trial::test(*name, || block_on(to_a_stage(name))).with_kind("rolled back to a stage"));
     }
+    for name in ["rename_column_own_trigger", "column_set_not_null_backfill", "column_add_volatile_default"] {
+        trials.push(Trial::test(name, || block_on(from_a_half_backfill(name))).with_kind("rolled back from a half backfill"));
+    }
+    trials.push(Trial::test("index_create_large", || block_on(from_an_invalid_index())).with_kind("rolled back over an invalid index"));
+    trials.push(Trial::test("check_replace", || block_on(from_a_failed_step())).with_kind("rolled back behind a failed step"));
     trials.push(Trial::test("rename_column_plain", || block_on(keeps_what_new_clients_wrote())).with_kind("written to by new clients"));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
@@ -250,7 +256,7 @@ async fn killed(name: &str) -> Result<()> {
             let outcome = run(&live.target("changed"), &live.plan, &Options { through: StageName::Switch, ..forward() }, &mut |_| {}).await;
             outcome.map_err(failed("apply"))?;
             let point = format!("step:{number}:{moment}");
-            let output = spawn(&live, "changed", &point)?;
+            let output = child_of(&live, false).env("SCHEMA_CRASH_AT", &point).output().map_err(failed("child"))?;
             if output.status.signal().is_none() {
                 return Err(format!("{point}: the child was not killed: {}", String::from_utf8_lossy(&output.stderr)).into());
             }
@@ -261,20 +267,104 @@ async fn killed(name: &str) -> Result<()> {
     Ok(())
 }
 
-fn spawn(live: &Live, name: &str, point: &str) -> Result<std::process::Output> {
-    Command::new(std::env::current_exe().map_err(failed("own path"))?)
-        .env(TARGET, live.address(name))
-        .env(PLAN, serde_json::to_string(&live.plan).map_err(failed("plan"))?)
-        .env("SCHEMA_CRASH_AT", point)
+/// Killed in the middle of a backfill.
+async fn from_a_half_backfill(name: &str) -> Result<()> {
+    let live = Box::pin(Live::start(name)).await?;
+    live.copy("changed").await?;
+    let start = Picture::take(&live, "changed").await?;
+    for point in ["batch:1:before", "batch:3:before", "batch:3:after"] {
+        let output = child_of(&live, true).env("SCHEMA_CRASH_AT", point).output().map_err(failed("child"))?;
+        if output.status.signal().is_none() {
+            return Err(format!("{point}: the child was not killed: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        let rows = can(&live.plan, live.plan.steps().last().map_or(0, |(_, step)| step.number)).1;
+        return_to(&live, "changed", &start, rows).await.map_err(|error| at(point, &error))?;
+        if !rows {
+            live.copy("changed").await?;
+        }
+    }
+    live.end().await;
+    Ok(())
+}
+
+/// kill -9 while CREATE INDEX CONCURRENTLY waits for somebody's transaction: what it leaves is invalid.
+async fn from_an_invalid_index() -> Result<()> {
+    let live = Box::pin(Live::start("index_create_large")).await?;
+    live.copy("changed").await?;
+    let start = Picture::take(&live, "changed").await?;
+    let blocker = schema::pg::connect(&live.target("changed")).await.map_err(failed("connect"))?;
+    blocker.client().batch_execute("BEGIN; LOCK TABLE orders IN ROW EXCLUSIVE MODE").await.map_err(failed("lock"))?;
+    let mut child = child_of(&live, true).spawn().map_err(failed("child"))?;
+    let watcher = schema::pg::connect(&live.target("changed")).await.map_err(failed("connect"))?;
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'";
+    let begun = std::time::Instant::now();
+    let pid: i32 = loop {
+        if let Some(row) = watcher.client().query_opt(waiting, &[]).await.map_err(failed("watch"))? {
+            break row.get(0);
+        }
+        if begun.elapsed() > std::time::Duration::from_secs(30) {
+            return Err("the build never waited".into());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    child.kill().map_err(failed("kill"))?;
+    child.wait().map_err(failed("wait"))?;
+    // Else the server goes on alone and the index becomes valid.
+    watcher.client().query_one("SELECT pg_terminate_backend($1)", &[&pid]).await.map_err(failed("end"))?;
+    blocker.client().batch_execute("COMMIT").await.map_err(failed("release"))?;
+    let invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
+    let count: i64 = watcher.client().query_one(invalid, &[]).await.map_err(failed(invalid))?.get(0);
+    if count != 1 {
+        return Err(format!("{count} indexes are invalid").into());
+    }
+    return_to(&live, "changed", &start, true).await?;
+    watcher.close().await;
+    blocker.close().await;
+    live.end().await;
+    Ok(())
+}
+
+/// A step of a later stage fails: it does not get its lock.
+async fn from_a_failed_step() -> Result<()> {
+    let live = Box::pin(Live::start("check_replace")).await?;
+    live.copy("changed").await?;
+    let start = Picture::take(&live, "changed").await?;
+    let target = live.target("changed");
+    run(&target, &live.plan, &Options { through: StageName::Backfill, ..forward() }, &mut |_| {}).await.map_err(failed("apply"))?;
+    let blocker = schema::pg::connect(&target).await.map_err(failed("connect"))?;
+    blocker.client().batch_execute("BEGIN; LOCK TABLE orders IN ROW EXCLUSIVE MODE").await.map_err(failed("lock"))?;
+    let hasty = Options { through: StageName::Switch, retry_for: std::time::Duration::from_millis(300), ..forward() };
+    match run(&target, &live.plan, &hasty, &mut |_| {}).await {
+        Err(ApplyError::Step(_)) => {}
+        other => return Err(format!("the step gets its lock: {other:?}").into()),
+    }
+    blocker.close().await;
+    return_to(&live, "changed", &start, true).await?;
+    live.end().await;
+    Ok(())
+}
+
+/// This program as a child that rolls back, or applies.
+fn child_of(live: &Live, applies: bool) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("it has a path"));
+    command
+        .env(TARGET, live.address("changed"))
+        .env(PLAN, serde_json::to_string(&live.plan).expect("plain data"))
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()
-        .map_err(failed("child"))
+        .stderr(Stdio::piped());
+    if applies {
+        command.env(FORWARD, "1");
+    }
+    command
 }
 
 fn child() {
     let target = Target::parse(&std::env::var(TARGET).expect("is set")).expect("parses");
     let plan: Plan = serde_json::from_str(&std::env::var(PLAN).expect("is set")).expect("parses");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    runtime.block_on(undo(&target, &plan, None, &options(), &mut |_| {})).expect("rolls back");
+    if std::env::var_os(FORWARD).is_some() {
+        runtime.block_on(run(&target, &plan, &forward(), &mut |_| {})).expect("applies");
+    } else {
+        runtime.block_on(undo(&target, &plan, None, &options(), &mut |_| {})).expect("rolls back");
+    }
 }

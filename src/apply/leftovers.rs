@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::catalog::id::derived_name;
 use crate::catalog::{Catalog, Id};
 use crate::kind::{Object, weight};
+use crate::plan::Transaction;
 use crate::plan::op::Action;
 use crate::plan::plan::{Plan, Stage, StageName, Step, Undo, Work};
-use crate::plan::{Transaction, op::Probe};
 
 /// What a plan leads to: ids that are there in the end, and ids that are gone, its own helpers among them.
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ pub fn sweep(objects: &[&Object]) -> Plan {
 
 fn step(number: u32, action: Action, id: Id) -> Step {
     let Action { title, sql, locks, transaction, hazards: _, loses: _, probe } = action;
-    let probe = probe.filter(|_| transaction == Transaction::Outside).map(|Probe { sql, cleanup }| Probe { sql, cleanup });
+    let probe = probe.filter(|_| transaction == Transaction::Outside);
     Step {
         number,
         title,

@@ -29,7 +29,7 @@ pub struct Way<'p> {
 
 /// The way back of `plan` to the end of `to`, or to where it began. `state` tells the state of a step in the ledger:
 /// `pending`, `running`, `done`, `failed`, `undone`.
-pub fn way<'p>(plan: &'p Plan, to: Option<StageName>, state: impl Fn(u32) -> String) -> Way<'p> {
+pub fn way(plan: &Plan, to: Option<StageName>, state: impl Fn(u32) -> String) -> Way<'_> {
     let mut way = Way::default();
     let mut steps: Vec<_> = plan.steps().filter(|(stage, _)| to.is_none_or(|to| *stage > to)).collect();
     steps.reverse();

@@ -74,8 +74,8 @@ const fn explanation(hazard: Hazard) -> (&'static str, &'static str) {
         ),
         Hazard::DropColumn => (
             "a column and its values go",
-            "The column is dropped in the contract stage, under a short ACCESS EXCLUSIVE lock. Its values are gone for good. Clients that still name it fail: \
-             deploy the release that does not, first.",
+            "The column is dropped in the contract stage, under a short ACCESS EXCLUSIVE lock. Its values are gone for good, unless `quarantine` \
+             keeps it under another name. Clients that still name it fail: deploy the release that does not, first.",
         ),
         Hazard::DropData => (
             "other data goes with an object",

@@ -96,21 +96,19 @@ pub async fn run(args: Args, global: &Global, out: &Out) -> Result<Code, CliErro
     let mut progress = Progress::new(out);
     let result = rollback(session, &target, &plan, args.to, &options, &mut |event| progress.event(event)).await;
     progress.finish();
-    match result? {
-        Outcome::Interrupted { step, reason, command, .. } => Err(CliError::with_help(
+    if let Outcome::Interrupted { step, reason, command, .. } = result? {
+        return Err(CliError::with_help(
             Code::Interrupted,
             format!("the rollback of {} stopped before step {step} was undone: {reason}", plan.name),
             format!("what is undone stays so; go on with: {command}"),
-        )),
-        _ => {
-            let (where_, next) = match args.to {
-                Some(stage) => (format!("back at the end of {}", stage.name()), format!("schema apply {}", plan.name)),
-                None => ("rolled back".to_owned(), format!("schema apply {} --again", plan.name)),
-            };
-            out.notice(&format!("{} is {where_}. Forward once more: {next}", plan.name));
-            Ok(Code::Done)
-        }
+        ));
     }
+    let (where_, next) = match args.to {
+        Some(stage) => (format!("back at the end of {}", stage.name()), format!("schema apply {}", plan.name)),
+        None => ("rolled back".to_owned(), format!("schema apply {} --again", plan.name)),
+    };
+    out.notice(&format!("{} is {where_}. Forward once more: {next}", plan.name));
+    Ok(Code::Done)
 }
 
 fn state_of(status: &PlanStatus, number: u32) -> String {

@@ -134,22 +134,20 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let rows = rows(&files, &ledger, holder.is_some(), &gates);
     let target = described(&session);
     let environment = place.environment.map(|environment| environment.name.clone());
-    let text = match format {
-        Format::Json => {
-            let value = serde_json::json!({
-                "format": 1,
-                "database": target,
-                "environment": environment,
-                "applier": holder.as_ref().map(|holder| holder.pid),
-                "plans": rows,
-                "kept": kept.iter().map(|one| serde_json::json!({ "what": one.what, "until": time::rfc3339(one.until) })).collect::<Vec<_>>(),
-            });
-            format!("{value:#}\n")
-        }
-        _ => {
-            let holder = holder.as_ref().map(|holder| format!("session {} of {}, since {}", holder.pid, holder.user, holder.since));
-            text(&rows, &target, environment.as_deref(), holder) + &set_aside(&kept)
-        }
+    let text = if format == Format::Json {
+        let kept: Vec<_> = kept.iter().map(|one| serde_json::json!({ "what": one.what, "until": time::rfc3339(one.until) })).collect();
+        let value = serde_json::json!({
+            "format": 1,
+            "database": target,
+            "environment": environment,
+            "applier": holder.as_ref().map(|holder| holder.pid),
+            "plans": rows,
+            "kept": kept,
+        });
+        format!("{value:#}\n")
+    } else {
+        let holder = holder.as_ref().map(|holder| format!("session {} of {}, since {}", holder.pid, holder.user, holder.since));
+        text(&rows, &target, environment.as_deref(), holder) + &set_aside(&kept)
     };
     out.result(&text)?;
     Ok(Code::Done)

@@ -179,7 +179,9 @@ pub fn together(ops: &mut [Op], draft: &mut Draft) {
     let alike = |op: &Op| op.action.transaction == crate::plan::Transaction::Inside && op.stage == ops[0].stage;
     if ops.len() > 1 && ops.iter().all(alike) {
         let group = draft.group();
-        ops.iter_mut().for_each(|op| op.group = Some(group));
+        for op in ops {
+            op.group = Some(group);
+        }
     }
 }
 

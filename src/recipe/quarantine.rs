@@ -105,21 +105,21 @@ pub fn column(cx: &Context<'_>, column: &Column) -> Option<Op> {
     let aside = derived_name(&format!("{SET_ASIDE}.{}", column.name), "");
     let alter = |what: String| format!("ALTER TABLE {} {what}", table.sql());
     let mut away = vec![alter(format!("RENAME COLUMN {} TO {}", quote(&column.name), quote(&aside)))];
-    let mut after = Vec::new();
+    let mut standing = Vec::new();
     // Who does not know it any more must be able to insert.
     let filled = cx.live.contains(&Default::id_of(&id)) || column.identity.is_some();
     if column.not_null && !filled {
         away.push(alter(format!("ALTER COLUMN {} DROP NOT NULL", quote(&aside))));
-        after.push(alter(format!("ALTER COLUMN {} SET NOT NULL", quote(&column.name))));
+        standing.push(alter(format!("ALTER COLUMN {} SET NOT NULL", quote(&column.name))));
     }
     // What stood on it in its table and goes by itself comes back with it.
-    let standing = cx.dependants.of(&id).filter_map(|dependant| cx.live.get(dependant));
-    let own = standing.filter(|object| object.parent().as_ref() == Some(table) && !cx.desired.contains(&object.id()));
+    let found = cx.dependants.of(&id).filter_map(|dependant| cx.live.get(dependant));
+    let own = found.filter(|object| object.parent().as_ref() == Some(table) && !cx.desired.contains(&object.id()));
     let own: Vec<&Object> = own.filter(|object| object.id().kind != "trigger" && object.id().kind != "policy").collect();
-    after.extend(undo::plainly(cx, own));
+    standing.extend(undo::plainly(cx, own));
     let kept = Kept {
         back: vec![alter(format!("RENAME COLUMN {} TO {}", quote(&aside), quote(&column.name)))],
-        after,
+        after: standing,
         purge: vec![format!("ALTER TABLE IF EXISTS {} DROP COLUMN IF EXISTS {}", table.sql(), quote(&aside))],
     };
     Some(kept.op(&id, away, table, Hazard::DropColumn, seconds))

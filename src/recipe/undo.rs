@@ -53,7 +53,9 @@ pub fn derive(cx: &Context<'_>, draft: &mut Draft, order: &[usize]) {
                         let gone = with.iter().flat_map(|id| state.whole(id)).collect();
                         back.steps.push(again(cx, gone));
                     }
-                    with.into_iter().for_each(|id| state.remove(id));
+                    for id in with {
+                        state.remove(id);
+                    }
                 }
                 Effect::PutTemporary(id) => {
                     temporary.insert(id);
@@ -259,7 +261,7 @@ fn part_of(object: &Object) -> Option<&str> {
         Object::Unique(key) => key.key.part_of.as_ref(),
         _ => None,
     };
-    name.map(|name| name.as_str())
+    name.map(smol_str::SmolStr::as_str)
 }
 
 /// On a large table that stays: proven, or built, beside the traffic. (In the transaction, after it.)

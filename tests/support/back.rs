@@ -48,7 +48,7 @@ impl Picture {
 
 async fn rows(session: &Session) -> Result<BTreeMap<String, String>> {
     let tables = "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace NOT IN \
-                  (SELECT oid FROM pg_namespace WHERE nspname IN ('pg_catalog', 'information_schema', 'schema_ledger', 'pg_toast')) ORDER BY 1";
+                  (SELECT oid FROM pg_namespace WHERE nspname IN ('pg_catalog', 'information_schema', 'schema_ledger', 'schema_quarantine', 'pg_toast')) ORDER BY 1";
     let mut found = BTreeMap::new();
     for row in session.client().query(tables, &[]).await.map_err(failed("tables"))? {
         let table: String = row.get(0);

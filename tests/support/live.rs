@@ -289,6 +289,7 @@ fn partitions(catalog: &Catalog, table: &Id) -> Vec<Id> {
 fn statement(text: &str) -> String {
     let noise = |line: &&str| {
         !(line.starts_with("--")
+            || line.contains("\"schema_quarantine.")
             || line.starts_with("SET ")
             || line.starts_with('\\')
             || line.starts_with("SELECT pg_catalog.set_config")
