@@ -20,6 +20,7 @@
 //! - [`plan`]: two catalogs to a plan. Pure: no IO, no clock, the same input gives the same bytes.
 //! - [`apply`]: executes a plan, resumable. Prints nothing: tells events.
 //! - [`config`]: schema.kdl, and which database is meant.
+//! - [`rehearse`]: a plan on a scratch clone with rows: real locks, scans, builds, rewrites; its undo.
 //! - [`project`]: the files of a project: its plans and approvals, read and written.
 //! - [`demo`]: the example of `schema demo`, its clients, what they felt. Prints nothing.
 //! - [`error`]: errors with an exit code.
@@ -37,4 +38,5 @@ pub mod pg;
 pub mod plan;
 pub mod project;
 pub mod recipe;
+pub mod rehearse;
 pub mod source;

@@ -91,11 +91,12 @@ async fn prepare(context: &mut Context<'_>, step: &Step) -> Result<State, Halt> 
     if state != State::Leftover {
         return Ok(state);
     }
-    context.emit(Event::Notice(format!("step {}: an earlier try left it half done; that is taken away first", step.number)));
+    context.emit(Event::Notice(format!("step {}: an earlier try left it half done; that is cleared up first", step.number)));
     if let Err(fault) = clean_up(context, probe).await {
         let state = "What an earlier try left half done could not be taken away.".to_owned();
         return Err(fault.into_halt(context, step, Kept::State(state)));
     }
+    // Half a DETACH CONCURRENTLY can only be finished: then it is done.
     look(context, step, probe).await
 }
 

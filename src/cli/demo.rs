@@ -187,7 +187,7 @@ impl Stage<'_> {
         "0001-severity-level".clone_into(&mut plan.name);
         super::allow(&mut plan, &[Allowed::One(Hazard::DropColumn)], Some(BECAUSE));
         let policy = Config::defaults(self.scratch.socket_dir()).policy;
-        let context = render::Context { target: Some(described(session)), policy };
+        let context = render::Context { target: Some(described(session)), policy, rehearsal: None };
         self.out.result(&render::text(&plan, &context, &self.out.style()))?;
         Ok(plan)
     }

@@ -57,7 +57,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let text = match format {
         Format::Text => text(&computed.plan.summary),
         Format::Sql => sql(&computed.plan),
-        Format::Json => crate::plan::render::json(&computed.plan),
+        Format::Json => crate::plan::render::json(&computed.plan, &crate::plan::render::Context::default()),
         Format::Markdown => format!("```diff\n{}```\n", text(&computed.plan.summary)),
     };
     out.result(&text)?;

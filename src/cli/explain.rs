@@ -113,7 +113,8 @@ const fn explanation(hazard: Hazard) -> (&'static str, &'static str) {
         ),
         Hazard::RowShape => (
             "the row type changes",
-            "COPY and INSERT without a column list, SELECT * with positions and functions that return the row type see one column more or less.",
+            "COPY and INSERT without a column list, SELECT * with positions and functions that return the row type see one column more or less; or readers find \
+             NULL where there was none: let the old release bear it before the new one writes it.",
         ),
         Hazard::Prepared => (
             "prepared statements may fail once",

@@ -41,7 +41,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let Args {} = args;
     let project = global.project()?;
     if project.names_database() {
-        return adopt(&project, out).await;
+        return Box::pin(adopt(&project, out)).await;
     }
     let here = std::env::current_dir().map_err(|error| CliError::file("find", std::path::Path::new("."), &error))?;
     let path = here.join(crate::config::FILE_NAME);

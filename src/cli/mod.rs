@@ -21,6 +21,7 @@ pub mod plan;
 pub mod planning;
 mod progress;
 pub mod purge;
+pub mod rehearse;
 pub mod rollback;
 pub mod show;
 pub mod status;
@@ -88,6 +89,7 @@ pub enum Command {
     Diff(diff::Args),
     Plan(plan::Args),
     Show(show::Args),
+    Rehearse(rehearse::Args),
     Approve(approve::Args),
     Apply(apply::Args),
     Status(status::Args),
@@ -134,6 +136,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Diff(args) => diff::run(args, &global, out).await,
         Command::Plan(args) => Box::pin(plan::run(args, &global, out)).await,
         Command::Show(args) => show::run(&args, &global, out),
+        Command::Rehearse(args) => Box::pin(rehearse::run(args, &global, out)).await,
         Command::Approve(args) => approve::run(&args, &global, out),
         Command::Apply(args) => apply::run(args, &global, out).await,
         Command::Status(args) => status::run(&args, &global, out).await,

@@ -123,7 +123,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         plan.hazards
             .push(crate::plan::plan::HazardNote { hazard: crate::plan::Hazard::Unproven, subject: "the plan as a whole".to_owned() });
     }
-    let context = crate::plan::render::Context { target, policy: rules };
+    let context = crate::plan::render::Context { target, policy: rules, rehearsal: None };
     match &path {
         None => out.result(&if global.format == Format::Text {
             crate::plan::file::write(&plan)

@@ -109,6 +109,30 @@ pub async fn under_way(session: &Session) -> Result<Vec<crate::plan::Plan>, CliE
     Ok(plans)
 }
 
+/// Whether what a plan relies on is as it says.
+///
+/// # Errors
+/// [`crate::error::Code::Refused`], with what moved.
+pub fn check_fits(plan: &crate::plan::Plan, live: &Catalog, scope: &Scope) -> Result<(), CliError> {
+    let counts = |catalog: &crate::catalog::Catalog, id: &crate::catalog::Id| {
+        let recorded = plan.relies_on.iter().any(|reliance| reliance.parts.iter().any(|(part, _)| part == id));
+        let implied = id.kind == "owner" || scope.ignore.iter().any(|rule| rule.matches(id));
+        recorded || (catalog.contains(id) && !implied)
+    };
+    let parts = |id: &crate::catalog::Id| {
+        crate::plan::assemble::parts_of(live, id).into_iter().filter(|part| counts(live, part)).collect::<Vec<_>>()
+    };
+    let stale = crate::apply::stale::check_reliance(plan, live, parts);
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let list = stale.iter().map(|one| format!("  {one}")).collect::<Vec<_>>().join("\n");
+    Err(CliError::refused(
+        format!("{} no longer fits this database, nothing was touched:\n{list}", plan.name),
+        "see what is different with `schema diff`, then make the plan again: schema plan",
+    ))
+}
+
 /// The plan between two states.
 ///
 /// # Errors

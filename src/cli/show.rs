@@ -9,7 +9,7 @@ use crate::project::plans;
 #[derive(clap::Args, Debug)]
 #[command(
     about = "Show a plan",
-    long_about = "Shows a plan as text (-v with its SQL), as JSON, as a script for psql, or as\nMarkdown for a pull request. Needs no database.",
+    long_about = "Shows a plan as text (-v with its SQL), as JSON, as a script for psql, or as\nMarkdown for a pull request, with what a rehearsal measured where one is kept\nbeside it. Needs no database.",
     after_help = "Examples:
   schema show 7 -v
   schema show 7 --format sql > 0007.sql
@@ -27,12 +27,12 @@ pub struct Args {
 /// No such plan.
 pub fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
     let project = global.project()?;
-    let plan = plans::find(&project.config.plans, &args.plan)?.plan;
+    let file = plans::find(&project.config.plans, &args.plan)?;
     // The policy of the environment that is meant, if one is; the database itself is not needed.
     let environment =
         project.env.as_deref().or(project.config.default_env.as_deref()).and_then(|name| project.config.environments.get(name));
     let policy = environment.map_or(&project.config.policy, |environment| &environment.policy).clone();
-    out.result(&rendered(&plan, &Context { target: None, policy }, global.format, out))?;
+    out.result(&rendered(&file.plan, &Context { target: None, policy, rehearsal: file.rehearsal()? }, global.format, out))?;
     Ok(Code::Done)
 }
 
@@ -41,7 +41,7 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
 pub fn rendered(plan: &crate::plan::Plan, context: &Context, format: Format, out: &Out) -> String {
     match format {
         Format::Text => render::text(plan, context, &out.style()),
-        Format::Json => render::json(plan),
+        Format::Json => render::json(plan, context),
         Format::Sql => render::sql(plan),
         Format::Markdown => render::markdown(plan, context),
     }

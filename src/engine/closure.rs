@@ -27,6 +27,25 @@ pub fn closure(live: &Catalog, raw: &Catalog) -> Option<BTreeSet<Id>> {
     if changed.iter().map(unit_of).any(|unit| unit.path.len() < 2 && unit.kind != "publication") {
         return None;
     }
+    Some(reach([live, raw], [&live_units, &raw_units], changed)).filter(|wanted| {
+        let all = raw_units.needs.len().max(live_units.needs.len());
+        wanted.len() * 2 < all
+    })
+}
+
+/// The units around what a plan touches, of the state that it starts from; `None`: all of them.
+#[must_use]
+pub fn around(start: &Catalog, touched: &BTreeSet<Id>) -> Option<BTreeSet<Id>> {
+    if start.objects.len() < WORTH_IT || touched.iter().any(|id| id.path.len() < 2 && id.kind != "publication") {
+        return None;
+    }
+    let units = Units::of(start);
+    Some(reach([start, start], [&units, &units], touched.clone()))
+}
+
+/// What uses the changed objects, and what all of that stands on.
+fn reach([live, raw]: [&Catalog; 2], [live_units, raw_units]: [&Units; 2], changed: BTreeSet<Id>) -> BTreeSet<Id> {
+    let unit_of = |id: &Id| if live.contains(id) { live_units.unit(id).clone() } else { raw_units.unit(id).clone() };
     // Upwards from what changes, object by object: who uses it, to any depth.
     let users = [Dependants::new(live), Dependants::new(raw)];
     let mut touched = changed.clone();
@@ -48,7 +67,7 @@ pub fn closure(live: &Catalog, raw: &Catalog) -> Option<BTreeSet<Id>> {
     // Downwards from all of that: what must be there for it.
     let mut open: Vec<Id> = wanted.iter().cloned().collect();
     while let Some(unit) = open.pop() {
-        for units in [&live_units, &raw_units] {
+        for units in [live_units, raw_units] {
             for need in units.needs.get(&unit).into_iter().flatten() {
                 if wanted.insert(need.clone()) {
                     open.push(need.clone());
@@ -56,8 +75,7 @@ pub fn closure(live: &Catalog, raw: &Catalog) -> Option<BTreeSet<Id>> {
             }
         }
     }
-    let all = raw_units.needs.len().max(live_units.needs.len());
-    (wanted.len() * 2 < all).then_some(wanted)
+    wanted
 }
 
 /// The part of a catalog that lies in these units, with everything that stands in no schema.

@@ -22,6 +22,9 @@ pub struct Elaborated {
     pub desired: Catalog,
     /// The live state made anew: some texts deparse differently after that, and mean the same.
     pub reloaded: Catalog,
+    /// The desired state as the server made it: a text that stays deparses differently where what it
+    /// stands on changes (`title` is `(title)::text` once it is no text any more).
+    pub made: Catalog,
     /// The units that the scratch server saw; `None`: everything.
     pub confined_to: Option<BTreeSet<Id>>,
 }
@@ -82,7 +85,7 @@ pub async fn elaborate(
     let differs =
         desired.objects.iter().any(|(id, object)| live.get(id) != Some(object)) || live.objects.keys().any(|id| !desired.contains(id));
     if !differs {
-        return Ok(Elaborated { desired, reloaded: live.clone(), confined_to });
+        return Ok(Elaborated { desired, reloaded: live.clone(), made, confined_to });
     }
     // Texts that differ may still mean the same: compare with the live ones after a reload.
     let start = confined_to.as_ref().map_or_else(|| live.clone(), |wanted| restrict(live, wanted));
@@ -97,7 +100,7 @@ pub async fn elaborate(
             }
         }
     }
-    Ok(Elaborated { desired, reloaded, confined_to })
+    Ok(Elaborated { desired, reloaded, made, confined_to })
 }
 
 /// Makes a state on the scratch server and reads it back, with its dependencies.

@@ -6,6 +6,7 @@ use super::{EngineError, Workbench};
 use crate::catalog::id::literal;
 use crate::catalog::{Catalog, Id};
 use crate::kind::Object;
+use crate::kind::partition::Partition;
 use crate::pg::Session;
 use crate::plan::{Facts, TableFacts};
 
@@ -32,6 +33,7 @@ pub async fn read(
     }
     facts.volatile_defaults = volatile_defaults(bench, live, desired).await?;
     super::retypes::read(session, bench, live, desired, &mut facts).await?;
+    super::partition_facts::read(bench, live, desired, &mut facts).await?;
     Ok(facts)
 }
 
@@ -51,6 +53,12 @@ fn touched(live: &Catalog, desired: &Catalog) -> BTreeSet<Id> {
             && live.contains(&key.references)
         {
             tables.insert(key.references.clone());
+        }
+        // Who is attached is compared with the DEFAULT partition beside it.
+        for place in [live, desired].into_iter().filter_map(|state| state.get_as::<Partition>(id)) {
+            let beside = live.of::<Partition>().filter(|other| other.parent == place.parent && other.bound == "DEFAULT");
+            tables.extend(beside.map(|other| other.table.clone()));
+            tables.extend(live.contains(&place.parent).then(|| place.parent.clone()));
         }
         // A type that changes is felt by every table that uses it.
         for (other, needs) in &live.needs {

@@ -9,6 +9,7 @@ pub mod expressions;
 pub mod facts;
 pub mod fill;
 pub mod in_flight;
+mod partition_facts;
 pub mod prove;
 mod retypes;
 pub mod scope;
@@ -93,7 +94,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
         let part = |catalog: &Catalog| elaborated.confined_to.as_ref().map(|wanted| closure::restrict(catalog, wanted));
         let (start, end) = (part(&live), part(&desired));
         let (start, end) = (start.as_ref().unwrap_or(&live), end.as_ref().unwrap_or(&desired));
-        prove::prove(bench, start, end, &elaborated.reloaded, &plan, facts.role.as_deref(), scope).await?;
+        prove::prove(bench, start, end, [&elaborated.reloaded, &elaborated.made], &plan, facts.role.as_deref(), scope).await?;
         plan.proof = Proof::Proven(bench.describe());
     }
     Ok(Computed { plan, live, desired })

@@ -6,7 +6,7 @@ use super::EngineError;
 use crate::pg::{DatabaseOptions, Installation, Scratch, ScratchOptions, ServerError, Session, find};
 
 /// What is told while a server is looked for.
-pub type Notice = Box<dyn Fn(&str) + Send>;
+pub type Notice = Box<dyn Fn(&str) + Send + Sync>;
 
 /// A scratch server and the databases on it.
 #[derive(Default)]
@@ -75,14 +75,33 @@ impl Workbench {
     pub async fn database(&mut self, label: &str) -> Result<(String, Session), EngineError> {
         self.count += 1;
         let name = format!("{label}_{}", self.count);
-        let scratch = self.scratch.as_ref().ok_or_else(|| EngineError::State {
+        self.started()?.create_database(&name, &DatabaseOptions::default()).await?;
+        self.names.push(name.clone());
+        let session = self.connect(&name).await?;
+        Ok((name, session))
+    }
+
+    /// A copy of one of its databases, and a connection to it. Nobody may be connected to the original.
+    pub async fn copy(&mut self, label: &str, original: &str) -> Result<(String, Session), EngineError> {
+        self.count += 1;
+        let name = format!("{label}_{}", self.count);
+        let options = DatabaseOptions { template: Some(original.to_owned()), ..DatabaseOptions::default() };
+        self.started()?.create_database(&name, &options).await?;
+        self.names.push(name.clone());
+        let session = self.connect(&name).await?;
+        Ok((name, session))
+    }
+
+    /// One more connection to one of its databases.
+    pub async fn connect(&self, name: &str) -> Result<Session, EngineError> {
+        Ok(self.started()?.connect(name).await?)
+    }
+
+    fn started(&self) -> Result<&Scratch, EngineError> {
+        self.scratch.as_ref().ok_or_else(|| EngineError::State {
             message: "no scratch server was started".to_owned(),
             help: "this is a defect of schema".to_owned(),
-        })?;
-        scratch.create_database(&name, &DatabaseOptions::default()).await?;
-        let session = scratch.connect(&name).await?;
-        self.names.push(name.clone());
-        Ok((name, session))
+        })
     }
 
     /// The database that was made last with this label.

@@ -476,7 +476,7 @@ impl Kind for Column {
             actions.push(if *not_null {
                 new.altering(format!("Set {id} NOT NULL"), "SET NOT NULL", LockMode::AccessExclusive, Cost::Scan)
             } else {
-                exclusive(format!("Let {id} be NULL"), "DROP NOT NULL")
+                exclusive(format!("Let {id} be NULL"), "DROP NOT NULL").hazard(Hazard::RowShape, format!("{id} may be NULL for its readers"))
             });
         }
         match (&old.identity, identity) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Rebuild, Row, Scope, Why, address};
+use super::{Kind, Lowering, Rebuild, Row, Scope, Why, address, in_relation};
 use crate::catalog::Id;
 use crate::catalog::id::literal;
 use crate::kdl::{Node, NodeOut};
@@ -20,7 +20,7 @@ pub struct Comment {
 impl Comment {
     fn action(&self, title: String, text: &str) -> Action {
         let action = Action::new(title).sql(format!("COMMENT ON {} IS {text}", address(&self.on)));
-        if self.on.kind == "table" { action.lock(&self.on, LockMode::ShareUpdateExclusive, crate::plan::Cost::Instant) } else { action }
+        if in_relation(&self.on.kind) { action.lock(&self.on, LockMode::ShareUpdateExclusive, crate::plan::Cost::Instant) } else { action }
     }
 }
 

@@ -381,6 +381,16 @@ pub fn weight(keyword: &str) -> usize {
     KINDS.iter().position(|kind| kind.keyword == keyword).unwrap_or(KINDS.len())
 }
 
+/// Whether objects of a kind are relations or stand in one, which the first two names of their ids tell: a table, a
+/// column, an index. What is done to them locks that relation.
+#[must_use]
+pub fn in_relation(keyword: &str) -> bool {
+    let is_relation = |kind: &&Registration| kind.catalog == "pg_class" && kind.parents == ["schema"];
+    registration(keyword).is_some_and(|kind| {
+        is_relation(&kind) || kind.parents.iter().any(|parent| registration(parent).is_some_and(|parent| is_relation(&parent)))
+    })
+}
+
 /// How SQL calls the object with this id: `TABLE public.orders`.
 #[must_use]
 pub fn address(id: &Id) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Lowering, Rebuild, Row, Scope, Why, address};
+use super::{Kind, Lowering, Rebuild, Row, Scope, Why, address, in_relation};
 use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut};
@@ -69,7 +69,7 @@ impl Kind for Owner {
     fn create(&self) -> Action {
         let Self { on, role } = self;
         let action = Action::new(format!("Give {on} to {role}")).sql(format!("ALTER {} OWNER TO {}", address(on), quote(role)));
-        if on.kind == "table" { action.lock(on, LockMode::AccessExclusive, Cost::Instant) } else { action }
+        if in_relation(&on.kind) { action.lock(on, LockMode::AccessExclusive, Cost::Instant) } else { action }
     }
 
     fn drop(&self) -> Action {

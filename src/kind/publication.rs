@@ -35,6 +35,15 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// Whether subscribers get the rows of `table`, and with a list of columns, which.
+    #[must_use]
+    pub fn carries(&self, table: &Id) -> Option<&[Ident]> {
+        if let Some(published) = self.tables.iter().find(|published| published.table == *table) {
+            return Some(&published.columns);
+        }
+        (self.all_tables || self.schemas.iter().any(|schema| schema.as_str() == table.schema())).then_some(&[])
+    }
+
     fn objects(tables: &[PublishedTable], schemas: &[Ident]) -> String {
         let tables = tables.iter().map(|table| format!("TABLE {}", table.sql()));
         let schemas = (!schemas.is_empty()).then(|| format!("TABLES IN SCHEMA {}", quoted_list(schemas)));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Kind, Lowering, Row, Scope, row, schema::Schema, sql_type};
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut, ValueOut};
-use crate::plan::op::{Action, Alteration, Hazard};
+use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode};
 
 /// What a sequence counts, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -252,6 +252,7 @@ impl Kind for Sequence {
         let id = self.id();
         Action::new(format!("Drop {id}"))
             .sql(format!("DROP SEQUENCE {}", id.sql()))
+            .lock(&id, LockMode::AccessExclusive, Cost::Instant)
             .hazard(Hazard::DropData, format!("the position of {id}"))
             .loses(format!("the position of {id}"))
     }
@@ -262,11 +263,13 @@ impl Kind for Sequence {
         let mut actions = Vec::new();
         let changes = options.changes(&old.options, "");
         if !changes.is_empty() {
-            actions.push(Action::new(format!("Change {}", new.id())).sql(options.change_statement(&old.options, &format!("ALTER SEQUENCE {sql}"), &sql, "")));
+            let statement = options.change_statement(&old.options, &format!("ALTER SEQUENCE {sql}"), &sql, "");
+            actions.push(Action::new(format!("Change {}", new.id())).sql(statement).lock(&new.id(), LockMode::ShareRowExclusive, Cost::Instant));
         }
         if *unlogged != old.unlogged {
             let word = if *unlogged { "UNLOGGED" } else { "LOGGED" };
-            actions.push(Action::new(format!("Set {} {}", new.id(), word.to_lowercase())).sql(format!("ALTER SEQUENCE {sql} SET {word}")));
+            let action = Action::new(format!("Set {} {}", new.id(), word.to_lowercase())).sql(format!("ALTER SEQUENCE {sql} SET {word}"));
+            actions.push(action.lock(&new.id(), LockMode::AccessExclusive, Cost::Instant));
         }
         Alteration::Act(actions)
     }

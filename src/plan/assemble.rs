@@ -111,7 +111,7 @@ fn can_join(cx: &Context<'_>, run: &[&Op], op: &Op) -> bool {
 fn locks(cx: &Context<'_>, op: &Op) -> Vec<Lock> {
     let lives = |lock: &&Lock| {
         let path = crate::catalog::id::undotted(&lock.relation);
-        ["table", "materialized-view", "view"].iter().any(|kind| {
+        ["table", "materialized-view", "view", "sequence"].iter().any(|kind| {
             let id = Id::new(kind, path.clone());
             cx.live.contains(&id) || cx.hints.renames.values().any(|old| *old == id)
         })

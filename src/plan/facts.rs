@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::lowering::Hints;
 
 /// What is known about the live database.
@@ -26,6 +26,12 @@ pub struct Facts {
     pub beside: Catalog,
     /// Columns that change their type and carry privileges of their own: the GRANT statements.
     pub column_grants: BTreeMap<Id, Vec<String>>,
+    /// For a partition that is attached, what its bound asks of a row, as the scratch server says it. Not for hash
+    /// partitions: their text holds an OID.
+    pub partition_bounds: BTreeMap<Id, String>,
+    /// For a partition that is detached, the CHECK that DETACH CONCURRENTLY leaves on it, if any (tried on the scratch
+    /// server).
+    pub detach_checks: BTreeMap<Id, Option<Ident>>,
     /// The role that applies.
     pub role: Option<String>,
 }

@@ -21,6 +21,8 @@ pub struct Cycle(pub String);
 pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
     let mut edges: BTreeSet<(usize, usize)> = BTreeSet::new();
     let first = |draft: &Draft, id: &Id| draft.making.get(id).or_else(|| draft.first.get(id)).copied();
+    let leaders: BTreeMap<&Id, &Id> =
+        draft.followers.iter().filter(|(id, _)| id.kind == "column" && cx.desired.contains(id)).map(|(id, leader)| (id, leader)).collect();
     // Building up: what an object needs is ready before it begins.
     let touched: Vec<Id> = draft.ready.keys().cloned().collect();
     for id in &touched {
@@ -31,6 +33,8 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
             if need.kind == id.kind && part_of(object).as_ref() == Some(&need.name().into()) {
                 continue;
             }
+            // A partition's column comes with the one above it.
+            let need = leaders.get(&need).map_or(need, |leader| (*leader).clone());
             let column_key = id.kind == "primary-key" && need.kind == "column";
             let ready = if column_key { draft.not_null.get(&need).or_else(|| draft.ready.get(&need)) } else { draft.ready.get(&need) };
             // Both begin with one operation (a column with its default): what follows is the need's own.
@@ -288,7 +292,10 @@ fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
         let Some(place) = cx.desired.get_as::<Partition>(&Partition::id_of(&table)) else { continue };
         // Where the partition is attached already, the one above takes over what is there.
         if cx.live.get(&place.id()).is_some()
-            && let Some(above) = draft.ready.get(&place.parent.child(&id.kind, &name))
+            && let above = place.parent.child(&id.kind, &name)
+            // Replaced as a whole, one operation gives all of them their names.
+            && draft.ready.get(&above) != Some(at)
+            && let Some(above) = draft.making.get(&above).or_else(|| draft.first.get(&above))
         {
             edges.push((*at, *above));
         }

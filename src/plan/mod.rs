@@ -13,6 +13,7 @@ pub mod overlay;
 pub mod plan;
 pub mod planner;
 pub mod policy;
+pub mod rehearsal;
 pub mod rename;
 pub mod render;
 #[cfg(test)]

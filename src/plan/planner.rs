@@ -5,12 +5,14 @@ use super::change::{Dependants, changes};
 use super::draft::{Context, Op};
 use super::facts::{Facts, Policy};
 use super::graph::{self, Cycle};
+use super::op::{Cost, LockMode};
 use super::plan::{Plan, Proof, StageName};
 use super::rename::renamed;
 use super::simulate::{Difference, simulate};
 use crate::catalog::{Catalog, Fingerprint, Id};
 use crate::kind::Object;
 use crate::kind::lowering::Hints;
+use crate::kind::partition::Partition;
 use crate::recipe;
 
 /// What a plan is made from.
@@ -81,8 +83,17 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         }
         let dependants = Dependants::new(live);
         let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
-        renames.push(recipe::rename::rename(&cx, live, old, new));
-        moved = Some(renamed(live, old, new));
+        let mut step = recipe::rename::rename(&cx, live, old, new);
+        let mut after = renamed(live, old, new);
+        // The columns of the partitions are renamed with the one above them.
+        let parts = if old.kind == "column" { beneath(live, &old.up("table")) } else { Vec::new() };
+        for table in parts {
+            let [was, now] = [old, new].map(|id| table.child("column", id.name()));
+            after = renamed(&after, &was, &now);
+            step.0.action = std::mem::take(&mut step.0.action).lock(&table, LockMode::AccessExclusive, Cost::Instant);
+        }
+        renames.push(step);
+        moved = Some(after);
     }
     for ((owner, new), old) in &hints.part_renames {
         let live = moved.as_ref().unwrap_or(before);
@@ -173,6 +184,12 @@ fn renamed_with_theirs(hints: &Hints, live: &Catalog, desired: &Catalog) -> Vec<
         }
     }
     pairs
+}
+
+/// The partitions beneath a table, to any depth.
+fn beneath(live: &Catalog, table: &Id) -> Vec<Id> {
+    let parts: Vec<Id> = live.of::<Partition>().filter(|place| place.parent == *table).map(|place| place.table.clone()).collect();
+    parts.into_iter().flat_map(|part| [vec![part.clone()], beneath(live, &part)].concat()).collect()
 }
 
 /// Outer renames first: a table before its columns.

@@ -7,6 +7,7 @@ use super::plan::{
     Allowance, Assumption, Backfill, Gate, HazardNote, Plan, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo,
     Work,
 };
+use super::rehearsal::{Finding, Measured, Rehearsal, Rows, Seen, UndoResult, Undone};
 use crate::catalog::{Fingerprint, Id, Ident};
 
 fn step(number: u32, title: &str, recipe: &str, sql: &[&str]) -> Step {
@@ -179,5 +180,50 @@ pub fn severity_level() -> Plan {
         ],
         proof: Proof::Proven("PostgreSQL 15.18, local".into()),
         gate: Some(Gate { clients: Some("app/1.*".into()), user: None, idle: Duration::from_hours(24), statements: false }),
+    }
+}
+
+/// What a rehearsal of [`severity_level`] could measure.
+pub fn rehearsal() -> Rehearsal {
+    use LockMode::{AccessExclusive, RowExclusive, ShareUpdateExclusive};
+    let plan = severity_level();
+    let seen = |mode, scan, build| Seen {
+        relation: "public.model_states".into(),
+        also: vec!["public.other".into()],
+        mode: Some(mode),
+        scan,
+        build,
+        rewrite: None,
+        indexes: build.map(|_| "model_states_severity_level".to_owned()).into_iter().collect(),
+    };
+    let steps = plan
+        .steps()
+        .map(|(_, step)| Measured {
+            step: step.number,
+            millis: u64::from(step.number) * 4,
+            rows: if matches!(step.work, Work::Backfill(_)) { 10_000 } else { 0 },
+            seen: vec![match (&step.work, step.transaction) {
+                (Work::Backfill(_), _) => seen(RowExclusive, Some(RowExclusive), None),
+                (_, Transaction::Outside) => seen(ShareUpdateExclusive, None, Some(ShareUpdateExclusive)),
+                _ => seen(AccessExclusive, None, None),
+            }],
+        })
+        .collect();
+    Rehearsal {
+        plan: super::file::hash(&plan),
+        server: "PostgreSQL 15.18, local".into(),
+        rows: Rows::Generated,
+        tables: vec![("public.model_states".into(), 10_000)],
+        steps,
+        undone: vec![
+            Undone { stage: StageName::Expand, result: UndoResult::Exact },
+            Undone { stage: StageName::Backfill, result: UndoResult::Filled(vec!["public.model_states.severity".into()]) },
+            Undone { stage: StageName::Switch, result: UndoResult::Impossible(5) },
+        ],
+        queries: 12,
+        findings: vec![
+            Finding { step: 1, wrong: true, text: "it takes ACCESS EXCLUSIVE on public.models; the plan names no lock on it".into() },
+            Finding { step: 3, wrong: false, text: "it has no scan of public.model_states, which the plan names".into() },
+        ],
     }
 }

@@ -1,4 +1,4 @@
-//! The folder of plans: NNNN-slug.kdl, and beside each its approvals.
+//! The folder of plans: NNNN-slug.kdl, and beside each its approvals and what a rehearsal measured.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use crate::error::{CliError, Code};
 use crate::kdl::suggest;
 use crate::plan::Plan;
 use crate::plan::file::{self, Approval};
+use crate::plan::rehearsal::Rehearsal;
 
 /// A plan with its file.
 #[derive(Clone, Debug)]
@@ -25,6 +26,9 @@ pub struct PlanFile {
 
 /// The ending of a file of approvals.
 const APPROVALS: &str = ".approvals.kdl";
+
+/// The ending of a file with what a rehearsal measured.
+const REHEARSAL: &str = ".rehearsal.kdl";
 
 /// The number that a plan's name starts with.
 #[must_use]
@@ -75,7 +79,7 @@ fn paths(folder: &Path) -> Result<Vec<PathBuf>, CliError> {
         return Ok(Vec::new());
     }
     let mut paths = files::below(folder, "kdl")?;
-    paths.retain(|path| !path.to_string_lossy().ends_with(APPROVALS));
+    paths.retain(|path| ![APPROVALS, REHEARSAL].iter().any(|ending| path.to_string_lossy().ends_with(ending)));
     Ok(paths)
 }
 
@@ -159,6 +163,23 @@ impl PlanFile {
     pub fn approvals_path(&self) -> PathBuf {
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
         self.path.with_file_name(format!("{stem}{APPROVALS}"))
+    }
+
+    /// Where what a rehearsal measured is kept.
+    #[must_use]
+    pub fn rehearsal_path(&self) -> PathBuf {
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        self.path.with_file_name(format!("{stem}{REHEARSAL}"))
+    }
+
+    /// What a rehearsal of the plan as it is now measured, where that is kept.
+    ///
+    /// # Errors
+    /// A file that cannot be read or understood.
+    pub fn rehearsal(&self) -> Result<Option<Rehearsal>, CliError> {
+        let path = self.rehearsal_path();
+        let Some(text) = files::read_if_there(&path)? else { return Ok(None) };
+        Ok(Some(file::read_rehearsal(&path, &text)?).filter(|rehearsal| rehearsal.plan == self.hash))
     }
 
     /// Its approvals, those of earlier texts included.

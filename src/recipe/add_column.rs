@@ -1,6 +1,6 @@
 //! Adding a column to a table that is in use (safe-changes.md, Columns).
 
-use super::backfill;
+use super::{backfill, published};
 use crate::catalog::Id;
 use crate::catalog::id::{default_name, derived_name, literal, quote};
 use crate::kind::column::Column;
@@ -64,7 +64,12 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     let backfill_hint = cx.hints.backfills.get(&id);
     let volatile = default.is_some() && cx.facts.volatile_defaults.contains(&id);
     let constrained = has_constrained_domain(cx, column);
-    let shape = |action: Action| if cx.policy.direct { action } else { action.hazard(Hazard::RowShape, format!("{table} gets a column")) };
+    let shape = |action: Action| {
+        if cx.policy.direct {
+            return action;
+        }
+        published::warn_of_column(cx, table, &column.name, action.hazard(Hazard::RowShape, format!("{table} gets a column")))
+    };
 
     let rewriting = column.generated.as_ref().is_some_and(|generated| !generated.is_virtual) || constrained;
     let identity = column.identity.is_some();
@@ -82,6 +87,25 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
             }
             if !cx.is_small(table) {
                 action = name_blocking(action, table, cx.facts.rows(table));
+                let advice = if column.generated.is_some() {
+                    let offer = if cx.facts.server >= 180_000 {
+                        "`virtual` stores nothing and is an instant"
+                    } else {
+                        "a plain column that a trigger fills needs no such lock"
+                    };
+                    Some(format!("computing {id} for every row: {offer}"))
+                } else if constrained {
+                    Some(format!(
+                        "checking {id} in every row: its base type, with the domain's checks as checks of the table, needs no such lock"
+                    ))
+                } else {
+                    None
+                };
+                if let Some(advice) = advice {
+                    action.hazards.retain(|(hazard, _)| *hazard != Hazard::Blocking);
+                    action = action
+                        .hazard(Hazard::Blocking, format!("{table}{} is written again while nobody can use it, {advice}", size(cx, table)));
+                }
             }
         }
         if unfilled && !cx.policy.direct {
@@ -201,12 +225,18 @@ fn wait_for_clients(cx: &Context<'_>, column: &Column, draft: &mut Draft) {
     let (id, table) = (column.id(), &column.table);
     let nullable = Column { not_null: false, ..column.clone() };
     let action = nullable.add(None).hazard(Hazard::RowShape, format!("{table} gets a column"));
+    let action = published::warn_of_column(cx, table, &column.name, action);
     let undo = vec![format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&column.name))];
     let mut ops = vec![Op::new(&id, action, StageName::Expand, RECIPE).undo(undo).puts(nullable)];
     ops.extend(backfill::set_not_null(cx, column, StageName::Contract, RECIPE));
     let indexes = draft.chain(&id, ops);
     draft.ready.insert(id.clone(), indexes[0]);
     draft.not_null.insert(id, indexes[indexes.len() - 1]);
+}
+
+/// The number of rows, for people.
+fn size(cx: &Context<'_>, table: &Id) -> String {
+    cx.facts.rows(table).map_or_else(String::new, |rows| format!(" (about {rows} rows)"))
 }
 
 /// Whether the column's type is a domain that checks something: adding one rewrites the table even

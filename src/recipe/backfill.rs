@@ -1,7 +1,7 @@
 //! Filling a column of rows that are already there, and proving it NOT NULL: parts that several
 //! recipes share.
 
-use crate::catalog::id::{derived_name, quote};
+use crate::catalog::id::{default_name, derived_name, quote};
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::{Column, not_null_proof};
@@ -50,13 +50,13 @@ pub fn fill_set(
     settings.push(("search_path".to_owned(), search_path(table)));
     let count = format!("SELECT count(*) FROM {} WHERE {filter}", table.sql());
     let title = format!("Backfill {id}");
-    let triggers: Vec<String> = own_triggers(cx, table);
+    let triggers: Vec<String> = own_triggers(cx, table, subject.path.last());
+    let publications = super::published::told_of_updates(cx, table);
     let warn = |action: Action| {
-        if triggers.is_empty() {
-            action
-        } else {
-            action.hazard(Hazard::SideEffects, format!("the backfill of {id} fires {}", triggers.join(", ")))
-        }
+        let effects = [("fires", &triggers), ("is sent to the subscribers of", &publications)];
+        effects.into_iter().filter(|(_, names)| !names.is_empty() && !cx.policy.direct).fold(action, |action, (does, names)| {
+            action.hazard(Hazard::SideEffects, format!("the backfill of {id} {does} {}", names.join(", ")))
+        })
     };
     if cx.is_small(table) {
         let mut action = Action::new(title);
@@ -91,10 +91,11 @@ pub fn search_path(table: &Id) -> String {
 
 /// Names of the table's own triggers that an UPDATE fires.
 #[must_use]
-pub fn own_triggers(cx: &Context<'_>, table: &Id) -> Vec<String> {
+pub fn own_triggers(cx: &Context<'_>, table: &Id, column: Option<&Ident>) -> Vec<String> {
+    let fires = |listed: &[Ident]| listed.is_empty() || column.is_none_or(|column| listed.contains(column));
     cx.live
         .of::<crate::kind::trigger::Trigger>()
-        .filter(|trigger| trigger.relation == *table && trigger.events.iter().any(|event| event == "update"))
+        .filter(|trigger| trigger.relation == *table && trigger.events.iter().any(|event| event == "update") && fires(&trigger.update_of))
         .map(|trigger| trigger.id().to_string())
         .collect()
 }
@@ -110,6 +111,10 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     if cx.is_small(table) {
         return vec![Op::new(&id, set(Cost::Scan), stage, recipe).undo(undo).puts(column.clone())];
     }
+    let before = stage.min(StageName::Backfill).max(if stage == StageName::Contract { StageName::Contract } else { StageName::Backfill });
+    if cx.facts.server >= 180_000 {
+        return not_null_by_itself(column, before, recipe);
+    }
     let proof = not_null_proof(column);
     let proof_id = proof.id();
     let (add, validate) = (proof.add_not_valid(), proof.validate());
@@ -119,12 +124,27 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     let validate = Action { title: format!("Prove {id} NOT NULL"), ..validate };
     let mut switch = set(Cost::Instant);
     switch.sql.extend(drop.sql.clone());
-    let before = stage.min(StageName::Backfill).max(if stage == StageName::Contract { StageName::Contract } else { StageName::Backfill });
     vec![
         Op::new(&id, add, before, recipe).undo(drop.sql).puts_temporary(&proof_id),
         Op::new(&id, validate, before, recipe),
         Op::new(&id, switch, stage, recipe).undo([undo, again].concat()).puts(column.clone()).removes(&proof_id),
     ]
+}
+
+/// From PostgreSQL 18 on NOT NULL is a constraint that can be validated like others: no CHECK has to prove it, and
+/// nothing is left for the switch.
+fn not_null_by_itself(column: &Column, stage: StageName, recipe: &'static str) -> Vec<Op> {
+    let (id, table) = (column.id(), &column.table);
+    // The name that SET NOT NULL would give it.
+    let name = quote(&default_name(table.name(), &column.name, "not_null"));
+    let add = Action::new(format!("Add NOT NULL to {id}, not yet validated"))
+        .sql(format!("ALTER TABLE {} ADD CONSTRAINT {name} NOT NULL {} NOT VALID", table.sql(), quote(&column.name)))
+        .lock(table, LockMode::AccessExclusive, Cost::Instant);
+    let validate = Action::new(format!("Validate that {id} is NOT NULL"))
+        .sql(format!("ALTER TABLE {} VALIDATE CONSTRAINT {name}", table.sql()))
+        .lock(table, LockMode::ShareUpdateExclusive, Cost::Scan);
+    let undo = vec![format!("ALTER TABLE {} DROP CONSTRAINT {name}", table.sql())];
+    vec![Op::new(&id, add, stage, recipe).undo(undo), Op::new(&id, validate, stage, recipe).puts(column.clone())]
 }
 
 /// The way back from DROP NOT NULL, proven beside the traffic on a large table.

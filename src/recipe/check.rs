@@ -67,7 +67,7 @@ fn remake(cx: &Context<'_>, check: &Check, stage: StageName, draft: &mut Draft) 
 }
 
 /// The new one under another name, proven; then the old one goes and the new one takes its name.
-fn replace(cx: &Context<'_>, check: &Check, draft: &mut Draft) {
+pub(super) fn replace(cx: &Context<'_>, check: &Check, draft: &mut Draft) {
     let id = check.id();
     let beside = Check { name: derived_name(&check.name, "_new"), ..check.clone() };
     let beside_id = beside.id();

@@ -10,7 +10,7 @@ use crate::kind::default::Default;
 use crate::kind::primary_key::PrimaryKey;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
-use crate::plan::op::{Cost, LockMode};
+use crate::plan::op::{Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 
 const RECIPE: &str = "drop-column";
@@ -33,12 +33,14 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         let mut ops = Vec::new();
         if column.not_null && !filled && !in_key && !cx.policy.direct {
             let loosened = Column { not_null: false, ..column.clone() };
-            let action = column.altering(
-                format!("Let {id} be NULL, so that new clients can leave it out"),
-                "DROP NOT NULL",
-                LockMode::AccessExclusive,
-                Cost::Instant,
-            );
+            let action = column
+                .altering(
+                    format!("Let {id} be NULL, so that new clients can leave it out"),
+                    "DROP NOT NULL",
+                    LockMode::AccessExclusive,
+                    Cost::Instant,
+                )
+                .hazard(Hazard::RowShape, format!("{id} may be NULL for its readers"));
             ops.push(Op::new(&id, action, StageName::Expand, RECIPE).undo(not_null_again(cx, column)).puts(loosened));
         }
         ops.push(quarantine::column(cx, column).unwrap_or_else(|| {
@@ -46,6 +48,16 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             last.recipe = RECIPE;
             last
         }));
+        if column.not_null && !filled && in_key && !cx.policy.direct {
+            // A part of the primary key cannot be NULL.
+            let last = ops.last_mut().expect("pushed above");
+            last.action.hazards.push((
+                Hazard::Breaking,
+                format!(
+                    "{id} is in the primary key until contract: new clients that leave it out cannot insert before; a default lets them"
+                ),
+            ));
+        }
         let indexes = draft.chain(&id, ops);
         draft.ready.remove(&id);
         draft.gone.insert(id, indexes[indexes.len() - 1]);

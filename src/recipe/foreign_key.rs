@@ -1,14 +1,15 @@
 //! Foreign keys of tables that are in use: added NOT VALID, validated in a transaction of its own.
 
-use super::{plain, undo};
+use super::{partition, plain, undo};
 use crate::catalog::Id;
-use crate::catalog::id::derived_name;
+use crate::catalog::id::{derived_name, quote};
 use crate::kind::Kind as _;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::index::Index;
 use crate::kind::table::Table;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
+use crate::plan::op::{Cost, LockMode};
 use crate::plan::plan::StageName;
 
 const RECIPE: &str = "foreign-key";
@@ -29,6 +30,13 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         // Before 18 a partitioned referencing table refuses NOT VALID (safe-changes.md).
         let partitioned = cx.live.get_as::<Table>(&key.table).is_some_and(|table| table.partition_by.is_some());
         if partitioned && cx.facts.server < 180_000 {
+            let leaves: Vec<Id> = partition::beneath(cx, &key.table).into_iter().filter(|(_, holds)| *holds).map(|(id, _)| id).collect();
+            let free = leaves.iter().all(|leaf| !cx.live.contains(&leaf.child(ForeignKey::KEYWORD, &key.name)));
+            if changes.get(&id) == Some(&Change::Create) && free && !key.not_valid && !cx.policy.direct {
+                changes.shift_remove(&id);
+                divided(cx, key, &leaves, draft);
+                after_its_index(cx, key, draft);
+            }
             continue;
         }
         // A key that is made again because what it references is: the old one must go first.
@@ -90,6 +98,37 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         }
         after_its_index(cx, key, draft);
     }
+}
+
+/// One for each partition, proven; the one above them then takes them over instead of looking at their rows (measured;
+/// it locks the referenced table for an instant, because the triggers of those that it takes over go).
+fn divided(cx: &Context<'_>, key: &ForeignKey, leaves: &[Id], draft: &mut Draft) {
+    let id = key.id();
+    let mut ops = Vec::new();
+    let parts: Vec<ForeignKey> = leaves.iter().map(|leaf| ForeignKey { table: leaf.clone(), ..key.clone() }).collect();
+    for part in &parts {
+        let undo = format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", part.table.sql(), quote(&part.name));
+        ops.push(Op::new(&id, part.add_not_valid(), StageName::Expand, RECIPE).undo(vec![undo]).puts_temporary(&part.id()));
+        ops.push(Op::new(&id, part.validate(), StageName::Backfill, RECIPE));
+    }
+    let mut action = key.create();
+    action.title = format!("Add {id}, which takes over those of the partitions");
+    action.locks.clear();
+    action = action.lock(&key.table, LockMode::ShareRowExclusive, Cost::Instant);
+    for (part, _) in partition::beneath(cx, &key.table) {
+        action = action.lock(&part, LockMode::ShareRowExclusive, Cost::Instant);
+    }
+    action = action.lock(&key.references, LockMode::AccessExclusive, Cost::Instant);
+    // What it references may be divided too: each part of it has triggers of its own.
+    for (part, _) in partition::beneath(cx, &key.references) {
+        action = action.lock(&part, LockMode::AccessExclusive, Cost::Instant);
+    }
+    let mut op = Op::new(&id, action, StageName::Switch, RECIPE).undo(key.drop().sql).puts(key.clone());
+    for part in &parts {
+        op = op.removes(&part.id());
+    }
+    ops.push(op);
+    draft.chain(&id, ops);
 }
 
 /// The index that finds the referencing rows comes first: without it every delete of a referenced

@@ -1,15 +1,16 @@
 //! Building, replacing and dropping indexes of tables that are in use (safe-changes.md, Constraints
 //! and indexes).
 
-use super::{plain, undo};
+use super::{carry, partition, partitioned_index, plain, undo};
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
+use crate::kind::column::Column;
 use crate::kind::index::Index;
 use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, create, drop};
-use crate::plan::op::Transaction;
+use crate::plan::op::{Hazard, Transaction};
 use crate::plan::plan::StageName;
 
 /// Takes every index of a table that stays.
@@ -39,6 +40,16 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             Some(Change::Replace) => {
                 let (Some(old), Some(new)) = (cx.live.get_as::<Index>(&id), cx.desired.get_as::<Index>(&id)) else { continue };
                 let forced = plain::must_go_first(cx, changes, &id);
+                let (old, new) = (old.clone(), new.clone());
+                let (old, new) = (&old, &new);
+                if partitioned
+                    && forced.is_none()
+                    && !cx.is_small(&on)
+                    && !cx.policy.direct
+                    && partitioned_index::replace(cx, old, new, changes, draft)
+                {
+                    continue;
+                }
                 if partitioned || forced.is_some() {
                     // The old one cannot stay until the new one is there: plainly, one after the other.
                     changes.shift_remove(&id);
@@ -54,7 +65,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                     continue;
                 }
                 changes.shift_remove(&id);
-                replace(cx, old, new, draft);
+                replace(cx, old, new, changes, draft);
             }
             _ => {}
         }
@@ -63,27 +74,40 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
 
 fn build(cx: &Context<'_>, index: &Index, partitioned: bool, draft: &mut Draft) {
     let id = index.id();
+    if partitioned
+        && !cx.is_small(&index.on)
+        && !cx.policy.direct
+        && !cx.live.contains(&id)
+        && let Some(parts) = partitioned_index::parts(cx, index)
+    {
+        let parts: Vec<Id> = parts.into_iter().map(crate::kind::Kind::id).collect();
+        partitioned_index::above(index, &parts, draft);
+        return;
+    }
     let op = if cx.is_small(&index.on) || partitioned {
         create(&Object::from(index.clone()), StageName::Expand)
     } else {
         let mut action = index.build_concurrently(&index.name);
         action.sql.extend(index.after_creation(&index.name));
+        // With an index above it, it may be gone already when this is undone.
+        let exists = if index.part_of.is_some() { "IF EXISTS " } else { "" };
         Op::new(&id, action, StageName::Backfill, "create-index")
-            .undo(vec![format!("DROP INDEX CONCURRENTLY {}", id.in_schema())])
+            .undo(vec![format!("DROP INDEX CONCURRENTLY {exists}{}", id.in_schema())])
             .puts(index.clone())
     };
-    let mut op = op;
-    op.action.hazards.extend(blocking(cx, index, partitioned));
+    let mut ops = vec![op];
+    ops[0].action.hazards.extend(blocking(cx, index, partitioned));
     // A partition of a table whose index is there already: its index takes its place in it.
     if let Some(parent) = plain::live_parent(cx, &index.on)
         && let Some(name) = &index.part_of
     {
         let above = parent.child(Index::KEYWORD, name);
         if cx.live.contains(&above) && cx.desired.contains(&above) {
-            op.action.sql.extend(index.attach_sql());
+            let stage = ops[0].stage;
+            ops.push(partition::attach_index(&above, &id, "create-index", stage));
         }
     }
-    draft.chain(&id, vec![op]);
+    draft.chain(&id, ops);
 }
 
 /// A plain build on a partitioned table locks every partition that has no such index yet.
@@ -112,12 +136,14 @@ fn build_again(cx: &Context<'_>, index: &Index) -> Vec<String> {
 }
 
 /// Builds the new one under another name, drops the old one, renames: queries are never without one.
-pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Draft) {
+pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut Changes, draft: &mut Draft) {
     let id = new.id();
     let temporary = derived_name(&new.name, "_new");
     let beside = Index { name: temporary.clone(), ..new.clone() };
     let temporary_id = beside.id();
     let rename = Index::rename(&temporary_id, &id).unwrap_or_default();
+    let hanging = carry::hanging(cx, new, changes);
+    let puts = |op: Op| hanging.iter().fold(op, |op, object| op.puts(object.clone()));
     if cx.is_small(&new.on) {
         // One short transaction, the new one first.
         let group = draft.group();
@@ -126,23 +152,29 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Dr
         build.effects.remove(0);
         let mut away = drop(&Object::from(old.clone()), StageName::Expand);
         away.action.hazards.clear();
-        let mut name = Op::new(&id, rename, StageName::Expand, "replace-index").removes(&temporary_id).puts(new.clone());
-        for op in [&mut build, &mut away, &mut name] {
+        let mut over = carry::over(new, &hanging, &temporary, "replace-index", StageName::Expand);
+        let mut name = puts(Op::new(&id, rename, StageName::Expand, "replace-index").removes(&temporary_id).puts(new.clone()));
+        for op in [&mut build, &mut away, &mut name].into_iter().chain(over.as_mut()) {
             op.group = Some(group);
             op.recipe = "replace-index";
             op.teardown = false;
         }
         build.undo = Some(beside_object.drop().sql);
         name.undo = Some(Index::rename(&id, &temporary_id).unwrap_or_default().sql);
-        let indexes = draft.chain(&id, vec![build, away, name]);
-        draft.gone.insert(id, indexes[1]);
+        let indexes = draft.chain(&id, [build].into_iter().chain(over).chain([away, name]).collect());
+        draft.gone.insert(id, indexes[indexes.len() - 2]);
         return;
     }
     let mut action = beside.build_concurrently(&temporary);
     action.sql.extend(beside.after_creation(&temporary));
-    let build = Op::new(&id, action, StageName::Backfill, "replace-index")
+    let mut build = Op::new(&id, action, StageName::Backfill, "replace-index")
         .undo(vec![format!("DROP INDEX CONCURRENTLY {}", temporary_id.in_schema())])
         .puts_temporary(&temporary_id);
+    if new.unique && new.elements != old.elements && renamed_beneath(cx, new) {
+        // Both stand until contract (measured).
+        let race = format!("{id}: ON CONFLICT on the old name can raise a unique violation under hot keys until contract");
+        build.action.hazards.push((Hazard::UpsertRace, race));
+    }
     // Columns that only the old one has are still asked for by old clients.
     let leaves = cx.live.needs.get(&id).into_iter().flatten().any(|need| need.kind == "column" && !cx.desired.contains(need));
     let stage = if leaves { StageName::Contract } else { StageName::Backfill };
@@ -155,7 +187,26 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, draft: &mut Dr
         .undo(Index::rename(&id, &temporary_id).unwrap_or_default().sql)
         .removes(&temporary_id)
         .puts(new.clone());
-    let indexes = draft.chain(&id, vec![build, away, name]);
+    let over = carry::over(new, &hanging, &temporary, "replace-index", StageName::Backfill);
+    let carries = over.is_some();
+    let indexes = draft.chain(&id, [build].into_iter().chain(over).chain([away, puts(name)]).collect());
+    if carries {
+        carry::after_not_null(cx, new, indexes[1], draft);
+    }
     draft.ready.insert(id.clone(), indexes[0]);
-    draft.gone.insert(id, indexes[1]);
+    draft.gone.insert(id, indexes[indexes.len() - 2]);
+}
+
+/// Whether it stands on a column that stands beside its old self.
+pub(super) fn renamed_beneath(cx: &Context<'_>, index: &Index) -> bool {
+    cx.desired
+        .needs
+        .get(&index.id())
+        .into_iter()
+        .flatten()
+        .cloned()
+        .chain(
+            index.elements.iter().map(|element| Column::id_of(&index.on, element.split(' ').next().unwrap_or(element).trim_matches('"'))),
+        )
+        .any(|need| cx.hints.renames.get(&need).is_some_and(|old| cx.live.contains(old)))
 }

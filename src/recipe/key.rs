@@ -1,9 +1,9 @@
 //! Primary keys and unique constraints of tables that are in use: the index is built beside the
 //! traffic, the constraint made out of it in an instant.
 
-use super::{plain, undo};
+use super::{partition, plain, undo};
 use crate::catalog::Id;
-use crate::catalog::id::{derived_name, quote, quoted_list};
+use crate::catalog::id::{derived_name, dotted, quote};
 use crate::kind::column::Column;
 use crate::kind::index::probe_built;
 use crate::kind::key::Key;
@@ -12,8 +12,8 @@ use crate::kind::table::Table;
 use crate::kind::unique::Unique;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
-use crate::plan::draft::{Context, Draft, Op, drop};
-use crate::plan::op::{Action, Cost, Hazard, LockMode, Transaction};
+use crate::plan::draft::{Context, Draft, Op, create, drop};
+use crate::plan::op::{Action, Cost, Hazard, Lock, LockMode, Transaction};
 use crate::plan::plan::StageName;
 
 /// Takes every key of a large table that is made or made again.
@@ -36,15 +36,54 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         if !cx.persists(&key.table)
             || changes.get(&key.table) == Some(&Change::Replace)
             || cx.is_small(&key.table)
-            || partitioned
             || plain::follows_parent_index(cx, changes, &id)
         {
+            continue;
+        }
+        if partitioned {
+            if let Some(parts) = parts(cx, key, &id).filter(|_| changes.get(&id) == Some(&Change::Create) && !cx.policy.direct) {
+                changes.shift_remove(&id);
+                let object = cx.desired.get(&id).expect("looked up above");
+                above(key, object, &parts, draft);
+            }
             continue;
         }
         let replaced = changes.shift_remove(&id) == Some(Change::Replace);
         let object = cx.desired.get(&id).expect("looked up above");
         make(cx, key, object, word, nulls, replaced, draft);
     }
+}
+
+/// The keys of all partitions that are to be part of a key of a partitioned table.
+fn parts(cx: &Context<'_>, key: &Key, id: &Id) -> Option<Vec<Id>> {
+    let of = |object: &Object| match object {
+        Object::PrimaryKey(part) => Some(part.key.clone()),
+        Object::Unique(part) => Some(part.key.clone()),
+        _ => None,
+    };
+    let belongs = |part: &Key, table: &Id| part.table == *table && part.part_of.as_ref() == Some(&key.name);
+    partition::staying(cx, &key.table)
+        .map(|table| {
+            let mut parts = cx.desired.objects.iter().filter(|(part, _)| part.kind == id.kind);
+            parts.find(|(_, object)| of(object).is_some_and(|part| belongs(&part, table))).map(|(part, _)| part.clone())
+        })
+        .collect()
+}
+
+/// The keys of the partitions are made out of indexes that were built beside the traffic; the one above them is made
+/// without them, and they are attached to it.
+fn above(key: &Key, object: &Object, parts: &[Id], draft: &mut Draft) {
+    let id = object.id();
+    let mut only = create(object, StageName::Switch);
+    only.recipe = "unique-key";
+    only.action.title = format!("Add {id}, without its parts");
+    for sql in &mut only.action.sql {
+        *sql = sql.replacen("ALTER TABLE ", "ALTER TABLE ONLY ", 1);
+    }
+    only.action.locks = vec![Lock { relation: dotted(&key.table.path), mode: LockMode::AccessExclusive, cost: Cost::Instant }];
+    let mut ops = vec![only];
+    ops.extend(parts.iter().map(|part| partition::attach_index(&id, part, "unique-key", StageName::Switch)));
+    draft.chain(&id, ops);
 }
 
 fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, replaced: bool, draft: &mut Draft) {
@@ -59,18 +98,8 @@ fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, r
         .lock(&key.table, LockMode::ShareUpdateExclusive, Cost::Build)
         .transaction(Transaction::Outside)
         .probe(probe_built(key.table.schema(), &temporary), vec![format!("DROP INDEX CONCURRENTLY {index}")]);
-    let columns = quoted_list(&key.columns);
-    let duplicates = format!(
-        "SELECT count(*) FROM (SELECT FROM {} WHERE {} GROUP BY {columns} HAVING count(*) > 1) duplicates",
-        key.table.sql(),
-        if nulls {
-            "true".to_owned()
-        } else {
-            key.columns.iter().map(|name| format!("{} IS NOT NULL", quote(name))).collect::<Vec<_>>().join(" AND ")
-        }
-    );
     let mut build = Op::new(&id, build, StageName::Backfill, "unique-key")
-        .undo(vec![format!("DROP INDEX CONCURRENTLY {index}")])
+        .undo(vec![format!("DROP INDEX CONCURRENTLY IF EXISTS {index}")])
         .puts_temporary(&temporary_id);
     if twin {
         // The old column's unique index stands beside it until contract (measured).
@@ -79,9 +108,19 @@ fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, r
             format!("{id}: ON CONFLICT on the old name can raise a unique violation under hot keys until contract"),
         ));
     }
-    // A valid unique index proves it; the query is here for those who read the plan.
-    let _ = duplicates;
-    build.verify.clear();
+    if let Some(live) = cx.live.get(&id).filter(|_| replaced && !cx.policy.direct) {
+        let old = match live {
+            Object::PrimaryKey(old) => &old.key.columns,
+            Object::Unique(old) => &old.key.columns,
+            _ => &key.columns,
+        };
+        if old.len() > key.columns.len() && key.columns.iter().all(|name| old.contains(name)) {
+            build
+                .action
+                .hazards
+                .push((Hazard::Breaking, format!("{id}: rows that differ only in what leaves the key are refused from the build on")));
+        }
+    }
     let leaves = replaced
         && cx
             .live
@@ -93,7 +132,9 @@ fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, r
             .any(|need| need.kind == "column" && !cx.desired.contains(need));
     let stage = if leaves { StageName::Contract } else { StageName::Switch };
     let mut adopt = Op::new(&id, key.adopt(&id, word, &temporary), stage, "unique-key").removes(&temporary_id).puts(object.clone());
-    adopt.undo = Some(vec![format!("ALTER TABLE {} DROP CONSTRAINT {}", key.table.sql(), quote(&key.name))]);
+    // A part goes away with the key above it.
+    let exists = if key.part_of.is_some() { "IF EXISTS " } else { "" };
+    adopt.undo = Some(vec![format!("ALTER TABLE {} DROP CONSTRAINT {exists}{}", key.table.sql(), quote(&key.name))]);
     if !replaced {
         draft.chain(&id, vec![build, adopt]);
         return;

@@ -60,12 +60,14 @@ fn fill(cx: &Context<'_>, column: &Column, ops: &mut Vec<Op>) -> bool {
     let Some(expression) = cx.hints.backfills.get(&id).or(default) else { return false };
     if !cx.policy.direct {
         let (make, take, trigger) = backfill::fill_trigger(column, expression);
-        let lock = |action: Action| action.lock(&column.table, LockMode::ShareRowExclusive, Cost::Instant);
-        let action = Action { sql: make.clone(), ..lock(Action::new(format!("Let {id} be filled where a client leaves it NULL"))) };
+        let lock = |action: Action, mode| action.lock(&column.table, mode, Cost::Instant);
+        let title = format!("Let {id} be filled where a client leaves it NULL");
+        let action = Action { sql: make.clone(), ..lock(Action::new(title), LockMode::ShareRowExclusive) };
         ops.push(
             Op::new(&id, action, StageName::Expand, RECIPE).undo(take.clone()).puts_temporary(&trigger[0]).puts_temporary(&trigger[1]),
         );
-        let action = Action { sql: take, ..lock(Action::new(format!("Stop filling {id}: every client gives it now"))) };
+        let title = format!("Stop filling {id}: every client gives it now");
+        let action = Action { sql: take, ..lock(Action::new(title), LockMode::AccessExclusive) };
         let mut stop = Op::new(&id, action, StageName::Contract, RECIPE).undo(make).removes(&trigger[0]).removes(&trigger[1]);
         stop.teardown = true;
         ops.push(stop);

@@ -85,12 +85,10 @@ fn replacement_stage(cx: &Context<'_>, id: &Id) -> StageName {
 }
 
 /// The stage in which something may be taken away: what loosens can go at once, what clients of the
-/// old release may still use goes when they are gone.
+/// old release may still use goes when they are gone. They use a default when they leave its column out.
 fn drop_stage(kind: &str) -> StageName {
     match kind {
-        "check" | "foreign-key" | "default" | "comment" | "cluster-on" | "replica-identity" | "owned-by" | "domain-check" => {
-            StageName::Expand
-        }
+        "check" | "foreign-key" | "comment" | "cluster-on" | "replica-identity" | "owned-by" | "domain-check" => StageName::Expand,
         _ => StageName::Contract,
     }
 }
@@ -227,6 +225,10 @@ impl State<'_> {
             draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
             return;
         }
+        if let Some(view) = self.beside(cx, id) {
+            super::materialized_view::replace(cx, &view, object, object, None, draft);
+            return;
+        }
         let op = self.creation(cx, object, StageName::Expand);
         let made: Vec<Id> =
             op.effects.iter().filter_map(|effect| if let Effect::Put(object) = effect { Some(object.id()) } else { None }).collect();
@@ -287,6 +289,10 @@ impl State<'_> {
             if matches!(object, Object::ForeignKey(key) if !cx.live.contains(&key.table)) {
                 // A new table has no rows to be looked at.
                 op.action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Instant);
+            }
+            if matches!(object, Object::Column(column) if column.generated.as_ref().is_some_and(|generated| !generated.is_virtual)) {
+                // It is computed for every row.
+                op.action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Rewrite);
             }
             let table = object.parent().filter(|parent| parent.kind == "table").unwrap_or_else(|| id.clone());
             if persists && !cx.is_small(&table) {
@@ -361,6 +367,10 @@ impl State<'_> {
         let converts = cx.dependants.of(id).any(|dependant| matches!(self.all.get(dependant), Some(Change::Convert(_))));
         let absorbed = self.absorbed(cx, old).filter(|_| id.kind != "foreign-key");
         let index_above = index_above(cx, id).filter(|above| cx.live.get(above) != cx.desired.get(above));
+        if let Some(view) = self.beside(cx, id) {
+            super::materialized_view::replace(cx, &view, old, new, group, draft);
+            return;
+        }
         let mut last_drop = None;
         let away = if absorbed.is_some() || index_above.is_some() {
             draft.removed_with.extend(absorbed.or(index_above).map(|parent| (id.clone(), parent)));
@@ -380,6 +390,15 @@ impl State<'_> {
             if !loses_rows(&id.kind) {
                 away.action.hazards.retain(|(hazard, _)| *hazard == Hazard::DropColumn);
                 away.action.loses = None;
+            } else if id.kind == "table" {
+                // How a table is divided cannot be changed in place.
+                away.action.hazards = vec![(
+                    Hazard::DropTable,
+                    format!(
+                        "{id} is dropped with its rows and made anew, divided otherwise; to keep them, make the new table beside it \
+                         under another name, copy the rows, and rename both"
+                    ),
+                )];
             }
             Some(away)
         };
@@ -420,6 +439,28 @@ impl State<'_> {
             draft.order(at, buried_at);
             draft.buried.insert(id.clone(), buried_at);
         }
+    }
+
+    /// The materialized view that `id` is, or whose index it is, where that can be built beside the old one: nothing
+    /// that it stands on is made again or changes its form.
+    fn beside(&self, cx: &Context<'_>, id: &Id) -> Option<Id> {
+        let view = match id.kind.as_str() {
+            "materialized-view" => id.clone(),
+            "index" => cx.desired.get(id)?.parent().filter(|parent| parent.kind == "materialized-view")?,
+            _ => return None,
+        };
+        if cx.policy.direct || !self.is_replaced(&view) || cx.live.get(&view) == cx.desired.get(&view) {
+            return None;
+        }
+        let states = [(cx.live, cx.live.get(&view)?), (cx.desired, cx.desired.get(&view)?)];
+        let stands = states.into_iter().all(|(state, object)| {
+            state.all_needs(object).iter().all(|need| match self.all.get(need) {
+                Some(Change::Replace | Change::Drop | Change::Convert(_)) => false,
+                Some(Change::Alter(_)) => need.kind != "column",
+                _ => true,
+            })
+        });
+        stands.then_some(view)
     }
 
     fn group(&self, id: &Id, draft: &mut Draft, group_of: &mut BTreeMap<Id, usize>) -> Option<usize> {

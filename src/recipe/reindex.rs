@@ -1,29 +1,28 @@
-//! A function with another body under an index: the index holds what the old body gave (measured,
-//! safe-changes.md), so it is built again.
+//! A function with another body under an index or a CHECK: the index holds what the old body gave, the CHECK was proven
+//! by it (measured, safe-changes.md). The index is built again, the CHECK validated again; what cannot be computed
+//! again beside the traffic is named.
 
 use crate::catalog::Id;
-use crate::kind::Kind as _;
-use crate::kind::Object;
-use crate::kind::index::Index;
+use crate::kind::check::Check;
+use crate::kind::{Kind as _, Object};
 use crate::plan::Alteration;
 use crate::plan::change::{Change, Changes};
-use crate::plan::draft::{Context, Draft};
-use crate::plan::plan::{BEGIN, COMMIT};
+use crate::plan::draft::{Context, Draft, Op};
+use crate::plan::op::Hazard;
+use crate::plan::plan::{BEGIN, COMMIT, StageName};
 
-/// Functions whose texts change in place, each with an index that stands on it and stays as it is.
+/// Functions whose texts change in place, each with what stands on it and stays as it is.
 #[must_use]
-pub fn wanted(cx: &Context<'_>, changes: &Changes) -> Vec<(Id, Index)> {
+pub fn wanted(cx: &Context<'_>, changes: &Changes) -> Vec<(Id, Object)> {
     let mut found = Vec::new();
     for (id, change) in changes {
         let (Some(old), Some(new)) = (cx.live.get(id), cx.desired.get(id)) else { continue };
         if id.kind != "function" || !matches!(change, Change::Alter(_)) || old.texts() == new.texts() {
             continue;
         }
-        for index in cx.live.of::<Index>() {
-            let own = index.id();
-            let stands = cx.live.needs.get(&own).is_some_and(|needs| needs.contains(id));
-            if stands && cx.desired.contains(&own) && !changes.contains_key(&own) {
-                found.push((id.clone(), index.clone()));
+        for own in cx.dependants.of(id) {
+            if let (Some(object), true, false) = (cx.live.get(own), cx.desired.contains(own), changes.contains_key(own)) {
+                found.push((id.clone(), object.clone()));
             }
         }
     }
@@ -37,24 +36,62 @@ fn altered_back(cx: &Context<'_>, id: &Id) -> Vec<String> {
     }
 }
 
-/// Builds them again beside the old ones, once their functions have the new bodies. (What REINDEX
+/// Makes them again beside the old ones, once their functions have the new bodies. (What REINDEX
 /// CONCURRENTLY did cannot be seen after a crash.)
-pub fn apply(cx: &Context<'_>, wanted: Vec<(Id, Index)>, draft: &mut Draft) {
-    for (function, index) in wanted {
-        let id = index.id();
-        if draft.first.contains_key(&id) {
-            // Two functions under one index.
-            if let (Some(ready), Some(begins)) = (draft.ready.get(&function).copied(), draft.first.get(&id).copied()) {
-                draft.order(ready, begins);
-            }
-            continue;
-        }
+pub fn apply(cx: &Context<'_>, wanted: Vec<(Id, Object)>, draft: &mut Draft) {
+    for (function, object) in wanted {
+        let id = object.id();
         let Some(ready) = draft.ready.get(&function).copied() else { continue };
-        // On the way back the function changes last: the index is built once more with what it gives then.
-        let back = draft.ops[ready].undo.get_or_insert_with(|| altered_back(cx, &function));
-        back.extend([COMMIT.to_owned(), format!("REINDEX INDEX CONCURRENTLY {}", id.in_schema()), BEGIN.to_owned()]);
-        super::index::replace(cx, &index, &index, draft);
-        let begins = draft.first[&id];
-        draft.order(ready, begins);
+        // Two functions under one index.
+        if !draft.first.contains_key(&id) {
+            match &object {
+                Object::Index(index) => {
+                    // On the way back the function changes last: the index is built once more with what it gives then.
+                    let back = draft.ops[ready].undo.get_or_insert_with(|| altered_back(cx, &function));
+                    back.extend([COMMIT.to_owned(), format!("REINDEX INDEX CONCURRENTLY {}", id.in_schema()), BEGIN.to_owned()]);
+                    super::index::replace(cx, index, index, &mut Changes::new(), draft);
+                }
+                Object::Check(check) if !check.not_valid && !cx.policy.direct => again(cx, check, draft),
+                _ => {
+                    draft.ops[ready].action.hazards.extend(disagrees(&object, &function));
+                    continue;
+                }
+            }
+        }
+        if let Some(begins) = draft.first.get(&id).copied() {
+            draft.order(ready, begins);
+        }
     }
+}
+
+/// On a small table at once, else beside the old one.
+fn again(cx: &Context<'_>, check: &Check, draft: &mut Draft) {
+    if !cx.is_small(&check.table) {
+        super::check::replace(cx, check, draft);
+        return;
+    }
+    let id = check.id();
+    let mut action = check.drop();
+    action.title = format!("Check {id} once more");
+    let add = check.create();
+    action.sql.extend(add.sql);
+    action.locks.extend(add.locks);
+    draft.chain(&id, vec![Op::new(&id, action, StageName::Expand, "check").puts(check.clone())]);
+}
+
+/// What holds what the old body gave, and no statement beside the traffic would compute it again.
+fn disagrees(object: &Object, function: &Id) -> Option<(Hazard, String)> {
+    let id = object.id();
+    let what = match object {
+        Object::Column(column) if column.generated.as_ref().is_some_and(|generated| !generated.is_virtual) => {
+            "rows that are there keep what the old body gave until they are updated"
+        }
+        Object::DomainCheck(_) => "values that are there were checked by the old body",
+        Object::Exclusion(_) => "its index holds what the old body gave: REINDEX it",
+        Object::MaterializedView(_) => "its rows are what the old body gave: REFRESH it",
+        Object::Check(check) if check.not_valid => return None,
+        Object::Check(_) => "rows that are there were checked by the old body",
+        _ => return None,
+    };
+    Some((Hazard::Breaking, format!("{id} stands on {function}: {what}")))
 }

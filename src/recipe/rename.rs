@@ -5,6 +5,7 @@ use crate::catalog::id::{default_name, quote};
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
+use crate::kind::domain::Domain;
 use crate::kind::table::Table;
 use crate::kind::{Object, registration};
 use crate::plan::draft::{Context, Op};
@@ -31,10 +32,19 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
     let mut op = Op::new(new, action, StageName::Expand, "rename").undo(back.sql).removes(old);
     op.effects.extend(object.map(crate::plan::draft::Effect::Put));
     let staged =
-        old.kind == Table::KEYWORD && !cx.policy.direct && !cx.hints.in_place.contains(new) && can_stand_behind_a_view(cx, live, old);
+        old.kind == Table::KEYWORD && !cx.policy.direct && !cx.hints.in_place.contains(new) && no_view_for(cx, live, old).is_none();
     if !staged {
         if !cx.policy.direct && visible_to_clients(&old.kind) {
-            op.action = op.action.hazard(Hazard::Breaking, format!("statements that use {old} fail"));
+            let asked = cx.hints.in_place.contains(new);
+            let why = match old.kind.as_str() {
+                Table::KEYWORD if !asked => no_view_for(cx, live, old).map(|why| format!(": no view can stand in for it, {why}")),
+                Column::KEYWORD if !asked => {
+                    not_in_step(live, cx.desired, old, new).map(|why| format!(": no second column can be kept in step with it, {why}"))
+                }
+                _ => None,
+            };
+            op.action.hazards.retain(|(hazard, _)| *hazard != Hazard::Breaking);
+            op.action = op.action.hazard(Hazard::Breaking, format!("statements that use {old} fail{}", why.unwrap_or_default()));
         }
         return (op, None);
     }
@@ -92,27 +102,52 @@ fn visible_to_clients(kind: &str) -> bool {
     !matches!(kind, "index" | "check" | "foreign-key" | "trigger" | "domain-check")
 }
 
-/// Partitions are reached through their table, and before 15 an owner's view would bypass row
-/// security.
-fn can_stand_behind_a_view(cx: &Context<'_>, live: &Catalog, table: &Id) -> bool {
-    let partition = live.contains(&table.as_kind("partition"));
+/// Why no view can stand in under the old name: it may be taken, partitions are reached through their table, before 15 an owner's view
+/// would bypass row security (measured), and subscribers find their table by its name.
+fn no_view_for(cx: &Context<'_>, live: &Catalog, table: &Id) -> Option<String> {
     let secured = live.contains(&table.as_kind("row-security"));
-    !partition && (!secured || cx.facts.server >= 150_000)
+    let publishers = super::published::publishers(cx, table);
+    let taken = ["table", "view", "materialized-view"].iter().any(|kind| cx.desired.contains(&table.as_kind(kind)));
+    if taken {
+        Some("something else takes its name".to_owned())
+    } else if live.contains(&table.as_kind("partition")) {
+        Some("it is a partition".to_owned())
+    } else if secured && cx.facts.server < 150_000 {
+        Some("before PostgreSQL 15 it would bypass row security".to_owned())
+    } else if !publishers.is_empty() {
+        Some(format!("{} is followed by name: rename it for the subscribers at once", publishers.join(", ")))
+    } else {
+        None
+    }
 }
 
 /// Whether a column can be kept in step under two names until the old clients are gone.
 #[must_use]
 pub fn can_sync(live: &Catalog, desired: &Catalog, old: &Id, new: &Id) -> bool {
-    let (Some(was), Some(now)) = (live.get_as::<Column>(old), desired.get_as::<Column>(new)) else { return false };
+    not_in_step(live, desired, old, new).is_none()
+}
+
+/// Why a renamed column cannot be kept in step with its old self by triggers (safe-changes.md, measured).
+fn not_in_step(live: &Catalog, desired: &Catalog, old: &Id, new: &Id) -> Option<&'static str> {
+    let (Some(was), Some(now)) = (live.get_as::<Column>(old), desired.get_as::<Column>(new)) else {
+        return Some("it is not on both sides");
+    };
     let table = live.get_as::<Table>(&was.table);
     let in_partition_key = table
         .and_then(|table| table.partition_by.as_ref())
         .is_some_and(|key| key.elements.iter().any(|element| element.contains(&quote(&was.name))));
-    let is_partition = live.contains(&was.table.as_kind("partition"));
-    was.generated.is_none()
-        && now.generated.is_none()
-        && was.identity.is_none()
-        && now.identity.is_none()
-        && !in_partition_key
-        && !is_partition
+    let strict = desired.of::<Domain>().any(|domain| domain.not_null && domain.id().sql() == now.data_type);
+    if was.generated.is_some() || now.generated.is_some() {
+        Some("it is generated")
+    } else if was.identity.is_some() || now.identity.is_some() {
+        Some("it is an identity column")
+    } else if in_partition_key {
+        Some("it is in the partition key, and rows find their partition before triggers fire")
+    } else if live.contains(&was.table.as_kind("partition")) {
+        Some("its table is a partition")
+    } else if strict {
+        Some("its domain is NOT NULL, and that is checked before triggers fire")
+    } else {
+        None
+    }
 }

@@ -9,7 +9,7 @@ use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::trigger::Trigger;
 use crate::plan::change::{Change, Changes};
-use crate::plan::draft::{Context, Draft, Op};
+use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 
@@ -36,6 +36,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         if let Some(turn) = rename(cx, old, new, default, draft) {
             turn_functions(cx, new, &turn, changes, draft);
         }
+        keep_firing(cx, old, new, changes, draft);
     }
 }
 
@@ -144,12 +145,69 @@ fn turn_functions(cx: &Context<'_>, new: &Column, turn: &(String, String), chang
     }
 }
 
+/// The table's own triggers that fire on an UPDATE of the old column: from the switch on they fire on one of either,
+/// when the old clients are gone, on one of the new column.
+fn keep_firing(cx: &Context<'_>, old: &Column, new: &Column, changes: &mut Changes, draft: &mut Draft) {
+    let wanted = |trigger: &&Trigger| trigger.relation == new.table && trigger.update_of.contains(&old.name);
+    for live in cx.live.of::<Trigger>().filter(wanted) {
+        let id = live.id();
+        let Some(desired) = cx.desired.get_as::<Trigger>(&id).filter(|desired| desired.update_of.contains(&new.name)) else { continue };
+        // What it calls may be made again beneath it: then it goes and comes with that.
+        if !matches!(changes.get(&id), Some(Change::Alter(_) | Change::Replace)) || super::plain::must_go_first(cx, changes, &id).is_some()
+        {
+            continue;
+        }
+        changes.shift_remove(&id);
+        let mut both = desired.clone();
+        both.update_of.push(old.name.clone());
+        let title = [format!("Let {id} fire on {} and on {}", old.name, new.name), format!("Let {id} fire on {} alone", new.name)];
+        let forms = [(live, &both, StageName::Switch), (&both, desired, StageName::Contract)];
+        let ops = forms.into_iter().zip(title).map(|((from, to, stage), title)| {
+            let mut action = statements(from, to);
+            action.title = title;
+            Op::new(&id, action, stage, RECIPE).undo(statements(to, from).sql).puts(to.clone())
+        });
+        let ops: Vec<Op> = ops.collect();
+        draft.chain(&id, ops);
+    }
+}
+
+/// From one form of a trigger to another: in place, or gone and made again at once.
+fn statements(from: &Trigger, to: &Trigger) -> Action {
+    match Trigger::alter(from, to) {
+        crate::plan::Alteration::Act(actions) | crate::plan::Alteration::Retype(actions) => {
+            actions.into_iter().reduce(joined).unwrap_or_default()
+        }
+        crate::plan::Alteration::Replace => joined(from.drop(), to.create()),
+    }
+}
+
+fn joined(mut first: Action, second: Action) -> Action {
+    first.sql.extend(second.sql);
+    first.locks.extend(second.locks);
+    first.hazards.extend(second.hazards);
+    first
+}
+
 fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default>, draft: &mut Draft) -> Option<(String, String)> {
     let (id, old_id) = (new.id(), old.id());
     let table = &new.table;
     let Sync { make, take, helpers, forward, same, turn } = sync_triggers(cx, old, new);
     let nullable = Column { not_null: false, ..new.clone() };
     let mut expand = nullable.add(None).hazard(Hazard::RowShape, format!("{table} gets a column"));
+    if super::add_column::has_constrained_domain(cx, new) {
+        // Every row is looked at and written again (measured).
+        expand.locks.iter_mut().for_each(|lock| lock.cost = Cost::Rewrite);
+        if !cx.is_small(table) {
+            expand = name_blocking(expand, table, cx.facts.rows(table));
+        }
+    }
+    if !old.not_null && cx.live.contains(&Default::id_of(&old_id)) {
+        // The trigger cannot tell a NULL that was given from one that was left out.
+        expand = expand
+            .hazard(Hazard::Breaking, format!("an INSERT that gives {} as NULL gets the default of {} until contract", new.name, old.name));
+    }
+    expand = super::published::warn_of_column(cx, table, &new.name, expand);
     expand.title = format!("Add {id} and keep it in step with {}", old.name);
     expand.sql.extend(make.clone());
     let drop_new = format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&new.name));

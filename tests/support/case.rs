@@ -69,14 +69,23 @@ fn observe(catalog: &mut Catalog) {
     }
 }
 
-/// `server 150000`, `table "public.orders" rows=12`, `volatile "public.orders.token"`.
+/// `server 150000`, `table "public.orders" rows=12`, `volatile "public.orders.token"`,
+/// `partition-bound "public.events_2025: (at < …)"`, `detach-check "public.events_2025: events_2025_at_check"`.
 fn facts(path: &Path, before: &Catalog) -> Result<Facts, String> {
     let mut facts = Facts { server: 150_000, ..Facts::default() };
     for id in before.objects.keys().filter(|id| id.kind == "table") {
         facts.tables.insert(id.clone(), TableFacts { rows: ROWS, bytes: ROWS * 100 });
     }
     for (word, argument, rows) in lines(path)? {
+        let (argument, said) =
+            argument.split_once(": ").map_or((argument.clone(), None), |(id, text)| (id.to_owned(), Some(text.to_owned())));
         match (word.as_str(), rows) {
+            ("partition-bound", _) => {
+                facts.partition_bounds.insert(Id::new("partition", id::undotted(&argument)), said.unwrap_or_default());
+            }
+            ("detach-check", _) => {
+                facts.detach_checks.insert(Id::new("partition", id::undotted(&argument)), said.map(Into::into));
+            }
             ("server", _) => facts.server = argument.parse().map_err(|_| format!("{}: server takes a number", path.display()))?,
             ("table", Some(rows)) => {
                 facts.tables.insert(Id::new("table", id::undotted(&argument)), TableFacts { rows, bytes: rows * 100 });

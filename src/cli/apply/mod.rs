@@ -331,23 +331,7 @@ impl Run<'_> {
         let plan = &chosen.file.plan;
         let scope = planning::scope(self.project);
         let live = crate::pg::introspect::introspect_live(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
-        let counts = |catalog: &crate::catalog::Catalog, id: &crate::catalog::Id| {
-            let recorded = plan.relies_on.iter().any(|reliance| reliance.parts.iter().any(|(part, _)| part == id));
-            let implied = id.kind == "owner" || scope.ignore.iter().any(|rule| rule.matches(id));
-            recorded || (catalog.contains(id) && !implied)
-        };
-        let parts = |id: &crate::catalog::Id| {
-            crate::plan::assemble::parts_of(&live.catalog, id).into_iter().filter(|part| counts(&live.catalog, part)).collect::<Vec<_>>()
-        };
-        let stale = crate::apply::stale::check_reliance(plan, &live.catalog, parts);
-        if stale.is_empty() {
-            return Ok(());
-        }
-        let list = stale.iter().map(|one| format!("  {one}")).collect::<Vec<_>>().join("\n");
-        Err(CliError::refused(
-            format!("{} no longer fits this database, nothing was touched:\n{list}", plan.name),
-            "see what is different with `schema diff`, then make the plan again: schema plan",
-        ))
+        planning::check_fits(plan, &live.catalog, &scope)
     }
 
     /// Nothing may run now: says why.

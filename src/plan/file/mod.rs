@@ -1,15 +1,17 @@
-//! Plans and approvals as KDL: what people review and commit.
+//! Plans, approvals and rehearsals as KDL: what people review and commit.
 //!
 //! Format 1. Whatever a [`Plan`] holds reads back to the byte. Every statement is a node of its own
 //! with a closing semicolon that belongs to the file, not to the statement: nothing has to split
 //! SQL.
 
 mod approval;
+mod evidence;
 mod gate;
 mod read;
 mod write;
 
 pub use self::approval::{Approval, read_approvals, write_approval};
+pub use self::evidence::{read_rehearsal, write_rehearsal};
 pub use self::gate::{gate_node, read_gate};
 pub use self::read::{parse_id, read};
 pub use self::write::write;

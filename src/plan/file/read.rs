@@ -106,12 +106,12 @@ fn plan_node(mut node: Node<'_>, f: &mut Findings) -> Plan {
 }
 
 /// The text of a required argument; empty after a finding.
-fn arg(node: &mut Node<'_>, what: &str, f: &mut Findings) -> String {
+pub(super) fn arg(node: &mut Node<'_>, what: &str, f: &mut Findings) -> String {
     node.arg(what, f).map(|text| text.value).unwrap_or_default()
 }
 
 /// Reads every child of this name.
-fn all<T>(
+pub(super) fn all<T>(
     node: &mut Node<'_>,
     name: &'static str,
     f: &mut Findings,

@@ -6,6 +6,7 @@ use super::Context;
 use super::words::{self, bytes, counted, number};
 use crate::plan::plan::{Plan, StageName, Step, Undo, Work};
 use crate::plan::policy::{Standing, judge};
+use crate::plan::rehearsal::Rehearsal;
 
 /// The plan as Markdown (GitHub's and GitLab's).
 #[must_use]
@@ -31,6 +32,9 @@ pub fn markdown(plan: &Plan, context: &Context) -> String {
         }
         out.push('\n');
         statements(&mut out, &stage.steps);
+    }
+    if let Some(rehearsal) = &context.rehearsal {
+        rehearsed(&mut out, plan, rehearsal);
     }
     let _ = writeln!(out, "<sub>{}, {}</sub>", escape(&plan.made_by), crate::plan::file::hash(plan));
     out
@@ -106,6 +110,17 @@ fn statements(out: &mut String, steps: &[Step]) {
     let _ = writeln!(out, "<details><summary>SQL</summary>\n\n{fence}sql\n{block}{fence}\n\n</details>\n");
 }
 
+fn rehearsed(out: &mut String, plan: &Plan, rehearsal: &Rehearsal) {
+    let _ = writeln!(out, "### Rehearsed {}\n", escape(&super::rehearsal::place(rehearsal)));
+    out.push_str("| step | measured | ms |\n|--:|---|--:|\n");
+    for ((_, step), measured) in plan.steps().zip(&rehearsal.steps) {
+        let phrases = super::rehearsal::measured(measured).iter().map(|phrase| escape(phrase)).collect::<Vec<_>>().join("<br>");
+        let _ = writeln!(out, "| {} | {phrases} | {} |", step.number, number(measured.millis));
+    }
+    let undone = super::rehearsal::undone(rehearsal).map(|text| escape(&text) + " ").unwrap_or_default();
+    let _ = writeln!(out, "\n{undone}{}\n", escape(&super::rehearsal::verdict(rehearsal)));
+}
+
 fn capitalized(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
@@ -139,6 +154,13 @@ mod tests {
     fn for_a_pull_request() {
         let context = Context { target: Some("digital_twin at db1:5432".into()), ..Context::default() };
         insta::assert_snapshot!(markdown(&sample::severity_level(), &context));
+    }
+
+    #[test]
+    fn with_its_rehearsal() {
+        let context = Context { rehearsal: Some(sample::rehearsal()), ..Context::default() };
+        let text = markdown(&sample::severity_level(), &context);
+        insta::assert_snapshot!(&text[text.find("### Rehearsed").expect("it is shown")..]);
     }
 
     #[test]

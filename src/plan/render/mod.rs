@@ -2,17 +2,20 @@
 
 mod json;
 mod markdown;
+mod rehearsal;
 mod sql;
 mod text;
 mod words;
 
 pub use json::json;
 pub use markdown::markdown;
+pub use rehearsal::rehearsal;
 pub use sql::sql;
 pub use text::text;
 pub use words::{bytes, number, wrap};
 
 use super::policy::Policy;
+use super::rehearsal::Rehearsal;
 
 /// How text for people is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,4 +41,6 @@ pub struct Context {
     pub target: Option<String>,
     /// What the environment asks for and forbids.
     pub policy: Policy,
+    /// What a rehearsal of this very plan measured.
+    pub rehearsal: Option<Rehearsal>,
 }

@@ -3,11 +3,13 @@
 use std::fmt::Write;
 
 use crate::catalog::id::{literal, quote, quoted_list};
-use crate::plan::op::Transaction;
+use crate::plan::op::{Cost, Transaction};
 use crate::plan::plan::{Backfill, Plan, StageName, Step, Undo, Work};
 
 /// How long a statement of the script waits for a lock, as `apply` does by default.
 const LOCK_TIMEOUT: &str = "2s";
+/// How long a statement may take that only changes the catalog, its wait for the lock included.
+const INSTANT_TIMEOUT: &str = "10s";
 /// Rows in a batch of a keyed backfill, and pages in one without a key.
 const BATCH_ROWS: u32 = 5000;
 const BATCH_PAGES: u32 = 128;
@@ -61,11 +63,16 @@ fn write_step(out: &mut String, step: &Step) {
         (Work::Backfill(backfill), _) => write_backfill(out, backfill),
         (Work::Sql(statements), Transaction::Outside) => {
             // Such statements wait for old transactions as for locks: a timeout would leave half of them.
-            out.push_str("-- Outside a transaction. It waits for transactions that are older than itself.\n");
+            out.push_str("-- Outside a transaction. It waits for transactions that are older than itself; a timeout\n");
+            out.push_str("-- of the role would leave half of it.\n");
+            out.push_str("SET lock_timeout = 0;\nSET statement_timeout = 0;\n");
             write_statements(out, statements);
         }
         (Work::Sql(statements), Transaction::Inside | Transaction::CommitAfter) => {
-            let _ = writeln!(out, "BEGIN;\nSET LOCAL lock_timeout = '{LOCK_TIMEOUT}';");
+            // As `apply` does: what is an instant has a deadline; a scan, a build or a rewrite takes its time.
+            let instant = !step.locks.is_empty() && step.locks.iter().all(|lock| lock.cost == Cost::Instant);
+            let timeout = if instant { INSTANT_TIMEOUT } else { "0" };
+            let _ = writeln!(out, "BEGIN;\nSET LOCAL lock_timeout = '{LOCK_TIMEOUT}';\nSET LOCAL statement_timeout = '{timeout}';");
             write_statements(out, statements);
             out.push_str("COMMIT;\n");
         }

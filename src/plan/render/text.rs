@@ -6,6 +6,7 @@ use super::words::{self, bytes, counted, number, wrap};
 use super::{Context, Style};
 use crate::plan::plan::{Gate, Plan, Proof, Stage, StageName, Step, Summary, Undo, Work};
 use crate::plan::policy::{Standing, judge};
+use crate::plan::rehearsal::Rehearsal;
 
 /// Where the facts of a step start when its title leaves room on the line.
 const FACTS_COLUMN: usize = 34;
@@ -28,7 +29,8 @@ pub fn text(plan: &Plan, context: &Context, style: &Style) -> String {
         if stage.name == StageName::Contract && index > 0 {
             page.release(&mut out);
         }
-        page.stage(&mut out, stage, plan.gate.as_ref().filter(|_| stage.name == StageName::Contract));
+        let gate = plan.gate.as_ref().filter(|_| stage.name == StageName::Contract);
+        page.stage(&mut out, stage, gate, context.rehearsal.as_ref());
     }
     out.push('\n');
     page.hazards(&mut out, plan, context);
@@ -36,6 +38,13 @@ pub fn text(plan: &Plan, context: &Context, style: &Style) -> String {
     let colour = if matches!(plan.proof, Proof::Proven(_)) { GREEN } else { YELLOW };
     for line in wrap(&proof, style.width) {
         let _ = writeln!(out, "{}", page.paint(colour, &line));
+    }
+    if let Some(rehearsal) = &context.rehearsal {
+        let text = format!("Rehearsed {}. {}", super::rehearsal::place(rehearsal), super::rehearsal::verdict(rehearsal));
+        let colour = if rehearsal.holds() { GREEN } else { RED };
+        for line in wrap(&text, style.width) {
+            let _ = writeln!(out, "{}", page.paint(colour, &line));
+        }
     }
     out
 }
@@ -102,7 +111,7 @@ impl Page<'_> {
         let _ = writeln!(out, "{}", self.paint(DIM, &line));
     }
 
-    fn stage(&self, out: &mut String, stage: &Stage, gate: Option<&Gate>) {
+    fn stage(&self, out: &mut String, stage: &Stage, gate: Option<&Gate>, rehearsal: Option<&Rehearsal>) {
         let name = stage.name.name().to_uppercase();
         let indent = 11;
         let lines = wrap(&sentence_start_lowered(&stage.note), self.style.width.saturating_sub(indent));
@@ -117,6 +126,14 @@ impl Page<'_> {
         }
         for step in &stage.steps {
             self.step(out, step);
+            let measured = rehearsal.and_then(|rehearsal| rehearsal.steps.iter().find(|measured| measured.step == step.number));
+            if let Some(measured) = measured.filter(|_| self.style.verbose) {
+                let list = super::rehearsal::measured(measured);
+                let text = format!("rehearsed: {}", [list, vec![format!("{} ms", number(measured.millis))]].concat().join("; "));
+                for line in wrap(&text, self.style.width.saturating_sub(7)) {
+                    let _ = writeln!(out, "       {}", self.paint(DIM, &line));
+                }
+            }
         }
     }
 
@@ -251,6 +268,15 @@ mod tests {
     fn with_sql() {
         let style = Style { verbose: true, ..Style::default() };
         insta::assert_snapshot!(text(&sample::severity_level(), &context(), &style));
+    }
+
+    #[test]
+    fn with_its_rehearsal() {
+        let style = Style { verbose: true, ..Style::default() };
+        let context = Context { rehearsal: Some(sample::rehearsal()), ..context() };
+        let rehearsed = text(&sample::severity_level(), &context, &style);
+        let lines: Vec<&str> = rehearsed.lines().filter(|line| line.contains("ehearsed")).collect();
+        insta::assert_snapshot!(lines.join("\n"));
     }
 
     #[test]

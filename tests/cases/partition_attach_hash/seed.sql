@@ -1,0 +1,1 @@
+INSERT INTO events_0 SELECT i FROM generate_series(1, 300) i;
