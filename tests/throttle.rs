@@ -78,7 +78,7 @@ impl Replica {
         let session = loop {
             match connect(&target).await {
                 Ok(session) => break session,
-                Err(error) => assert!(begun.elapsed() < Duration::from_secs(60), "{error}"),
+                Err(error) => assert!(begun.elapsed() < Duration::from_mins(1), "{error}"),
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };

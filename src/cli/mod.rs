@@ -138,7 +138,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Show(args) => show::run(&args, &global, out),
         Command::Rehearse(args) => Box::pin(rehearse::run(args, &global, out)).await,
         Command::Approve(args) => approve::run(&args, &global, out),
-        Command::Apply(args) => apply::run(args, &global, out).await,
+        Command::Apply(args) => Box::pin(apply::run(args, &global, out)).await,
         Command::Status(args) => status::run(&args, &global, out).await,
         Command::Wait(args) => wait::run(&args, &global, out).await,
         Command::History(args) => history::run(&args, &global, out).await,

@@ -38,6 +38,7 @@ pub struct Facts {
 
 /// What a change of a column's type does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent answers")]
 pub struct Retype {
     /// ALTER COLUMN TYPE writes the table again.
     pub rewrites: bool,

@@ -17,7 +17,7 @@ const PLAN: &str = "SCHEMA_CASE_PLAN";
 pub const SEED: &str = "SCHEMA_CASE_SEED";
 
 /// How long a child may take to where it is waited for.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 
 /// Whether this process is one.
 pub fn is_child() -> bool {

@@ -27,7 +27,7 @@ pub async fn everywhere(live: &Live) -> Result<()> {
     live.copy(NAME).await?;
     let watcher = connect(&live.target(NAME)).await.map_err(failed("connect"))?;
     let mut random = Random::seeded();
-    at(live, "step:1:before", &[]).await?;
+    at(live, "step:1:before", &[])?;
     for (_, step) in live.plan.steps() {
         let here = |error: libtest_mimic::Failed| -> libtest_mimic::Failed {
             format!("step {} ({}): {}", step.number, step.title, error.message().unwrap_or_default()).into()
@@ -39,7 +39,7 @@ pub async fn everywhere(live: &Live) -> Result<()> {
         if matches!(step.work, Work::Backfill(_)) {
             // No further than this step, where there are fewer batches.
             for point in ["batch:1:before", "batch:2:before", "batch:2:after"] {
-                at(live, point, &[&after]).await.map_err(here)?;
+                at(live, point, &[&after]).map_err(here)?;
             }
             for _ in 0..RANDOM {
                 let delay = random.below(Duration::from_millis(60));
@@ -51,8 +51,8 @@ pub async fn everywhere(live: &Live) -> Result<()> {
         // A backfill may have come to its end before it was killed: then it is the next step.
         let next = format!("step:{}:before", step.number + 1);
         let others: &[&str] = if matches!(step.work, Work::Backfill(_)) { &[&after, &next] } else { &[] };
-        at(live, &format!("step:{}:middle", step.number), others).await.map_err(here)?;
-        at(live, &after, others).await.map_err(here)?;
+        at(live, &format!("step:{}:middle", step.number), others).map_err(here)?;
+        at(live, &after, others).map_err(here)?;
     }
     let outcome = run(&live.target(NAME), &live.plan, &options(), &mut |_| {}).await.map_err(failed("resumes"))?;
     if outcome != Outcome::Done {
@@ -63,7 +63,7 @@ pub async fn everywhere(live: &Live) -> Result<()> {
 }
 
 /// A child that kills itself at `point`, or at one of the others if there is no such.
-async fn at(live: &Live, point: &str, others: &[&str]) -> Result<()> {
+fn at(live: &Live, point: &str, others: &[&str]) -> Result<()> {
     let points = [&[point], others].concat().join(",");
     let last = live.plan.steps().count();
     let output = tokio::task::block_in_place(|| spawn(live, NAME, &points, "kill")?.wait_with_output().map_err(failed("child")))?;
