@@ -154,7 +154,7 @@ fn filled(cx: &Context<'_>, column: &Column, there: bool, value: &str, from: Opt
         let from = from?;
         return (column.not_null && !from.not_null).then(|| nulls(cx, &Column { not_null: true, ..from.clone() }));
     }
-    let mut found = refused(cx, column, value, column.not_null);
+    let mut found = refused(cx, column, value, None, column.not_null);
     if there {
         found.rows = found.rows.replacen(" OFFSET 0", &format!(" WHERE {} IS NULL OFFSET 0", quote(&column.name)), 1);
     }
@@ -169,7 +169,7 @@ fn filled(cx: &Context<'_>, column: &Column, there: bool, value: &str, from: Opt
 /// Recipes that change a type by other ways than ALTER COLUMN TYPE add it by [`Op::preflight`].
 #[must_use]
 pub fn cast(cx: &Context<'_>, old: &Column, new: &Column, expression: &str) -> Violations {
-    let mut found = refused(cx, new, expression, false);
+    let mut found = refused(cx, new, expression, Some(&quote(&old.name)), false);
     found.title = format!(
         "values of {} do not fit into {} ({} before)",
         old.id(),
@@ -182,8 +182,8 @@ pub fn cast(cx: &Context<'_>, old: &Column, new: &Column, expression: &str) -> V
 }
 
 /// Rows for which `expression` cannot become a value of `column`. PostgreSQL tries every one, and says why not: the
-/// assignment first, because an explicit cast would cut what is too long.
-fn refused(cx: &Context<'_>, column: &Column, expression: &str, not_null: bool) -> Violations {
+/// assignment first, because an explicit cast would cut what is too long. `shown` is what a person must see of them.
+fn refused(cx: &Context<'_>, column: &Column, expression: &str, shown: Option<&str>, not_null: bool) -> Violations {
     let table = &column.table;
     let null = if not_null { "CASE WHEN target IS NULL THEN 'it is NULL' END" } else { "NULL" };
     let alias = quote(table.name());
@@ -203,9 +203,8 @@ fn refused(cx: &Context<'_>, column: &Column, expression: &str, not_null: bool) 
     );
     let mut list = violations::named_by(cx.live, table);
     // A value that cannot be computed cannot be shown either.
-    if columns_of(cx.live, table).any(|column| quote(&column.name) == expression) {
-        list.push(format!("{expression} AS value"));
-    }
+    let itself = || columns_of(cx.live, table).any(|column| quote(&column.name) == expression).then_some(expression);
+    list.extend(shown.or_else(itself).map(|value| format!("{value} AS value")));
     Violations {
         title: String::new(),
         rows: format!(
