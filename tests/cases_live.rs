@@ -1,12 +1,12 @@
 //! The cases of `tests/cases` on a real server, with rows.
 //!
 //! Every case is built, seeded (by `seed.sql` in its folder, or by a generator), planned with its
-//! proof, and applied through contract twice: stopped and resumed after each step, and killed (see
-//! `support/kill.rs`) at every boundary of every step, within it, in its backfills, and in what runs
-//! CONCURRENTLY. A third time its sessions are ended at all these points, and it goes on by itself
-//! (`support/cut.rs`); for the cases of [`parts`] the whole server is killed. Each time the database is at the end what a fresh one with the desired state is (by
-//! our own reading and by `pg_dump`), every row of a table that stays is there with the values that
-//! it had, and a second plan is empty.
+//! proof, and applied through contract, stopped and resumed after each step. The cases of [`cover`], which together
+//! hold every recipe in every form, are besides killed (see `support/kill.rs`) at every boundary of every step, within
+//! it, in their backfills, and in what runs CONCURRENTLY; then their sessions are ended at all these points, and the run
+//! goes on by itself (`support/cut.rs`); then the whole server is killed. `SCHEMA_CASES=all` does so with every case.
+//! Each time the database is at the end what a fresh one with the desired state is (by our own reading and by
+//! `pg_dump`), every row of a table that stays is there with the values that it had, and a second plan is empty.
 
 #[path = "support/case.rs"]
 mod case;
@@ -23,8 +23,8 @@ mod seed;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Trial};
 use live::{Live, Result, failed, options, run};
@@ -65,16 +65,18 @@ fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
 async fn case(name: &str) -> Result<()> {
     let mut live = Box::pin(Live::start(name)).await?;
     resumed(&mut live).await?;
-    kill::everywhere(&live).await?;
-    cut::everywhere(&live).await?;
+    if std::env::var("SCHEMA_CASES").is_ok_and(|which| which == "all") || cover()?.contains(&name.to_owned()) {
+        kill::everywhere(&live).await?;
+        cut::everywhere(&live).await?;
+    }
     live.end().await;
     Ok(())
 }
 
 /// The cases whose server is killed, dealt out to several tests.
 async fn crashed(part: usize) -> Result<()> {
-    for name in parts()?.into_iter().skip(part).step_by(PARTS) {
-        let mut live = Box::pin(Live::start(&name)).await?;
+    for name in cover()?.iter().skip(part).step_by(PARTS) {
+        let mut live = Box::pin(Live::start(name)).await?;
         cut::with_server(&mut live).await.map_err(|error| format!("{name}: {}", error.message().unwrap_or_default()))?;
         live.end().await;
     }
@@ -84,7 +86,13 @@ async fn crashed(part: usize) -> Result<()> {
 /// Cases that together hold a step of every recipe in every form that a recipe has it: in a
 /// transaction, outside one, as a backfill. Each holds one that those before it do not; the fullest
 /// come first.
-fn parts() -> Result<Vec<String>> {
+fn cover() -> Result<&'static [String]> {
+    static COVER: OnceLock<std::result::Result<Vec<String>, String>> = OnceLock::new();
+    let chosen = COVER.get_or_init(|| choose().map_err(|error| error.message().unwrap_or_default().to_owned()));
+    chosen.as_deref().map_err(|error| error.clone().into())
+}
+
+fn choose() -> Result<Vec<String>> {
     let mut cases = Vec::new();
     for name in case::names() {
         let case = case::Case::read(&name)?;

@@ -124,3 +124,16 @@ async fn passwords_and_hosts() {
     let prefer = format!("{base} password='correct horse' target_session_attrs=prefer-standby");
     connect(&target(&prefer)).await.expect("a primary will do");
 }
+
+/// Behind a pooler in transaction mode the server's session goes on to an application.
+#[tokio::test]
+async fn reading_a_database_leaves_no_settings_behind() {
+    let scratch = Scratch::start(&find(None).expect("PostgreSQL is installed"), ScratchOptions::default()).await.expect("starts");
+    let session = scratch.connect("postgres").await.expect("connects");
+    let settings = "SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings";
+    let said = async || session.client().query_one(settings, &[]).await.expect("it answers").get::<_, String>(0);
+    let before = said().await;
+    schema::pg::introspect::introspect_live(&session, schema::pg::introspect::Managed::default()).await.expect("it reads");
+    assert_eq!(before, said().await);
+    session.close().await;
+}

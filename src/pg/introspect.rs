@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use indexmap::IndexMap;
 
-use super::session::{Session, connect, pin_deparse_settings};
+use super::session::{Session, begin_pinned, connect, pin_deparse_settings};
 use super::unmodelled;
 use crate::catalog::{Catalog, Id};
 use crate::kind::row::SET_ASIDE;
@@ -119,15 +119,24 @@ pub async fn introspect(session: &Session, managed: Managed) -> Result<Live, Int
 }
 
 /// Reads a database that others use: where it holds many relations, over a second connection besides, because one
-/// server process is what takes most of the time. `session` must not be in a transaction.
+/// server process is what takes most of the time. `session` must not be in a transaction; it keeps its settings.
 pub async fn introspect_live(session: &Session, managed: Managed) -> Result<Live, IntrospectError> {
-    pin_deparse_settings(session).await?;
+    begin_pinned(session).await?;
+    let live = in_transaction(session, managed).await;
+    // It only read; on a connection that is lost the server ends it by itself.
+    let ended = session.client().batch_execute("ROLLBACK").await;
+    let live = live?;
+    ended.map_err(|source| IntrospectError::Query { what: "the end of the transaction", source })?;
+    Ok(live)
+}
+
+async fn in_transaction(session: &Session, managed: Managed) -> Result<Live, IntrospectError> {
     let relations = query(session, "relations", "SELECT count(*) FROM pg_class").await?;
     let many = relations.first().is_some_and(|row| row.get::<_, i64>(0) > MANY_RELATIONS);
     // Without one to spare, it is one.
     let second = if many { connect(session.target()).await.ok() } else { None };
     if let Some(second) = &second {
-        pin_deparse_settings(second).await?;
+        begin_pinned(second).await?;
     }
     let live = steadily(session, second.as_ref(), managed).await;
     if let Some(second) = second {

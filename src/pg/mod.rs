@@ -37,5 +37,5 @@ pub use download::{Progress, download};
 pub use error::{SessionError, explain, is_connection_lost};
 pub use scratch::{Scratch, ScratchOptions};
 pub use server::{Installation, ServerError, find};
-pub use session::{CancelHandle, Notice, Session, connect, pin_deparse_settings};
+pub use session::{CancelHandle, Notice, Session, begin_pinned, connect, pin_deparse_settings};
 pub use target::Target;

@@ -285,3 +285,14 @@ pub async fn pin_deparse_settings(session: &Session) -> Result<(), SessionError>
     session.client().simple_query(DEPARSE_SETTINGS).await?;
     Ok(())
 }
+
+/// Begins a read-only transaction in which the settings that change deparsing are pinned. They end with it: behind a
+/// pooler the server's session goes on to somebody else, and ours goes on to apply plans.
+///
+/// # Errors
+/// [`SessionError::Sql`].
+pub async fn begin_pinned(session: &Session) -> Result<(), SessionError> {
+    let local = DEPARSE_SETTINGS.replace("    SET ", "    SET LOCAL ").replace(", false);", ", true);");
+    session.client().simple_query(&format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;{local}")).await?;
+    Ok(())
+}
