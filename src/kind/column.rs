@@ -565,6 +565,7 @@ pub fn columns_of<'c>(catalog: &'c Catalog, table: &'c Id) -> impl Iterator<Item
 /// A check that proves a column NOT NULL, by the name that the recipes give it.
 #[must_use]
 pub fn not_null_proof(column: &Column) -> Check {
-    let name = crate::catalog::id::derived_name(&format!("{}_{}", column.table.name(), column.name), "_not_null");
+    // Not `_not_null`: PostgreSQL 18 gives that name to the constraint that NOT NULL is there.
+    let name = crate::catalog::id::derived_name(&format!("{}_{}", column.table.name(), column.name), "_not_null_proof");
     Check { table: column.table.clone(), name, expression: format!("{} IS NOT NULL", quote(&column.name)), no_inherit: false, not_valid: true }
 }
