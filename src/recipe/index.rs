@@ -84,13 +84,13 @@ fn build(cx: &Context<'_>, index: &Index, partitioned: bool, draft: &mut Draft) 
         partitioned_index::above(index, &parts, draft);
         return;
     }
+    // With an index above it, it may be gone already when this is undone.
+    let exists = if index.part_of.is_some() { "IF EXISTS " } else { "" };
     let op = if cx.is_small(&index.on) || partitioned {
-        create(&Object::from(index.clone()), StageName::Expand)
+        create(&Object::from(index.clone()), StageName::Expand).undo(vec![format!("DROP INDEX {exists}{}", id.in_schema())])
     } else {
         let mut action = index.build_concurrently(&index.name);
         action.sql.extend(index.after_creation(&index.name));
-        // With an index above it, it may be gone already when this is undone.
-        let exists = if index.part_of.is_some() { "IF EXISTS " } else { "" };
         Op::new(&id, action, StageName::Backfill, "create-index")
             .undo(vec![format!("DROP INDEX CONCURRENTLY {exists}{}", id.in_schema())])
             .puts(index.clone())
