@@ -147,7 +147,15 @@ impl<'t> Looks<'t> {
 
     async fn session(&mut self, context: &Context<'_>) -> Result<&Session, Halt> {
         if self.session.is_none() {
-            let session = connect(self.target).await.map_err(ApplyError::from)?;
+            // The server may have gone down since the run began: then it is as if the run's own connection had ended.
+            let session = connect(self.target).await.map_err(|error| {
+                if error.is_unreachable() || error.is_connection_lost() {
+                    let doing = "a session looked for rows that would make a step fail".to_owned();
+                    ApplyError::Lost { doing, cause: error.to_string(), command: context.command() }
+                } else {
+                    ApplyError::from(error)
+                }
+            })?;
             let sql = format!(
                 "SET statement_timeout = 0; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = 0; \
                  SET idle_session_timeout = 0; SET row_security = off; SET check_function_bodies = off",
