@@ -25,7 +25,7 @@ use schema::rehearse::queries::{Queries, split};
 use schema::rehearse::{Request, Source, rehearse};
 
 /// Cases whose way back is not exact yet; one that is must be taken from here.
-const UNDO_PENDING: &[&str] = &["retype_unique"];
+const UNDO_PENDING: &[&str] = &[];
 
 /// Made-up rows in each table.
 const ROWS: u64 = 300;
@@ -37,8 +37,11 @@ const BENCHES: usize = 2;
 #[allow(clippy::print_stdout, reason = "what was measured, when it is asked for")]
 async fn every_case_does_what_its_plan_says() {
     let only = std::env::var("SCHEMA_CASE").ok();
-    let names: VecDeque<String> =
-        case::names().into_iter().filter(|name| only.as_ref().is_none_or(|only| name.contains(only.as_str()))).collect();
+    // A plan for a newer server has statements that the one here does not know.
+    let here = schema::pg::find(None).expect("PostgreSQL is installed").major;
+    let known = |name: &String| Case::read(name).is_ok_and(|case| case.facts.server / 10_000 <= here);
+    let meant = |name: &String| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    let names: VecDeque<String> = case::names().into_iter().filter(|name| meant(name) && known(name)).collect();
     let queue = Arc::new(Mutex::new(names));
     let workers: Vec<_> = (0..BENCHES).map(|_| tokio::spawn(work(Arc::clone(&queue)))).collect();
     let mut results = Vec::new();
@@ -208,8 +211,8 @@ async fn one(name: &str, bench: &mut Workbench) -> Result<(Plan, Rehearsal), Str
         queries: Queries::default(),
     };
     let rehearsal = rehearse(request, bench).await.map_err(|error| error.to_string())?;
-    // A rehearsal without rows measures nothing, unless the case is about that.
-    let empty = facts.tables.values().any(|facts| facts.rows == 0);
+    // A rehearsal without rows measures nothing, unless the case is about that, or says itself which rows there are.
+    let empty = facts.tables.values().any(|facts| facts.rows == 0) || case.folder.join("seed.sql").exists();
     let unseen = |object: &Object| matches!(object, Object::Table(_)) && rehearsal.tables.iter().all(|(_, rows)| *rows == 0);
     if !empty && !plan.is_empty() && !rehearsal.tables.is_empty() && before.catalog.objects.values().any(unseen) {
         return Err(format!("no table holds rows: {:?}", rehearsal.findings));
