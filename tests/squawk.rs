@@ -41,7 +41,7 @@ enum Said {
 }
 
 /// Cases whose plan says more than it does, so that squawk is not answered yet.
-const PENDING: &[&str] = &["partition_index_create"];
+const PENDING: &[&str] = &[];
 
 /// What each rule means for a plan.
 const RULES: &[(&str, &[Said])] = &[
@@ -67,7 +67,11 @@ const RULES: &[(&str, &[Said])] = &[
     ("ban-drop-not-null", &[Said::Hazard(&[Hazard::RowShape])]),
     ("ban-alter-identity", &[Said::Taken]),
     ("ban-alter-domain-with-add-constraint", &[Said::Hazard(&[Hazard::Blocking])]),
-    ("renaming-column", &[Said::Hazard(&[Hazard::Breaking]), Said::Swapped]),
+    // A column, a table that is set aside goes from its place: in contract, like one that is dropped.
+    ("renaming-column", &[Said::Hazard(&[Hazard::Breaking]), Said::Swapped, Said::Contract]),
+    ("ban-set-schema", &[Said::Hazard(&[Hazard::Breaking]), Said::Contract]),
+    // Of a partitioned table alone, whose partitions have it already.
+    ("adding-serial-primary-key-field", &[Said::Locks]),
     ("renaming-table", &[Said::Hazard(&[Hazard::Breaking])]),
     ("renaming-object", &[Said::Hazard(&[Hazard::Breaking]), Said::Taken, Said::Named]),
 ];
