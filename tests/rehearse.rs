@@ -87,16 +87,28 @@ async fn every_case_does_what_its_plan_says() {
             let expected = std::fs::read_to_string(&path).unwrap_or_default();
             let version = |text: &str| text.lines().find(|line| line.starts_with("Measured on PostgreSQL ")).map(str::to_owned);
             // Another major version may measure something else; what a plan claims must hold there too.
-            if expected != table && version(&expected) == version(&table) {
+            if steady(&expected) != steady(&table) && version(&expected) == version(&table) {
                 let _ = writeln!(
                     failures,
                     "docs/locks.md is not what was measured (UPDATE_SNAPSHOTS=1 writes it):\n{}",
-                    differing(&expected, &table)
+                    differing(&steady(&expected), &steady(&table))
                 );
             }
         }
     }
     assert!(failures.is_empty(), "\n{failures}");
+}
+
+/// The table without what one run may miss: what runs CONCURRENTLY cannot be held open, so its locks are looked for over
+/// and over while they last.
+fn steady(table: &str) -> String {
+    let row = |line: &str| match line.split('|').collect::<Vec<_>>()[..] {
+        ["", case, step, what, _, read, built, rewritten, ""] if what.contains("concurrently") => {
+            ["", case, step, what, " (polled) ", read, built, rewritten, ""].join("|")
+        }
+        _ => line.to_owned(),
+    };
+    table.lines().map(row).collect::<Vec<_>>().join("\n")
 }
 
 /// A request for the pinned plan of a case, as a plan and a start.
