@@ -16,9 +16,12 @@
 //! - [`kind`]: what we know about PostgreSQL, one file per kind of object. Nothing else names
 //!   catalog tables or DDL syntax of an object.
 //! - [`kdl`]: the syntax of the files. Knows no kind. A person's file is only ever edited by span.
-//! - [`pg`]: connections and scratch servers.
+//! - [`source`]: a folder of files to a catalog, and back into the files that are there.
+//! - [`pg`]: connections, introspection, scratch servers.
 //! - [`plan`]: two catalogs to a plan. Pure: no IO, no clock, the same input gives the same bytes.
-//! - [`apply`]: executes a plan, resumable. Prints nothing: tells events.
+//! - [`recipe`]: the safe sequences, one file (or folder) each: changes to operations. As pure.
+//! - [`engine`]: what a scratch server is asked: what texts mean, facts, whether a plan ends where it should.
+//! - [`apply`]: executes a plan, and undoes it, resumable. Prints nothing: tells events.
 //! - [`config`]: schema.kdl, and which database is meant.
 //! - [`rehearse`]: a plan on a scratch clone with rows: real locks, scans, builds, rewrites; its undo.
 //! - [`project`]: the files of a project: its plans and approvals, read and written.
