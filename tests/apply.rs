@@ -9,7 +9,7 @@ use schema::apply::{ApplyError, Event, Kept, Options, Outcome, PlanState, Waitin
 use schema::plan::Transaction;
 use schema::plan::op::Verify;
 use schema::plan::plan::StageName::{Backfill, Contract, Expand, Switch};
-use schema::plan::plan::{Plan, Step};
+use schema::plan::plan::{Plan, Step, Work};
 use support::{Db, backfill, killed_index, outside, plan, quick, step, steps_only, stopped};
 
 fn two_stages() -> Plan {
@@ -148,6 +148,22 @@ async fn a_finished_build_is_not_repeated() {
     assert_eq!(db.value("SELECT 't_a'::regclass::oid::text").await, oid);
 }
 
+/// Killed behind the first of several statements: what follows an index that is built belongs to it.
+#[tokio::test]
+async fn what_follows_a_finished_build_is_done() {
+    let db = Db::start().await;
+    db.run("CREATE TABLE t AS SELECT i AS a FROM generate_series(1, 100) i").await;
+    let mut build = outside(1, "CREATE INDEX CONCURRENTLY t_a ON t (abs(a))", "t_a");
+    build.work = Work::Sql(vec!["CREATE INDEX CONCURRENTLY t_a ON t (abs(a))".into(), "ALTER INDEX t_a ALTER COLUMN 1 SET STATISTICS 700".into()]);
+    let plan = steps_only("0002-index", vec![build]);
+    let child = db.child(&plan, Some("statement:1")).wait_with_output().expect("ends");
+    assert!(stopped(&child));
+    let oid = db.value("SELECT 't_a'::regclass::oid::text").await;
+    assert_eq!(db.apply(&plan, &quick()).await.0.expect("resumes"), Outcome::Done);
+    assert_eq!(db.value("SELECT 't_a'::regclass::oid::text").await, oid);
+    assert_eq!(db.value("SELECT attstattarget::text FROM pg_attribute WHERE attrelid = 't_a'::regclass").await, "700");
+}
+
 /// A unique index that fails on duplicates does not stay behind INVALID.
 #[tokio::test]
 async fn a_failed_build_is_cleaned_up() {
@@ -240,7 +256,7 @@ async fn a_backfill_of_partitions_by_ctid() {
 }
 
 fn with_setting(mut step: Step) -> Step {
-    if let schema::plan::plan::Work::Backfill(backfill) = &mut step.work {
+    if let Work::Backfill(backfill) = &mut step.work {
         backfill.settings = vec![("app.mark".to_owned(), "7".to_owned())];
     }
     step

@@ -42,7 +42,7 @@ pub(super) struct Context<'a> {
     pub(super) jitter: Jitter,
     /// Batches committed by this process, over all backfills.
     pub(super) batches: u64,
-    /// Steps done by this process.
+    /// Steps, and parts of undos, done by this process.
     pub(super) finished: u64,
     /// The stage that was told to have started.
     pub(super) stage: Option<StageName>,

@@ -9,10 +9,14 @@
 //! | `step:N:after` | after its commit, before the next step |
 //! | `batch:K:before` | in the K-th batch of this process, before its commit |
 //! | `batch:K` or `batch:K:after` | after the commit of the K-th batch of this process |
+//! | `statement:K:before`, `statement:K:after` | around the K-th statement of this process outside transactions |
+//! | `record:K:before` | with the K-th step, or part of an undo, of this process done and not yet recorded |
+//! | `record:K:after` | when it is recorded |
 //!
 //! With `SCHEMA_CRASH_HOW=stop` it suspends itself at each of them instead (SIGSTOP), once: time for whoever looks on
 //! to take its session or its server away, before SIGCONT. Unset (as it is outside the tests), a point costs next to nothing.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -37,7 +41,33 @@ pub(super) enum Moment {
 pub(super) enum Point {
     Step(u32, Moment),
     Batch(u64, Moment),
+    Statement(u64, Moment),
+    Record(u64, Moment),
 }
+
+/// The next statement outside transactions begins.
+pub(super) fn statement_begins() {
+    point(Point::Statement(STATEMENTS.fetch_add(1, Ordering::Relaxed) + 1, Moment::Before));
+}
+
+/// It ended.
+pub(super) fn statement_ended() {
+    point(Point::Statement(STATEMENTS.load(Ordering::Relaxed), Moment::After));
+}
+
+/// What was done is about to be committed with its row in the ledger.
+pub(super) fn record_begins() {
+    point(Point::Record(RECORDS.fetch_add(1, Ordering::Relaxed) + 1, Moment::Before));
+}
+
+/// It is committed.
+pub(super) fn record_ended() {
+    point(Point::Record(RECORDS.load(Ordering::Relaxed), Moment::After));
+}
+
+/// Of this process.
+static STATEMENTS: AtomicU64 = AtomicU64::new(0);
+static RECORDS: AtomicU64 = AtomicU64::new(0);
 
 /// Ends the process when `here` is one of the points that [`VARIABLE`] names.
 pub(super) fn point(here: Point) {
@@ -76,6 +106,8 @@ fn parse_one(text: &str) -> Option<Point> {
     match what {
         "step" => Some(Point::Step(number.parse().ok()?, moment)),
         "batch" => Some(Point::Batch(number.parse().ok()?, moment)),
+        "statement" => Some(Point::Statement(number.parse().ok()?, moment)),
+        "record" => Some(Point::Record(number.parse().ok()?, moment)),
         _ => None,
     }
 }
@@ -88,6 +120,7 @@ mod tests {
     fn points_are_read() {
         assert_eq!(parse("step:3:middle"), [Point::Step(3, Moment::Middle)]);
         assert_eq!(parse("batch:7,step:4:before"), [Point::Batch(7, Moment::After), Point::Step(4, Moment::Before)]);
+        assert_eq!(parse("statement:2:before,record:1"), [Point::Statement(2, Moment::Before), Point::Record(1, Moment::After)]);
         assert_eq!(parse("step:x:middle"), []);
         assert_eq!(parse("step:3:sideways"), []);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::context::Context;
-use super::crash::{Moment, Point, point};
+use super::crash::{Moment, Point, point, statement_begins, statement_ended};
 use super::error::Kept;
 use super::event::Event;
 use super::halt::Halt;
@@ -49,10 +49,13 @@ async fn tries(context: &mut Context<'_>, step: &Step, statements: &[String]) ->
     let mut waited = Duration::ZERO;
     loop {
         fence(context, step).await?;
-        if prepare(context, step).await? == State::Done {
-            break;
-        }
-        let Err((executed, mut fault)) = execute(context, step, statements, &mut waited).await else { break };
+        // The probe tells of the first statement; those behind it (comments, statistics of what it made) may run twice.
+        let left = match prepare(context, step).await? {
+            State::Done => statements.get(1..).unwrap_or_default(),
+            State::Leftover | State::Absent => statements,
+        };
+        let Err((executed, mut fault)) = execute(context, step, left, &mut waited).await else { break };
+        let executed = executed + statements.len() - left.len();
         let kept = settle(context, step, &fault, executed, statements.len()).await;
         if !fault.is_retryable() {
             return Err(fault.into_halt(context, step, kept));
@@ -128,6 +131,7 @@ async fn clean_up(context: &Context<'_>, probe: &Probe) -> Result<(), Fault> {
 async fn execute(context: &mut Context<'_>, step: &Step, statements: &[String], waited: &mut Duration) -> Result<(), (usize, Fault)> {
     for (executed, sql) in statements.iter().enumerate() {
         let number = step.number;
+        statement_begins();
         let watched = context
             .watched(sql, PATIENCE, None, |emit, blockers| {
                 emit(Event::LockWait { number, failed: 0, blockers: blockers.to_vec(), next_try: None });
@@ -138,6 +142,7 @@ async fn execute(context: &mut Context<'_>, step: &Step, statements: &[String], 
             let fault = Fault { statement: Some(sql.clone()), cause: Cause::Server(error), blockers: watched.blockers };
             return Err((executed, fault));
         }
+        statement_ended();
     }
     Ok(())
 }

@@ -142,11 +142,9 @@ async fn undo(context: &mut Context<'_>, stage: StageName, step: &Step, undone: 
             context.record = if place == last { Record::Undone } else { Record::PartUndone(count) };
             waited += match part {
                 Part::Inside(statements) => transactional::run(context, &backwards(step, statements.clone()), statements).await?,
-                Part::Outside(statement) => {
-                    let statements = [statement.clone()];
-                    outside::run(context, &backwards(step, statements.to_vec()), &statements).await?
-                }
+                Part::Outside(statements) => outside::run(context, &backwards(step, statements.clone()), statements).await?,
             };
+            context.finished += 1;
         }
         if parts.is_empty() {
             context.record = Record::Undone;

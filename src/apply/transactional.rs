@@ -7,7 +7,7 @@ use tokio_postgres::error::SqlState;
 
 use super::blockers::{Blocker, holders};
 use super::context::Context;
-use super::crash::{Moment, Point, point};
+use super::crash::{Moment, Point, point, record_begins, record_ended};
 use super::error::{ApplyError, Kept, StepFailure};
 use super::event::Event;
 use super::halt::Halt;
@@ -195,7 +195,9 @@ async fn attempt(context: &mut Context<'_>, step: &Step, statements: &[String], 
     ledger::step_done(context, step, waited)
         .await
         .map_err(|error| Fault::server("writing the step's row into schema_ledger.steps", error))?;
+    record_begins();
     context.ddl().batch_execute("COMMIT").await.map_err(|error| Fault::server("COMMIT", error))?;
+    record_ended();
     Ok(waited)
 }
 
@@ -225,8 +227,11 @@ pub(super) async fn record(context: &Context<'_>, step: &Step, waited: Duration)
     if !context.options.ledger {
         return Ok(());
     }
+    record_begins();
     begin(context, Duration::from_secs(10), None).await?;
     let doing = "writing the step's row into schema_ledger.steps";
     ledger::step_done(context, step, waited).await.map_err(|error| Fault::server(doing, error))?;
-    context.ddl().batch_execute("COMMIT").await.map_err(|error| Fault::server("COMMIT", error))
+    context.ddl().batch_execute("COMMIT").await.map_err(|error| Fault::server("COMMIT", error))?;
+    record_ended();
+    Ok(())
 }

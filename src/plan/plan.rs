@@ -252,7 +252,7 @@ pub enum Undo {
     Nothing,
     /// By these statements. Those of a step outside transactions run one by one; the others in one transaction,
     /// which ends at `COMMIT`; between that and `BEGIN` each runs by itself (an index is built again beside the
-    /// traffic, a constraint proven again).
+    /// traffic, a constraint proven again). The first of those must take away what a try that was cut off left.
     Sql(Vec<String>),
     /// Not at all.
     Impossible,
@@ -268,8 +268,8 @@ pub const BEGIN: &str = "BEGIN";
 pub enum Part {
     /// In one transaction.
     Inside(Vec<String>),
-    /// By itself, outside of any.
-    Outside(String),
+    /// One by one, outside of any. Cut off, they begin again with the first, which takes away what is half done.
+    Outside(Vec<String>),
 }
 
 impl Undo {
@@ -278,18 +278,21 @@ impl Undo {
     pub fn parts(&self, outside: bool) -> Vec<Part> {
         let Self::Sql(statements) = self else { return Vec::new() };
         let (mut parts, mut open, mut inside) = (Vec::new(), Vec::new(), !outside);
+        let mut close = |open: &mut Vec<String>, inside: bool| {
+            let statements = std::mem::take(open);
+            let part = if inside { Part::Inside(statements.clone()) } else { Part::Outside(statements.clone()) };
+            parts.extend((!statements.is_empty()).then_some(part));
+        };
         for statement in statements {
             match statement.as_str() {
-                COMMIT => {
-                    parts.extend((!open.is_empty()).then(|| Part::Inside(std::mem::take(&mut open))));
-                    inside = false;
+                COMMIT | BEGIN => {
+                    close(&mut open, inside);
+                    inside = statement == BEGIN;
                 }
-                BEGIN => inside = true,
-                _ if inside => open.push(statement.clone()),
-                _ => parts.push(Part::Outside(statement.clone())),
+                _ => open.push(statement.clone()),
             }
         }
-        parts.extend((!open.is_empty()).then_some(Part::Inside(open)));
+        close(&mut open, inside);
         parts
     }
 }

@@ -1,7 +1,8 @@
 //! What hangs on an index that another takes the place of: the replica identity, the order of CLUSTER, a comment.
 //! It goes over to the new index while that still has its temporary name: dropping the old one would take it along.
 
-use crate::catalog::{Id, Ident};
+use crate::catalog::id::derived_name;
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::cluster_on::ClusterOn;
 use crate::kind::comment::Comment;
 use crate::kind::index::Index;
@@ -10,11 +11,22 @@ use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::Action;
-use crate::plan::plan::StageName;
+use crate::plan::plan::{BEGIN, COMMIT, StageName};
 
 /// The desired objects that name the index, taken from the changes.
 #[must_use]
 pub fn hanging(cx: &Context<'_>, index: &Index, changes: &mut Changes) -> Vec<Object> {
+    let found = in_state(cx.desired, index);
+    for object in &found {
+        if changes.get(&object.id()) != Some(&Change::Drop) {
+            changes.shift_remove(&object.id());
+        }
+    }
+    found
+}
+
+/// The objects of a state that name the index.
+fn in_state(state: &Catalog, index: &Index) -> Vec<Object> {
     let id = index.id();
     let of_index = |object: &Object| match object {
         Object::ReplicaIdentity(identity) => identity.table == index.on && identity.mode == IdentityMode::Index(index.name.clone()),
@@ -27,13 +39,30 @@ pub fn hanging(cx: &Context<'_>, index: &Index, changes: &mut Changes) -> Vec<Ob
         ClusterOn { on: index.on.clone(), index: index.name.clone() }.id(),
         id.satellite(Comment::KEYWORD, None),
     ];
-    let found: Vec<Object> = candidates.iter().filter_map(|id| cx.desired.get(id)).filter(|object| of_index(object)).cloned().collect();
-    for object in &found {
-        if changes.get(&object.id()) != Some(&Change::Drop) {
-            changes.shift_remove(&object.id());
-        }
-    }
-    found
+    candidates.iter().filter_map(|id| state.get(id)).filter(|object| of_index(object)).cloned().collect()
+}
+
+/// Builds an index of the live state once more beside itself, lets what hangs on it go over, and puts it in its place: for
+/// an undo. (REINDEX CONCURRENTLY does as much, but what it leaves behind when it is cut off is another index.)
+#[must_use]
+pub fn built_again(cx: &Context<'_>, index: &Index) -> Vec<String> {
+    let id = index.id();
+    let beside = Index { name: derived_name(&index.name, "_back"), ..index.clone() };
+    let hanging = in_state(cx.live, index);
+    let over = hanging.iter().flat_map(|object| on_index(object, index, &beside.name).create().sql);
+    let outside = vec![
+        COMMIT.to_owned(),
+        format!("DROP INDEX CONCURRENTLY IF EXISTS {}", beside.id().in_schema()),
+        beside.create_sql(&beside.name, true, false),
+        BEGIN.to_owned(),
+    ];
+    outside
+        .into_iter()
+        .chain(beside.after_creation(&beside.name))
+        .chain(over)
+        .chain(index.drop().sql)
+        .chain(Index::rename(&beside.id(), &id).unwrap_or_default().sql)
+        .collect()
 }
 
 /// The operation that lets them go over to the index with the temporary name, and back.

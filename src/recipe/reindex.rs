@@ -9,7 +9,7 @@ use crate::plan::Alteration;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::Hazard;
-use crate::plan::plan::{BEGIN, COMMIT, StageName};
+use crate::plan::plan::StageName;
 
 /// Functions whose texts change in place, each with what stands on it and stays as it is.
 #[must_use]
@@ -48,7 +48,7 @@ pub fn apply(cx: &Context<'_>, wanted: Vec<(Id, Object)>, draft: &mut Draft) {
                 Object::Index(index) => {
                     // On the way back the function changes last: the index is built once more with what it gives then.
                     let back = draft.ops[ready].undo.get_or_insert_with(|| altered_back(cx, &function));
-                    back.extend([COMMIT.to_owned(), format!("REINDEX INDEX CONCURRENTLY {}", id.in_schema()), BEGIN.to_owned()]);
+                    back.extend(super::carry::built_again(cx, index));
                     super::index::replace(cx, index, index, &mut Changes::new(), draft);
                 }
                 Object::Check(check) if !check.not_valid && !cx.policy.direct => again(cx, check, draft),

@@ -188,7 +188,7 @@ pub(super) async fn undo(session: &Session, step: &Step) -> Result<bool, Rehears
     for part in step.undo.parts(is_outside(step)) {
         match part {
             Part::Inside(statements) => all(session, step, &statements, true).await?,
-            Part::Outside(statement) => all(session, step, &[statement], false).await?,
+            Part::Outside(statements) => all(session, step, &statements, false).await?,
         }
     }
     Ok(true)

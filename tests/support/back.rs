@@ -14,6 +14,8 @@ use super::live::{Live, Result, failed};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
     statements: Vec<String>,
+    /// What `pg_dump` passes over: indexes that are invalid, partitions that are half detached.
+    halves: Vec<String>,
     rows: BTreeMap<String, String>,
 }
 
@@ -30,8 +32,9 @@ impl Picture {
         statements.sort();
         let session = connect(&live.target(name)).await.map_err(failed("connect"))?;
         let rows = rows(&session).await?;
+        let halves = session.client().query(HALVES, &[]).await.map_err(failed(HALVES))?.iter().map(|row| row.get(0)).collect();
         session.close().await;
-        Ok(Self { statements, rows })
+        Ok(Self { statements, halves, rows })
     }
 
     /// What differs, for people; nothing where it is the same.
@@ -39,12 +42,19 @@ impl Picture {
         let missing = self.statements.iter().filter(|one| !now.statements.contains(one)).map(|one| format!("missing: {one}"));
         let extra = now.statements.iter().filter(|one| !self.statements.contains(one)).map(|one| format!("left over: {one}"));
         let mut lines: Vec<String> = missing.chain(extra).collect();
+        if self.halves != now.halves {
+            lines.push(format!("half there: {:?}\nnow:        {:?}", self.halves, now.halves));
+        }
         if with_rows && self.rows != now.rows {
             lines.push(format!("rows: {:?}\nnow:  {:?}", self.rows, now.rows));
         }
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
 }
+
+const HALVES: &str = "SELECT 'index ' || i.indexrelid::regclass FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+                      WHERE NOT (i.indisvalid AND i.indisready AND i.indislive) AND c.relkind = 'i' \
+                      UNION ALL SELECT 'partition ' || inhrelid::regclass FROM pg_inherits WHERE inhdetachpending ORDER BY 1";
 
 async fn rows(session: &Session) -> Result<BTreeMap<String, String>> {
     let tables = "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind IN ('r', 'p') AND c.relnamespace NOT IN \

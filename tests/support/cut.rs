@@ -1,20 +1,17 @@
-//! A plan whose applier loses its sessions, or its server, over and over, and goes on by itself.
+//! A plan whose applier loses its sessions over and over, and goes on by itself.
 //!
-//! It suspends itself at each point (SIGSTOP): then its sessions are ended, or the whole server is
-//! killed and started again, and it wakes up (SIGCONT) to find that out.
+//! It suspends itself at each point (SIGSTOP): then its sessions are ended, and it wakes up (SIGCONT) to find that out.
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use schema::pg::connect;
-use schema::plan::plan::{Plan, Work};
+use schema::plan::plan::Work;
 
-use super::child::{Came, Random, SEED, resume, spawn, stopped};
+use super::child::{Came, Random, SEED, complaint, points, resume, spawn, stopped};
 use super::live::{Live, Result, failed};
 
-/// The databases that it happens in.
+/// The database that it happens in.
 const CUT: &str = "cut";
-const CRASHED: &str = "crashed";
 
 /// Ends the sessions of the applier at every point of the plan, and at random behind some.
 pub async fn everywhere(live: &Live) -> Result<()> {
@@ -62,55 +59,4 @@ pub async fn everywhere(live: &Live) -> Result<()> {
         let error = error.message().unwrap_or_default();
         format!("with its sessions ended everywhere ({SEED}={}): {error}", random.seed).into()
     })
-}
-
-/// Kills the server at every point of the plan, and at random behind some.
-pub async fn with_server(live: &mut Live) -> Result<()> {
-    live.copy(CRASHED).await?;
-    let mut random = Random::seeded();
-    let mut child = spawn(live, CRASHED, &points(&live.plan).join(","), "stop")?;
-    let mut cut = 0;
-    loop {
-        match stopped(&child).await? {
-            Came::Stopped => {}
-            Came::Ended(true) => break,
-            Came::Ended(false) => return Err(complaint(&mut child, cut, &random)),
-        }
-        cut += 1;
-        if cut % 3 == 0 {
-            // It goes on for a while before it happens.
-            resume(&child)?;
-            tokio::time::sleep(random.below(Duration::from_millis(60))).await;
-            live.crash().await?;
-        } else {
-            live.crash().await?;
-            resume(&child)?;
-        }
-    }
-    live.check(CRASHED).await.map_err(|error| {
-        let error = error.message().unwrap_or_default();
-        format!("with its server killed everywhere ({SEED}={}): {error}", random.seed).into()
-    })
-}
-
-fn points(plan: &Plan) -> Vec<String> {
-    let mut points = vec!["step:1:before".to_owned()];
-    let mut fills = false;
-    for (_, step) in plan.steps() {
-        points.extend(["middle", "after"].map(|moment| format!("step:{}:{moment}", step.number)));
-        fills |= matches!(step.work, Work::Backfill(_));
-    }
-    if fills {
-        // Counted over all backfills of the process.
-        points.extend(["batch:1:before", "batch:2:after", "batch:4:before", "batch:5:after"].map(str::to_owned));
-    }
-    points
-}
-
-fn complaint(child: &mut std::process::Child, cut: usize, random: &Random) -> libtest_mimic::Failed {
-    let mut text = String::new();
-    if let Some(stderr) = &mut child.stderr {
-        let _ = stderr.read_to_string(&mut text);
-    }
-    format!("the applier gave up after {cut} losses ({SEED}={}): {text}", random.seed).into()
 }

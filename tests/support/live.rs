@@ -22,7 +22,7 @@ use super::case::Case;
 use super::seed;
 
 /// The databases of a case.
-const NAMES: [&str; 6] = ["seeded", "fresh", "changed", "killed", "cut", "crashed"];
+const NAMES: [&str; 7] = ["seeded", "fresh", "changed", "killed", "cut", "crashed", "back"];
 
 /// Tables with more rows than this are large here.
 const FEW: u64 = 10;
@@ -140,6 +140,22 @@ impl Live {
     /// Kills the server and starts it again.
     pub async fn crash(&mut self) -> Result<()> {
         self.bench.scratch_mut().expect("it was started").crash().await.map_err(failed("crash"))
+    }
+
+    /// Kills a process of the server as `kill -9` does: the server ends all others and recovers. `watcher` is a session to
+    /// the same server, which sees that.
+    pub async fn kill_backend(&self, pid: i32, watcher: Session) -> Result<()> {
+        let process = rustix::process::Pid::from_raw(pid).expect("a process has a number");
+        rustix::process::kill_process(process, rustix::process::Signal::KILL).map_err(failed("kill -9"))?;
+        let begun = std::time::Instant::now();
+        let limit = std::time::Duration::from_secs(30);
+        while begun.elapsed() < limit {
+            if watcher.is_closed() && self.bench.scratch().expect("it was started").connect("postgres").await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        Err("the server does not recover".into())
     }
 
     pub fn target(&self, name: &str) -> Target {
