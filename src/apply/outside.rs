@@ -87,6 +87,19 @@ async fn fence(context: &Context<'_>, step: &Step) -> Result<(), Halt> {
     Ok(Context::check_fence(&answer)?)
 }
 
+/// Whether the probe of a step sees it as done, what is half done taken away (or brought to its end) before.
+pub(super) async fn is_done(context: &mut Context<'_>, step: &Step) -> Result<bool, Halt> {
+    let settings = |timeout: Duration| format!("SET lock_timeout = {}", timeout.as_millis().max(1));
+    let brief = settings(context.options.lock_timeout);
+    if let Err(error) = context.ddl().batch_execute(&brief).await {
+        return Err(Fault::server(&brief, error).into_halt(context, step, Kept::Nothing));
+    }
+    fence(context, step).await?;
+    let state = prepare(context, step).await;
+    let _ = context.ddl().batch_execute(&settings(lock::OWN_LOCK_TIMEOUT)).await;
+    Ok(state? == State::Done)
+}
+
 /// Looks what an earlier try left, and takes away what is half done.
 async fn prepare(context: &mut Context<'_>, step: &Step) -> Result<State, Halt> {
     let Some(probe) = &step.probe else { return Ok(State::Absent) };
@@ -95,9 +108,17 @@ async fn prepare(context: &mut Context<'_>, step: &Step) -> Result<State, Halt> 
         return Ok(state);
     }
     context.emit(Event::Notice(format!("step {}: an earlier try left it half done; that is cleared up first", step.number)));
-    if let Err(fault) = clean_up(context, probe).await {
-        let state = "What an earlier try left half done could not be taken away.".to_owned();
-        return Err(fault.into_halt(context, step, Kept::State(state)));
+    let mut tries = Tries::new(context.options.lock_timeout, context.options.retry_for);
+    while let Err(fault) = clean_up(context, probe).await {
+        let kept = Kept::State("What an earlier try left half done could not be taken away.".to_owned());
+        if !fault.is_retryable() {
+            return Err(fault.into_halt(context, step, kept));
+        }
+        let Some(sleep) = tries.again(&mut context.jitter) else {
+            return Err(gave_up(context, step, fault, &tries, &[], kept));
+        };
+        context.emit(Event::LockWait { number: step.number, failed: tries.failed, blockers: Vec::new(), next_try: Some(sleep) });
+        context.sleep(sleep).await?;
     }
     // Half a DETACH CONCURRENTLY can only be finished: then it is done.
     look(context, step, probe).await

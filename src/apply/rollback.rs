@@ -128,14 +128,17 @@ async fn undo(context: &mut Context<'_>, stage: StageName, step: &Step, undone: 
     context.emit(Event::StepStarted { stage, number: step.number, title: title.clone(), attempt: 1 });
     let is_outside = step.transaction == Transaction::Outside;
     let mut waited = Duration::ZERO;
-    if let (true, Some(probe)) = (is_outside, &step.probe) {
+    let mut parts = step.undo.parts(is_outside);
+    let probe = step.probe.as_ref().filter(|_| is_outside).map(turned);
+    if let (Some(probe), [Part::Outside(statements)]) = (&probe, parts.as_slice()) {
         // As a whole: the probe tells whether anything is there.
         context.record = Record::Undone;
-        let statements = if let Undo::Sql(statements) = &step.undo { statements.clone() } else { Vec::new() };
-        let step = Step { probe: Some(turned(probe)), ..backwards(step, statements.clone()) };
-        waited += outside::run(context, &step, &statements).await?;
+        let step = Step { probe: Some(probe.clone()), ..backwards(step, statements.clone()) };
+        waited += outside::run(context, &step, statements).await?;
     } else {
-        let parts = step.undo.parts(is_outside);
+        if probe.is_some() && undone == 0 && outside::is_done(context, &Step { probe, ..backwards(step, Vec::new()) }).await? {
+            parts.clear();
+        }
         let last = parts.len().saturating_sub(1);
         for (place, part) in parts.iter().enumerate().skip(undone) {
             let count = i32::try_from(place + 1).unwrap_or(i32::MAX);

@@ -10,7 +10,7 @@ use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode, Transaction};
-use crate::plan::plan::StageName;
+use crate::plan::plan::{BEGIN, StageName};
 
 const ATTACH: &str = "attach-partition";
 const DETACH: &str = "detach-partition";
@@ -150,7 +150,9 @@ fn detach(cx: &Context<'_>, place: &Partition, goes: bool, draft: &mut Draft) {
     let mut ops = Vec::new();
     if concurrently {
         let check = left.and_then(Option::as_ref).map(|name| place.table.child(Check::KEYWORD, name));
-        let mut undo = place.create().sql;
+        // In a transaction, for the sake of its lock timeout.
+        let mut undo = vec![BEGIN.to_owned()];
+        undo.extend(place.create().sql);
         if let Some(check) = &check {
             undo.push(format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", place.table.sql(), check.name_sql()));
         }

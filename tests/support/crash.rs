@@ -269,7 +269,7 @@ async fn struck_while_waiting(live: &mut Live, child: &mut Child, tables: &[&str
 async fn blocker(live: &Live, tables: &[&str]) -> Result<Session> {
     let session = connect(&live.target(NAME)).await.map_err(failed("connect"))?;
     let locks: String = tables.iter().map(|table| format!("; LOCK TABLE {table} IN ROW EXCLUSIVE MODE")).collect();
-    session.client().batch_execute(&format!("SET application_name = 'blocker'; BEGIN{locks}")).await.map_err(failed("lock"))?;
+    session.client().batch_execute(&format!("SET application_name = 'blocker'; SET lock_timeout = '20s'; BEGIN{locks}")).await.map_err(failed("lock"))?;
     Ok(session)
 }
 
