@@ -154,7 +154,8 @@ async fn what_follows_a_finished_build_is_done() {
     let db = Db::start().await;
     db.run("CREATE TABLE t AS SELECT i AS a FROM generate_series(1, 100) i").await;
     let mut build = outside(1, "CREATE INDEX CONCURRENTLY t_a ON t (abs(a))", "t_a");
-    build.work = Work::Sql(vec!["CREATE INDEX CONCURRENTLY t_a ON t (abs(a))".into(), "ALTER INDEX t_a ALTER COLUMN 1 SET STATISTICS 700".into()]);
+    build.work =
+        Work::Sql(vec!["CREATE INDEX CONCURRENTLY t_a ON t (abs(a))".into(), "ALTER INDEX t_a ALTER COLUMN 1 SET STATISTICS 700".into()]);
     let plan = steps_only("0002-index", vec![build]);
     let child = db.child(&plan, Some("statement:1")).wait_with_output().expect("ends");
     assert!(stopped(&child));

@@ -25,11 +25,11 @@ mod live;
 mod seed;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use libtest_mimic::{Arguments, Trial};
 use cover::cover;
+use libtest_mimic::{Arguments, Trial};
 use live::{Live, Result, failed, options, run};
 use schema::apply::{Event, Options, Outcome};
 

@@ -1,70 +1,12 @@
 //! `schema rollback`, `mark`, `clean`, `undrop` and `purge`, as a person uses them, on a private server.
 
-use std::path::Path;
+#[allow(dead_code, reason = "shared with the tests for operators")]
+#[path = "support/shop.rs"]
+mod shop;
+
 use std::process::Command;
 
-use schema::pg::{DatabaseOptions, Scratch, ScratchOptions, Session, find};
-
-/// A project and its database.
-struct Shop {
-    scratch: Scratch,
-    folder: tempfile::TempDir,
-    session: Session,
-}
-
-impl Shop {
-    async fn start(before: &str) -> Self {
-        let installation = find(None).expect("PostgreSQL is installed");
-        let scratch = Scratch::start(&installation, ScratchOptions::default()).await.expect("starts");
-        scratch.create_database("shop", &DatabaseOptions::default()).await.expect("database");
-        let session = scratch.connect("shop").await.expect("connects");
-        session.client().batch_execute(before).await.expect("builds");
-        Self { scratch, folder: tempfile::tempdir().expect("a folder"), session }
-    }
-
-    /// Writes the desired state.
-    fn wants(&self, tables: &str) {
-        let schema = self.folder.path().join("schema");
-        std::fs::create_dir_all(&schema).expect("folder");
-        std::fs::write(schema.join("public.kdl"), format!("schema public {{\n{tables}\n}}\n")).expect("written");
-    }
-
-    /// Runs `schema` with these words; its exit code and all that it said.
-    fn schema(&self, words: &str) -> (i32, String) {
-        let target = self.scratch.target("shop");
-        let url = format!(
-            "host={} port={} user=postgres dbname=shop",
-            self.scratch.socket_dir().display(),
-            target.endpoints.first().map_or(5432, |endpoint| endpoint.port)
-        );
-        let output = Command::new(env!("CARGO_BIN_EXE_schema"))
-            .args(words.split_whitespace())
-            .current_dir(self.folder.path())
-            .env("DATABASE_URL", url)
-            .env("NO_COLOR", "1")
-            .output()
-            .expect("runs");
-        let text = [output.stdout, output.stderr].concat();
-        // On one line, however it was wrapped.
-        let text = String::from_utf8_lossy(&text).split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
-        (output.status.code().unwrap_or(-1), text)
-    }
-
-    /// Runs `schema`, which must end with this code; what it said.
-    fn ends(&self, code: i32, words: &str) -> String {
-        let (found, text) = self.schema(words);
-        assert_eq!(found, code, "schema {words}: {text}");
-        text
-    }
-
-    async fn value(&self, sql: &str) -> String {
-        self.session.client().query_one(sql, &[]).await.expect("answers").get(0)
-    }
-
-    fn file(&self, path: &str) -> std::path::PathBuf {
-        Path::new(self.folder.path()).join(path)
-    }
-}
+use shop::Shop;
 
 fn orders(inner: &str) -> String {
     format!("    table orders {{\n        column id bigint\n{inner}        primary-key id\n    }}\n")

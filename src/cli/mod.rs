@@ -4,6 +4,7 @@
 pub mod allow;
 pub mod apply;
 pub mod approve;
+pub mod backfill;
 pub mod check;
 pub mod clean;
 pub mod completions;
@@ -94,6 +95,7 @@ pub enum Command {
     Apply(apply::Args),
     Status(status::Args),
     Wait(wait::Args),
+    Backfill(backfill::Args),
     History(history::Args),
     Rollback(rollback::Args),
     Mark(mark::Args),
@@ -141,6 +143,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Apply(args) => Box::pin(apply::run(args, &global, out)).await,
         Command::Status(args) => status::run(&args, &global, out).await,
         Command::Wait(args) => wait::run(&args, &global, out).await,
+        Command::Backfill(args) => backfill::run(&args, &global, out).await,
         Command::History(args) => history::run(&args, &global, out).await,
         Command::Rollback(args) => rollback::run(args, &global, out).await,
         Command::Mark(args) => mark::run(&args, &global, out).await,

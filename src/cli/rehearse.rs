@@ -7,7 +7,7 @@ use crate::engine::{EngineError, State};
 use crate::error::{CliError, Code};
 use crate::plan::render;
 use crate::project::{files, plans};
-use crate::rehearse::queries::{self, Queries};
+use crate::rehearse::queries::{self, Queries, StatsError};
 use crate::rehearse::{Request, Source, rehearse};
 
 /// Arguments of `schema rehearse`.
@@ -108,8 +108,10 @@ async fn read_queries(args: &Args, live: Option<&crate::pg::Session>) -> Result<
         lists.push(queries::split(&name, &files::read(path)?));
     }
     if let (true, Some(live)) = (args.queries_from_stats, live) {
-        let known = queries::from_stats(live).await.map_err(EngineError::from).map_err(|error| {
-            CliError::failed(format!("cannot read pg_stat_statements: {error}"), "it is an extension: CREATE EXTENSION pg_stat_statements")
+        let known = queries::from_stats(live).await.map_err(|error| match error {
+            StatsError::Absent => CliError::failed(error.to_string(), "CREATE EXTENSION pg_stat_statements"),
+            StatsError::Hidden(_) => CliError::failed(error.to_string(), "GRANT pg_read_all_stats to it, or connect as another role"),
+            StatsError::Session(error) => EngineError::from(error).into(),
         })?;
         lists.insert(0, known);
     }

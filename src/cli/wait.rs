@@ -10,6 +10,7 @@ use crate::config::duration;
 use crate::error::{CliError, Code};
 use crate::pg::Session;
 use crate::plan::plan::{Gate, StageName};
+use crate::project::plans::fits;
 use crate::project::session;
 
 /// How often it is looked.
@@ -73,7 +74,8 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let mut told = String::new();
     loop {
         let plans = ledger_plans(session.client()).await?;
-        let status = plans.iter().find(|status| is(&status.name, &args.plan));
+        let exact = plans.iter().find(|status| status.name == args.plan);
+        let status = exact.or_else(|| plans.iter().find(|status| fits(&status.name, &args.plan)));
         let why = match status {
             None => "nothing of it was applied yet".to_owned(),
             Some(status) => match missing(&session, status, args.aim, &gates).await? {
@@ -81,7 +83,8 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
                 Some(why) => why,
             },
         };
-        if begun.elapsed() + EVERY > args.timeout {
+        let left = args.timeout.saturating_sub(begun.elapsed());
+        if left.is_zero() {
             return Err(CliError::refused(
                 format!("{} did not come so far within {}: {why}", args.plan, duration::format(args.timeout)),
                 "see `schema status`",
@@ -91,14 +94,8 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
             out.notice(&format!("{}: {why}", args.plan));
             told = why;
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(EVERY.min(left)).await;
     }
-}
-
-/// Whether a person means this plan: by its name or its number.
-fn is(name: &str, meant: &str) -> bool {
-    let number = |text: &str| text.split('-').next().and_then(|number| number.parse::<u64>().ok());
-    name == meant || (meant.chars().all(|c| c.is_ascii_digit()) && number(name) == number(meant))
 }
 
 /// What it still waits for; nothing when it is there.
@@ -114,12 +111,12 @@ async fn missing(session: &Session, status: &PlanStatus, aim: Aim, gates: &[Gate
         PlanState::RolledBack => {
             return Err(CliError::refused(format!("{name} was rolled back"), format!("to run it once more: schema apply {name} --again")));
         }
-        PlanState::Failed => {
+        PlanState::Failed if !matches!(aim, Aim::Stage(stage) if status.reached(stage)) => {
             let step = status.steps.iter().find(|step| step.state == "failed");
             let why = step.map(|step| format!(" at step {}: {}", step.number, step.error.as_deref().unwrap_or_default()));
             return Err(CliError::failed(format!("{name} failed{}", why.unwrap_or_default()), format!("go on with: schema apply {name}")));
         }
-        PlanState::Running | PlanState::Waiting | PlanState::Done => {}
+        PlanState::Failed | PlanState::Running | PlanState::Waiting | PlanState::Done => {}
     }
     let there = match aim {
         Aim::Done => status.state == PlanState::Done,

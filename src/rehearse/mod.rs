@@ -109,17 +109,18 @@ pub struct Request<'a> {
 /// # Errors
 /// A clone that cannot be made, or a step that fails on it.
 pub async fn rehearse(request: Request<'_>, bench: &mut Workbench) -> Result<Rehearsal, RehearseError> {
-    let Request { plan, start, server, managed, rows, queries } = request;
+    let Request { plan, start, server, managed, rows, mut queries } = request;
     bench.start(server).await?;
     let touched = touched(plan, &start);
-    let start = crate::engine::closure::around(&start, &touched)
-        .map_or_else(|| start.clone(), |part| crate::engine::closure::restrict(&start, &part));
+    // Which tables statements of clients are about only the server knows: it gets all of them.
+    let part = if queries.is_empty() { crate::engine::closure::around(&start, &touched) } else { None };
+    let start = part.map_or_else(|| start.clone(), |part| crate::engine::closure::restrict(&start, &part));
     let tables = rows::wanted(&start, &touched);
     let blank = build(bench, &start).await?;
     let stage = Stages { plan, managed, tables };
 
     // Once without rows: what it ends in, and what clients' statements say to every step.
-    let (start, end, mut findings) = stage.dress(bench, &blank, &queries).await?;
+    let (start, end, mut findings) = stage.dress(bench, &blank, &mut queries).await?;
     let (steps, counted) = stage.measure(bench, &blank, &start, &end, &rows, &mut findings).await?;
     for (step, measured) in plan.steps().map(|(_, step)| step).zip(&steps) {
         findings.extend(judge(step, measured));
@@ -197,7 +198,7 @@ impl Stages<'_> {
         &self,
         bench: &mut Workbench,
         blank: &str,
-        queries: &Queries,
+        queries: &mut Queries,
     ) -> Result<(Catalog, Catalog, Vec<Finding>), RehearseError> {
         let (name, session) = bench.copy("dress", blank).await?;
         let start = self.read(&session).await?;
@@ -206,6 +207,7 @@ impl Stages<'_> {
         let mut findings = Vec::new();
         let last = self.plan.steps().filter(|(stage, _)| *stage < StageName::Contract).map(|(_, step)| step.number).max().unwrap_or(0);
         if let Some(client) = &client {
+            queries::leave_out(client, &mut queries.old, &mut findings).await?;
             queries::check(client, &queries.old, None, &mut findings).await?;
             if last == 0 {
                 queries::check(client, &queries.new, None, &mut findings).await?;

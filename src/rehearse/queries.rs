@@ -11,6 +11,9 @@ pub struct Query {
     pub place: String,
     /// The statement, without its semicolon.
     pub sql: String,
+    /// As the server keeps it, constants replaced: that need not be a statement (`date $1`), so it is left out where it
+    /// does not prepare at the start.
+    pub normalized: bool,
 }
 
 /// The statements of both releases.
@@ -28,6 +31,27 @@ impl Queries {
     pub const fn is_empty(&self) -> bool {
         self.old.is_empty() && self.new.is_empty()
     }
+}
+
+/// Takes out the normalized statements that do not prepare at the start, and says so.
+pub(super) async fn leave_out(client: &Session, queries: &mut Vec<Query>, findings: &mut Vec<Finding>) -> Result<(), SessionError> {
+    let (mut kept, mut left) = (Vec::new(), Vec::new());
+    for query in std::mem::take(queries) {
+        match client.client().prepare(&query.sql).await {
+            Err(error) if query.normalized && error.as_db_error().is_some() => {
+                left.push(format!("{}: {}", first_line(&query.sql), explain(&error)))
+            }
+            Err(error) if error.as_db_error().is_none() => return Err(error.into()),
+            _ => kept.push(query),
+        }
+    }
+    *queries = kept;
+    if let Some(first) = left.first() {
+        let text =
+            format!("{} statements of pg_stat_statements do not prepare as it keeps them and are left out, for one {first}", left.len());
+        findings.push(Finding { step: 0, wrong: false, text });
+    }
+    Ok(())
 }
 
 /// Prepares each statement; the findings name what does not, the stage, and PostgreSQL's message.
@@ -67,7 +91,7 @@ pub fn split(name: &str, script: &str) -> Vec<Query> {
     let (mut start, mut at, mut depth, mut line, mut first) = (0, 0, 0_usize, 1, None);
     let mut push = |text: &str, first: Option<usize>| {
         if let Some(first) = first {
-            statements.push(Query { place: format!("{name}:{first}"), sql: text.trim().to_owned() });
+            statements.push(Query { place: format!("{name}:{first}"), sql: text.trim().to_owned(), normalized: false });
         }
     };
     while at < script.len() {
@@ -164,26 +188,58 @@ fn tag(rest: &str) -> Option<&str> {
     valid.then(|| &rest[..=end])
 }
 
-/// The statements that `pg_stat_statements` of a live database knows, of this database.
+/// Why the statements of `pg_stat_statements` are not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum StatsError {
+    /// It is not in this database.
+    #[error("pg_stat_statements is not in this database")]
+    Absent,
+    /// The role may not read those of others.
+    #[error("{0} statements of other roles are hidden from this one")]
+    Hidden(i64),
+    /// It cannot be read.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl From<tokio_postgres::Error> for StatsError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+/// The statements that `pg_stat_statements` of a live database knows, of this database, ours left out.
 ///
 /// # Errors
 /// The extension is not there or may not be read.
-pub async fn from_stats(live: &Session) -> Result<Vec<Query>, SessionError> {
+pub async fn from_stats(live: &Session) -> Result<Vec<Query>, StatsError> {
     let schema = live
         .client()
-        .query_one("SELECT extnamespace::regnamespace::text FROM pg_catalog.pg_extension WHERE extname = 'pg_stat_statements'", &[])
+        .query_opt("SELECT extnamespace::regnamespace::text FROM pg_catalog.pg_extension WHERE extname = 'pg_stat_statements'", &[])
         .await?;
+    let Some(schema) = schema else { return Err(StatsError::Absent) };
     let schema: String = schema.get(0);
+    let this = "s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())";
+    // Whose statements may not be read has no query id.
+    let hidden = format!("SELECT count(*) FROM {schema}.pg_stat_statements s WHERE {this} AND s.queryid IS NULL");
+    let hidden: i64 = live.client().query_one(&hidden, &[]).await?.get(0);
+    if hidden > 0 {
+        return Err(StatsError::Hidden(hidden));
+    }
     let sql = format!(
-        "SELECT queryid::text, query FROM {schema}.pg_stat_statements s
-         WHERE s.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-           AND query ~* '^\\s*(select|insert|update|delete|with|merge|values|table)\\y' AND query !~ 'schema_ledger' ORDER BY calls DESC, 1"
+        "SELECT queryid::text, query FROM {schema}.pg_stat_statements s WHERE {this}
+           AND query ~* '^(\\s|/\\*.*?\\*/|--[^\\n]*\\n)*(select|insert|update|delete|with|merge|values|table)\\y'
+           AND query !~ 'schema_ledger' ORDER BY calls DESC, 1"
     );
     let rows = live.client().query(&sql, &[]).await?;
     let mut seen = std::collections::BTreeSet::new();
     Ok(rows
         .iter()
-        .map(|row| Query { place: format!("pg_stat_statements {}", row.get::<_, Option<String>>(0).unwrap_or_default()), sql: row.get(1) })
+        .map(|row| Query {
+            place: format!("pg_stat_statements {}", row.get::<_, Option<String>>(0).unwrap_or_default()),
+            sql: row.get(1),
+            normalized: true,
+        })
         .filter(|query| seen.insert(query.sql.clone()))
         .collect())
 }

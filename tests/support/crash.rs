@@ -63,8 +63,10 @@ fn end(child: &mut Child) -> Result<()> {
     child.wait().map_err(failed("kill")).map(drop)
 }
 
-/// One run that loses its server at every boundary, and at random behind some, and goes on by itself to the end.
-pub async fn goes_on(live: &mut Live, way: Way, kind: Kind, random: &mut Random) -> Result<()> {
+/// One run that loses its server at every boundary, and at random behind some, and goes on by itself to the end; by the
+/// two kinds in turn, beginning with this one.
+pub async fn goes_on(live: &mut Live, way: Way, first: Kind, random: &mut Random) -> Result<()> {
+    let kinds = if first == Kind::Backend { [Kind::Server, Kind::Backend] } else { [Kind::Backend, Kind::Server] };
     let mut all = points(&live.plan);
     if way == Way::Back {
         all.extend(live.plan.steps().map(|(_, step)| format!("step:{}:before", step.number)));
@@ -79,6 +81,7 @@ pub async fn goes_on(live: &mut Live, way: Way, kind: Kind, random: &mut Random)
             Came::Ended(false) => return Err(complaint(&mut child, struck, random)),
         }
         struck += 1;
+        let kind = kinds[struck % 2];
         if struck % 4 == 0 {
             resume(&child)?;
             tokio::time::sleep(random.below(LONGEST)).await;
@@ -225,8 +228,7 @@ async fn while_waiting(live: &mut Live, kind: Kind, second: bool, random: &Rando
         let watcher = connect(&live.target(NAME)).await.map_err(failed("connect"))?;
         let all = "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') \
                    AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname NOT IN ('information_schema', 'schema_ledger')";
-        let tables: Vec<String> =
-            watcher.client().query(all, &[]).await.map_err(failed("tables"))?.iter().map(|row| row.get(0)).collect();
+        let tables: Vec<String> = watcher.client().query(all, &[]).await.map_err(failed("tables"))?.iter().map(|row| row.get(0)).collect();
         watcher.close().await;
         let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
         struck_while_waiting(live, &mut child, &tables, second, kind, round).await?;
@@ -269,7 +271,11 @@ async fn struck_while_waiting(live: &mut Live, child: &mut Child, tables: &[&str
 async fn blocker(live: &Live, tables: &[&str]) -> Result<Session> {
     let session = connect(&live.target(NAME)).await.map_err(failed("connect"))?;
     let locks: String = tables.iter().map(|table| format!("; LOCK TABLE {table} IN ROW EXCLUSIVE MODE")).collect();
-    session.client().batch_execute(&format!("SET application_name = 'blocker'; SET lock_timeout = '20s'; BEGIN{locks}")).await.map_err(failed("lock"))?;
+    session
+        .client()
+        .batch_execute(&format!("SET application_name = 'blocker'; SET lock_timeout = '20s'; BEGIN{locks}"))
+        .await
+        .map_err(failed("lock"))?;
     Ok(session)
 }
 

@@ -88,7 +88,7 @@ mod tests {
     fn it_shows_where_and_what() {
         let plan = sample::severity_level();
         let file = PlanFile { path: "x".into(), text: String::new(), hash: hash(&plan), plan };
-        let run = [Chosen { file, next: StageName::Switch, begun: true }];
+        let run = [Chosen { file, next: StageName::Switch, done: [1].into(), begun: true }];
         let consent = Consent { target: "shop at db1:5432, PostgreSQL 15.18".into(), environment: Some("production"), by_name: true };
         assert_eq!(
             consent.text(&run, StageName::Contract),

@@ -213,10 +213,9 @@ impl Run<'_> {
         }
         if !self.args.no_disk_check {
             let reached = |chosen: &Chosen| {
-                let (next, through) = (chosen.next, self.through());
-                let stages = &chosen.file.plan.stages;
-                let steps = stages.iter().filter(|stage| (next..=through).contains(&stage.name)).flat_map(|stage| &stage.steps);
-                let numbers: Vec<u32> = steps.map(|step| step.number).collect();
+                let steps =
+                    chosen.file.plan.steps().filter(|(stage, step)| *stage <= self.through() && !chosen.done.contains(&step.number));
+                let numbers: Vec<u32> = steps.map(|(_, step)| step.number).collect();
                 forecast::total(&chosen.file.plan, |number| numbers.contains(&number))
             };
             let need = selection.run.iter().map(reached).fold(forecast::Need::default(), forecast::Need::and);
@@ -404,7 +403,9 @@ impl Run<'_> {
         // The executor adds `--through contract` itself.
         let through = self.args.through.filter(|stage| *stage != StageName::Contract).map(|stage| format!(" --through {}", stage.name()));
         let through = through.unwrap_or_default();
-        format!("schema apply{env}{through}")
+        let known = [(self.args.no_preflight, " --no-preflight"), (self.args.no_disk_check, " --no-disk-check")];
+        let known: String = known.into_iter().filter_map(|(said, flag)| said.then_some(flag)).collect();
+        format!("schema apply{env}{through}{known}")
     }
 }
 

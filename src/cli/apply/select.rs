@@ -1,5 +1,7 @@
 //! Which plans run now. Pure.
 
+use std::collections::BTreeSet;
+
 use crate::apply::PlanState;
 use crate::apply::status::PlanStatus;
 use crate::error::CliError;
@@ -14,6 +16,8 @@ pub(super) struct Chosen {
     pub file: PlanFile,
     /// The first stage that is not done.
     pub next: StageName,
+    /// Its steps that are done.
+    pub done: BTreeSet<u32>,
     /// Whether a part of it may be in the database: then what it relies on is as the plan made it.
     pub begun: bool,
 }
@@ -58,14 +62,16 @@ pub(super) fn select(files: Vec<PlanFile>, ledger: &[PlanStatus], through: Stage
         match next {
             None if status.is_some_and(|status| status.state == PlanState::Done) || file.plan.is_empty() => selection.done += 1,
             // Every step is done but the plan itself is not marked so: the executor does that.
-            None => selection.run.push(Chosen { file, next: through, begun }),
+            None => selection.run.push(Chosen { done: numbers(&file, done), file, next: through, begun }),
             Some(next) if next > through => selection.waiting.push((file, next)),
-            Some(next) => {
-                selection.run.push(Chosen { file, next, begun });
-            }
+            Some(next) => selection.run.push(Chosen { done: numbers(&file, done), file, next, begun }),
         }
     }
     Ok(selection)
+}
+
+fn numbers(file: &PlanFile, done: impl Fn(u32) -> bool) -> BTreeSet<u32> {
+    file.plan.steps().map(|(_, step)| step.number).filter(|number| done(*number)).collect()
 }
 
 /// The unfinished plan that must be done before this one may begin: they share objects.
