@@ -98,7 +98,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         };
         let (desired, live) = tokio::try_join!(desired, planning::live(&session, &scope))?;
         empty = args.to.is_none() && desired.sources.iter().next().is_none() && !is_sql;
-        planning::from_live(&session, live, desired, &scope, policy, prove, &mut bench).await?
+        Box::pin(planning::from_live(&session, live, desired, &scope, policy, prove, &mut bench)).await?
     };
     bench.stop().await;
     let mut plan = computed.plan;

@@ -74,7 +74,7 @@ pub async fn from_database(
     bench: &mut Workbench,
 ) -> Result<Computed, CliError> {
     let live = live(session, scope).await?;
-    from_live(session, live, desired, scope, policy, prove, bench).await
+    Box::pin(from_live(session, live, desired, scope, policy, prove, bench)).await
 }
 
 /// What a live database holds, without its dependencies.

@@ -54,7 +54,8 @@ pub(super) fn connected<'c>(cx: &Context<'c>, wanted: Vec<Pair<'c>>) -> Vec<Vec<
 /// Whether a foreign key names such columns on its own side, and on the other.
 fn named(key: &ForeignKey, tables: &BTreeSet<Id>, columns: &BTreeSet<Id>) -> (bool, bool) {
     // Few tables have one: of the others no id is made.
-    let any = |table: &Id, names: &[Ident]| tables.contains(table) && names.iter().any(|name| columns.contains(&table.child("column", name)));
+    let any =
+        |table: &Id, names: &[Ident]| tables.contains(table) && names.iter().any(|name| columns.contains(&table.child("column", name)));
     (any(&key.table, &key.columns), any(&key.references, &key.referenced_columns))
 }
 
