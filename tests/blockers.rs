@@ -25,7 +25,7 @@ async fn client(session: Session, stop: Arc<AtomicBool>) -> (Duration, u32) {
     let (mut longest, mut count) = (Duration::ZERO, 0);
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
-        session.client().batch_execute("SELECT count(*) FROM t; INSERT INTO t VALUES (1)").await.expect("works");
+        session.client().batch_execute("SELECT count(*) FROM t; INSERT INTO t (a) VALUES (1)").await.expect("works");
         longest = longest.max(begun.elapsed());
         count += 1;
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -115,4 +115,32 @@ async fn a_forgotten_prepared_transaction_is_named() {
     assert!(named, "{events:?}");
     // Only the last try, made at the end of the budget all the same, was felt.
     assert!(longest < Duration::from_millis(500), "{longest:?}");
+}
+
+/// A vacuum that prevents wraparound does not give way, as any other does: it is named before a try is made.
+#[tokio::test]
+async fn a_vacuum_that_prevents_wraparound_is_named() {
+    let db = Db::with(&[("autovacuum", "on"), ("autovacuum_naptime", "1s"), ("autovacuum_freeze_max_age", "100000")]).await;
+    // Every page that it visits costs it a tenth of a second.
+    db.run("CREATE TABLE t (a int, pad text) WITH (autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_cost_delay = 100); INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 4000) i")
+        .await;
+    db.session
+        .client()
+        .batch_execute(
+            "CREATE PROCEDURE burn() LANGUAGE plpgsql AS 'BEGIN FOR i IN 1..110000 LOOP PERFORM txid_current(); COMMIT; END LOOP; END'",
+        )
+        .await
+        .expect("is made");
+    db.run("CALL burn()").await;
+    db.until("SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'autovacuum: VACUUM public.t (to prevent wraparound)'", "1")
+        .await;
+    let (outcome, events, longest) = beside(&db, &Options { retry_for: Duration::from_secs(3), ..quick() }).await;
+    let named =
+        events.iter().find_map(|event| if let Event::LockWait { failed: 0, blockers, .. } = event { blockers.first() } else { None });
+    let named = named.unwrap_or_else(|| panic!("it is not named: {events:?}"));
+    assert_eq!((named.user.as_str(), named.query.as_str()), ("autovacuum worker", "autovacuum: VACUUM public.t (to prevent wraparound)"));
+    let error = outcome.expect_err("gives up").to_string();
+    assert!(error.contains("to prevent wraparound"), "{error}");
+    // Only the last try, made at the end of the budget all the same, was felt.
+    assert!(longest < Duration::from_millis(500), "a client waited {longest:?}");
 }

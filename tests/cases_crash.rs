@@ -118,7 +118,7 @@ async fn crashed_and_back(live: &mut Live, first: usize, wrong: &mut Vec<String>
         for place in places(step) {
             let turn = first + runs.len();
             for kind in if every() { Kind::ALL.to_vec() } else { vec![Kind::ALL[turn % 3]] } {
-                let how = if turn % 2 == 0 { Disturbed::Not } else { Disturbed::AtRandom(Kind::ALL[turn / 2 % 3]) };
+                let how = if turn.is_multiple_of(2) { Disturbed::Not } else { Disturbed::AtRandom(Kind::ALL[turn / 2 % 3]) };
                 runs.push((step.number, place.clone(), kind, how));
             }
         }
@@ -131,7 +131,7 @@ async fn crashed_and_back(live: &mut Live, first: usize, wrong: &mut Vec<String>
     let mut hows = vec![Disturbed::BehindEach, Disturbed::BeforeEach];
     hows.extend(kinds(&random).iter().map(|kind| Disturbed::GoesOn(*kind)));
     if outside {
-        hows.extend(Kind::ALL.into_iter().map(|kind| Disturbed::Waiting(kind, (first + kind as usize) % 2 == 0)));
+        hows.extend(Kind::ALL.into_iter().map(|kind| Disturbed::Waiting(kind, (first + kind as usize).is_multiple_of(2))));
     }
     let end = crash::Place::Point(format!("step:{}:after", last.number));
     runs.extend(hows.into_iter().map(|how| (last.number, end.clone(), Kind::Apply, how)));

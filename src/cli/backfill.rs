@@ -103,6 +103,6 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
 
 /// The step whose backfill was begun and is not done.
 fn under_way(status: &PlanStatus) -> Option<(u32, &BackfillStatus)> {
-    let unfinished = status.steps.iter().filter(|step| matches!(step.state.as_str(), "running" | "failed"));
-    unfinished.filter_map(|step| Some((step.number, step.backfill.as_ref()?))).next()
+    let mut unfinished = status.steps.iter().filter(|step| matches!(step.state.as_str(), "running" | "failed"));
+    unfinished.find_map(|step| Some((step.number, step.backfill.as_ref()?)))
 }

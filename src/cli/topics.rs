@@ -48,6 +48,9 @@ pub fn topic(name: &str) -> Option<Vec<String>> {
                 size(archive_wal),
                 dead_rows.map_or_else(|| "off".to_owned(), |share| share.to_string())
             ),
+            "From another terminal: `schema backfill pause`, `resume` and `stop`; it looks between two batches. What is paused stays so until it is resumed, \
+             also when apply is started anew; what is stopped ends apply with exit code 5 and goes on with the next one."
+                .to_owned(),
         ],
         "locking" => vec![
             format!(

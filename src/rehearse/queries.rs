@@ -39,7 +39,7 @@ pub(super) async fn leave_out(client: &Session, queries: &mut Vec<Query>, findin
     for query in std::mem::take(queries) {
         match client.client().prepare(&query.sql).await {
             Err(error) if query.normalized && error.as_db_error().is_some() => {
-                left.push(format!("{}: {}", first_line(&query.sql), explain(&error)))
+                left.push(format!("{}: {}", first_line(&query.sql), explain(&error)));
             }
             Err(error) if error.as_db_error().is_none() => return Err(error.into()),
             _ => kept.push(query),

@@ -257,7 +257,7 @@ async fn struck_while_waiting(live: &mut Live, child: &mut Child, tables: &[&str
     } else {
         kind.strike(live, child, turn).await?;
         // The orphan of an applier goes on alone, or not.
-        if let (Some(pid), Kind::Apply, true) = (blocked, kind, turn % 2 == 0) {
+        if let (Some(pid), Kind::Apply, true) = (blocked, kind, turn.is_multiple_of(2)) {
             watcher.client().execute("SELECT pg_terminate_backend($1)", &[&pid]).await.map_err(failed("end the orphan"))?;
         }
         watcher.close().await;
@@ -270,12 +270,11 @@ async fn struck_while_waiting(live: &mut Live, child: &mut Child, tables: &[&str
 
 async fn blocker(live: &Live, tables: &[&str]) -> Result<Session> {
     let session = connect(&live.target(NAME)).await.map_err(failed("connect"))?;
-    let locks: String = tables.iter().map(|table| format!("; LOCK TABLE {table} IN ROW EXCLUSIVE MODE")).collect();
-    session
-        .client()
-        .batch_execute(&format!("SET application_name = 'blocker'; SET lock_timeout = '20s'; BEGIN{locks}"))
-        .await
-        .map_err(failed("lock"))?;
+    let mut sql = "SET application_name = 'blocker'; SET lock_timeout = '20s'; BEGIN".to_owned();
+    for table in tables {
+        sql += &format!("; LOCK TABLE {table} IN ROW EXCLUSIVE MODE");
+    }
+    session.client().batch_execute(&sql).await.map_err(failed("lock"))?;
     Ok(session)
 }
 

@@ -82,7 +82,7 @@ impl Shop {
             if found == expected {
                 return;
             }
-            assert!(begun.elapsed() < Duration::from_secs(60), "{found}, never {expected}: {sql}");
+            assert!(begun.elapsed() < Duration::from_mins(1), "{found}, never {expected}: {sql}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
