@@ -57,6 +57,9 @@ fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(failed("runtime"))?.block_on(work)
 }
 
+/// Cases that are rolled back besides: where something was wrong once that no form of a recipe tells apart.
+const ALSO: &[&str] = &["rename_column_partitioned", "partition_drop"];
+
 /// The cases of one part, with their places among all; `SCHEMA_CASE=name` (a part of a name) chooses among them.
 fn dealt(all: &[String], part: usize) -> impl Iterator<Item = (usize, &String)> {
     let chosen = std::env::var("SCHEMA_CASE").unwrap_or_default();
@@ -93,7 +96,9 @@ fn every() -> bool {
 
 async fn back(part: usize) -> Result<()> {
     let mut wrong = Vec::new();
-    for (place, name) in dealt(cover::cover_back()?, part) {
+    let mut all = cover::cover_back()?.to_vec();
+    all.extend(ALSO.iter().map(|name| (*name).to_owned()).filter(|name| !all.contains(name)).collect::<Vec<_>>());
+    for (place, name) in dealt(&all, part) {
         let mut live = Box::pin(Live::start(name)).await?;
         crashed_and_back(&mut live, place, &mut wrong).await?;
         live.end().await;

@@ -216,7 +216,13 @@ fn in_order<'o>(cx: &Context<'_>, mut objects: Vec<&'o Object>) -> Vec<&'o Objec
     let mut missing: BTreeSet<Id> = objects.iter().map(|object| object.id()).collect();
     let mut ordered = Vec::with_capacity(objects.len());
     while !objects.is_empty() {
-        let next = objects.iter().position(|object| needs(cx, object).iter().all(|need| !missing.contains(need))).unwrap_or_default();
+        // The index above takes over those of the partitions that are there, and makes those that are not, by names of its own.
+        let above = |object: &Object| {
+            let id = object.id();
+            objects.iter().any(|part| part_of(part) == Some(id.name()) && part.id().kind == id.kind && part.id().schema() == id.schema())
+        };
+        let ready = |object: &&Object| needs(cx, object).iter().all(|need| !missing.contains(need)) && !above(object);
+        let next = objects.iter().position(ready).unwrap_or_default();
         let object = objects.remove(next);
         missing.remove(&object.id());
         ordered.push(object);

@@ -4,21 +4,22 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use schema::kind::table::Table;
-use schema::plan::plan::{Part, Step, Undo, Work};
+use schema::plan::plan::{Part, StageName, Step, Undo, Work};
 use schema::plan::{Input, Plan, Transaction};
 
 use super::case;
 use super::live::{Result, failed};
 
-/// Recipe; whether it fills; runs outside transactions, in several statements; whether a part of its undo does, likewise.
-type Form = (String, bool, [bool; 4]);
+/// Recipe; whether it fills; runs outside transactions, in several statements; whether a part of its undo does, likewise;
+/// whether it is of contract.
+type Form = (String, bool, [bool; 5]);
 
 /// Cases that together hold a step of every recipe in every form that a recipe has it: in a
 /// transaction, outside one, as a backfill. Each holds one that those before it do not; the fullest
 /// come first. `SCHEMA_CASES=all`: every case.
 pub fn cover() -> Result<&'static [String]> {
     static COVER: OnceLock<std::result::Result<Vec<String>, String>> = OnceLock::new();
-    let forms = |plan: &Plan| plan.steps().map(|(_, step)| form(step, false)).collect();
+    let forms = |plan: &Plan| plan.steps().map(|(_, step)| form(step, false, false)).collect();
     let chosen = COVER.get_or_init(|| choose(forms).map_err(|error| error.message().unwrap_or_default().to_owned()));
     chosen.as_deref().map_err(|error| error.clone().into())
 }
@@ -29,18 +30,18 @@ pub fn cover_back() -> Result<&'static [String]> {
     static COVER: OnceLock<std::result::Result<Vec<String>, String>> = OnceLock::new();
     let forms = |plan: &Plan| {
         let possible = plan.steps().take_while(|(_, step)| step.undo != Undo::Impossible);
-        possible.map(|(_, step)| form(step, true)).collect()
+        possible.map(|(stage, step)| form(step, true, stage == StageName::Contract)).collect()
     };
     let chosen = COVER.get_or_init(|| choose(forms).map_err(|error| error.message().unwrap_or_default().to_owned()));
     chosen.as_deref().map_err(|error| error.clone().into())
 }
 
-fn form(step: &Step, back: bool) -> Form {
+fn form(step: &Step, back: bool, contract: bool) -> Form {
     let outside = step.transaction == Transaction::Outside;
     let several = matches!(&step.work, Work::Sql(statements) if outside && statements.len() > 1);
     let parts = if back { step.undo.parts(outside) } else { Vec::new() };
     let undo = |count: usize| parts.iter().any(|part| matches!(part, Part::Outside(statements) if statements.len() >= count));
-    (step.recipe.clone(), matches!(step.work, Work::Backfill(_)), [outside, several, undo(1), undo(2)])
+    (step.recipe.clone(), matches!(step.work, Work::Backfill(_)), [outside, several, undo(1), undo(2), contract])
 }
 
 fn choose(forms: impl Fn(&Plan) -> BTreeSet<Form>) -> Result<Vec<String>> {
