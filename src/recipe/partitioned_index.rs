@@ -10,7 +10,7 @@ use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, create, drop};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
-use crate::plan::plan::StageName;
+use crate::plan::plan::{BEGIN, COMMIT, StageName};
 
 const CREATE: &str = "create-index";
 const REPLACE: &str = "replace-index";
@@ -58,6 +58,34 @@ impl<'c> Tree<'c> {
         all.push(index);
         Some(Self { all })
     }
+}
+
+/// An index and all its parts, the deepest first; without the parts where they are not all known.
+#[must_use]
+pub fn ids(cx: &Context<'_>, index: &Index) -> Vec<Id> {
+    Tree::of(cx, index).map_or_else(|| vec![index.id()], |tree| tree.all.iter().map(|index| index.id()).collect())
+}
+
+/// Builds an index of the live state once more with all its parts, beside the traffic, and puts them in their places: for
+/// an undo. The one above takes over the parts that are there (manual, CREATE INDEX).
+#[must_use]
+pub fn built_again(cx: &Context<'_>, index: &Index) -> Option<Vec<String>> {
+    let Tree { all } = Tree::of(cx, index)?;
+    let (mut outside, mut inside) = (vec![COMMIT.to_owned()], vec![BEGIN.to_owned()]);
+    inside.extend(index.drop().sql);
+    for part in all {
+        if cx.live.get_as::<Table>(&part.on).is_some_and(|table| table.partition_by.is_some()) {
+            inside.extend(part.create().sql);
+        } else {
+            let beside = Index { name: derived_name(&part.name, "_back"), part_of: None, ..part.clone() };
+            outside.push(format!("DROP INDEX CONCURRENTLY IF EXISTS {}", beside.id().in_schema()));
+            outside.push(beside.create_sql(&beside.name, true, false));
+            inside.extend(Index::rename(&beside.id(), &part.id()).unwrap_or_default().sql);
+            inside.extend(part.after_creation(&part.name));
+        }
+        inside.extend(undo::hanging(cx, &part.id()));
+    }
+    Some([outside, inside].concat())
 }
 
 /// A new one with all its parts under other names; then the old one goes, and they take its names, in one

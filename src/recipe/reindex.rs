@@ -2,12 +2,15 @@
 //! by it (measured, safe-changes.md). The index is built again, the CHECK validated again; what cannot be computed
 //! again beside the traffic is named.
 
+use super::{partitioned_index, undo};
 use crate::catalog::Id;
 use crate::kind::check::Check;
+use crate::kind::index::Index;
+use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
 use crate::plan::Alteration;
 use crate::plan::change::{Change, Changes};
-use crate::plan::draft::{Context, Draft, Op};
+use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::Hazard;
 use crate::plan::plan::StageName;
 
@@ -45,11 +48,18 @@ pub fn apply(cx: &Context<'_>, wanted: Vec<(Id, Object)>, draft: &mut Draft) {
         // Two functions under one index.
         if !draft.first.contains_key(&id) {
             match &object {
+                // It goes with the one above it.
+                Object::Index(index) if index.part_of.is_some() => continue,
                 Object::Index(index) => {
                     // On the way back the function changes last: the index is built once more with what it gives then.
                     let back = draft.ops[ready].undo.get_or_insert_with(|| altered_back(cx, &function));
-                    back.extend(super::carry::built_again(cx, index));
-                    super::index::replace(cx, index, index, &mut Changes::new(), draft);
+                    if cx.live.get_as::<Table>(&index.on).is_some_and(|table| table.partition_by.is_some()) {
+                        back.extend(partitioned_index::built_again(cx, index).unwrap_or_default());
+                        with_parts(cx, index, draft);
+                    } else {
+                        back.extend(super::carry::built_again(cx, index));
+                        super::index::replace(cx, index, index, &mut Changes::new(), draft);
+                    }
                 }
                 Object::Check(check) if !check.not_valid && !cx.policy.direct => again(cx, check, draft),
                 _ => {
@@ -62,6 +72,23 @@ pub fn apply(cx: &Context<'_>, wanted: Vec<(Id, Object)>, draft: &mut Draft) {
             draft.order(ready, begins);
         }
     }
+}
+
+/// An index with its parts: beside the old one, or on a small table at once.
+fn with_parts(cx: &Context<'_>, index: &Index, draft: &mut Draft) {
+    let ids = partitioned_index::ids(cx, index);
+    let mut changes: Changes = ids.iter().map(|id| (id.clone(), Change::Replace)).collect();
+    if !cx.is_small(&index.on) && partitioned_index::replace(cx, index, index, &mut changes, draft) {
+        return;
+    }
+    let id = index.id();
+    let mut action = index.drop();
+    action.title = format!("Build {id} with its parts again");
+    action.hazards.clear();
+    action.sql.extend(undo::plainly(cx, ids.iter().filter_map(|id| cx.live.get(id)).collect()));
+    action.locks = index.create().locks;
+    let action = name_blocking(action, &index.on, cx.facts.rows(&index.on));
+    draft.chain(&id, vec![Op::new(&id, action, StageName::Expand, "replace-index").puts(index.clone())]);
 }
 
 /// On a small table at once, else beside the old one.
