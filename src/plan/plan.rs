@@ -315,3 +315,20 @@ impl Plan {
         self.stages.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_undo_is_done_part_by_part() {
+        let undo = |words: &str| Undo::Sql(words.split(' ').map(str::to_owned).collect());
+        let list = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let parts = undo("a b COMMIT c d BEGIN e COMMIT BEGIN f").parts(false);
+        let expected = [Part::Inside(list("a b")), Part::Outside(list("c d")), Part::Inside(list("e")), Part::Inside(list("f"))];
+        assert_eq!(parts, expected);
+        assert_eq!(undo("a b").parts(true), [Part::Outside(list("a b"))]);
+        assert_eq!(undo("BEGIN a b").parts(true), [Part::Inside(list("a b"))]);
+        assert_eq!(Undo::Nothing.parts(false), []);
+    }
+}
