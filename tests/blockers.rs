@@ -132,6 +132,8 @@ async fn a_vacuum_that_prevents_wraparound_is_named() {
         .await
         .expect("is made");
     db.run("CALL burn()").await;
+    // The launcher comes to a database once its counters are known, which a session reports when it is at rest.
+    tokio::time::sleep(Duration::from_secs(3)).await;
     db.until("SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'autovacuum: VACUUM public.t (to prevent wraparound)'", "1")
         .await;
     let (outcome, events, longest) = beside(&db, &Options { retry_for: Duration::from_secs(3), ..quick() }).await;
