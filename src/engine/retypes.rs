@@ -11,6 +11,7 @@ use crate::kind::column::Column;
 use crate::pg::introspect::{Managed, introspect};
 use crate::pg::{Session, SessionError};
 use crate::plan::{Facts, Retype};
+use crate::recipe::retype::relabel::{columns_of_type, relabelled, shadow_type};
 use crate::recipe::retype::shadow_name;
 
 /// Fills in the facts about columns whose type changes.
@@ -27,7 +28,14 @@ pub async fn read(
         .filter(|(old, new)| old.data_type != new.data_type || old.collation != new.collation)
         .filter(|(old, new)| old.generated.is_none() && new.generated.is_none())
         .collect();
-    if pairs.is_empty() {
+    let types: Vec<Id> = relabelled(live, desired).map(|(_, new)| new.id()).collect();
+    let relabelled: Vec<(&Column, &Column)> = types
+        .iter()
+        .flat_map(|id| columns_of_type(desired, id))
+        .filter_map(|new| Some((live.get_as::<Column>(&new.id())?, new)))
+        .filter(|(old, new)| old.data_type == new.data_type && new.generated.is_none())
+        .collect();
+    if pairs.is_empty() && types.is_empty() {
         return Ok(());
     }
     // The desired state stands on the bench, with the types of both; one that goes away stands in the live one.
@@ -48,11 +56,14 @@ pub async fn read(
             break;
         }
     }
+    let rewritten = pairs.iter().filter(|(_, new)| facts.retypes.get(&new.id()).is_some_and(|retype| retype.rewrites));
+    let columns: Vec<&Column> = rewritten.chain(&relabelled).map(|(_, new)| *new).collect();
     if let Some(session) = sessions.first() {
-        facts.beside = beside(session, live, desired, &pairs, facts).await?;
+        facts.beside = beside(session, live, desired, &columns, &types).await?;
     }
     if let Some(session) = session {
-        facts.column_grants = column_grants(session, &pairs).await?;
+        facts.privileges = column_grants(session, pairs.iter().chain(&relabelled).map(|(_, new)| *new)).await?;
+        facts.privileges.extend(type_privileges(session, &types).await?);
     }
     Ok(())
 }
@@ -135,22 +146,21 @@ fn samples(data_type: &str) -> Vec<String> {
     }
 }
 
-/// The desired indexes and constraints of those tables where each column has the name of the one beside it: the
-/// server renames, and deparses.
+/// The desired indexes and constraints of those tables where each column, and each enum that is changed beside the old
+/// one, has the name that it has until the switch: the server renames, and deparses.
 async fn beside(
     session: &Session,
     live: &Catalog,
     desired: &Catalog,
-    pairs: &[(&Column, &Column)],
-    facts: &Facts,
+    columns: &[&Column],
+    types: &[Id],
 ) -> Result<Catalog, EngineError> {
-    let wanted = pairs.iter().filter(|(_, new)| facts.retypes.get(&new.id()).is_some_and(|retype| retype.rewrites));
-    let renames: Vec<String> = wanted
-        .map(|(_, new)| {
-            let beside = shadow_name(live, desired, &new.id());
-            format!("ALTER TABLE {} RENAME COLUMN {} TO {}", new.table.sql(), quote(&new.name), quote(&beside))
-        })
-        .collect();
+    let column = |new: &&Column| {
+        let beside = shadow_name(live, desired, &new.id());
+        format!("ALTER TABLE {} RENAME COLUMN {} TO {}", new.table.sql(), quote(&new.name), quote(&beside))
+    };
+    let name = |id: &Id| format!("ALTER TYPE {} RENAME TO {}", id.sql(), shadow_type(live, desired, id).name_sql());
+    let renames: Vec<String> = columns.iter().map(column).chain(types.iter().map(name)).collect();
     if renames.is_empty() {
         return Ok(Catalog::default());
     }
@@ -166,9 +176,12 @@ async fn beside(
 
 /// Privileges of the columns themselves, as statements: a column that takes a place takes them along, whether the
 /// project manages grants or not.
-async fn column_grants(session: &Session, pairs: &[(&Column, &Column)]) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
+async fn column_grants<'c>(
+    session: &Session,
+    columns: impl Iterator<Item = &'c Column>,
+) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
     let mut found = BTreeMap::new();
-    for (_, new) in pairs {
+    for new in columns {
         let sql = format!(
             "SELECT x.privilege_type::text, CASE x.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(x.grantee)::text END, x.is_grantable \
              FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = {}::regclass AND a.attname = {} ORDER BY 2, 1",
@@ -186,6 +199,30 @@ async fn column_grants(session: &Session, pairs: &[(&Column, &Column)]) -> Resul
             .collect();
         if !statements.is_empty() {
             found.insert(new.id(), statements);
+        }
+    }
+    Ok(found)
+}
+
+/// Owners and privileges of types, as statements: the type that takes a place has them, too.
+async fn type_privileges(session: &Session, types: &[Id]) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
+    let mut found = BTreeMap::new();
+    for id in types {
+        let sql = format!(
+            "SELECT CASE WHEN t.typowner <> current_user::regrole THEN pg_get_userbyid(t.typowner)::text END, t.typacl IS NOT NULL, \
+             ARRAY(SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END \
+             || CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END \
+             FROM aclexplode(t.typacl) x WHERE x.grantee <> t.typowner ORDER BY 1) FROM pg_type t WHERE t.oid = {}::regtype",
+            literal(&id.sql())
+        );
+        let row = session.client().query_opt(&sql, &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
+        let Some(row) = row else { continue };
+        let revoke = row.get::<_, bool>(1).then(|| format!("REVOKE ALL ON TYPE {} FROM PUBLIC", id.sql()));
+        let grants = row.get::<_, Vec<String>>(2).into_iter().map(|to| format!("GRANT USAGE ON TYPE {} TO {to}", id.sql()));
+        let owner = row.get::<_, Option<&str>>(0).map(|owner| format!("ALTER TYPE {} OWNER TO {}", id.sql(), quote(owner)));
+        let statements: Vec<String> = revoke.into_iter().chain(grants).chain(owner).collect();
+        if !statements.is_empty() {
+            found.insert(id.clone(), statements);
         }
     }
     Ok(found)

@@ -127,7 +127,8 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                     continue;
                 }
                 let Some(new) = cx.desired.get(id) else { continue };
-                let action = name_blocking(action.clone(), &new.parent().unwrap_or_else(|| id.clone()), None);
+                let table = new.parent().unwrap_or_else(|| id.clone());
+                let action = if cx.is_small(&table) { unblock(action.clone()) } else { name_blocking(action.clone(), &table, None) };
                 let mut op = Op::new(id, action, StageName::Expand, "convert").puts(new.clone());
                 op.irreversible = true;
                 op.group = state.group(id, draft, &mut group_of);
