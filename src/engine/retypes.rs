@@ -57,7 +57,9 @@ pub async fn read(
         }
     }
     let rewritten = pairs.iter().filter(|(_, new)| facts.retypes.get(&new.id()).is_some_and(|retype| retype.rewrites));
-    let columns: Vec<&Column> = rewritten.chain(&relabelled).map(|(_, new)| *new).collect();
+    let columns = rewritten.chain(&relabelled).map(|(_, new)| *new);
+    // Those of a partition are renamed with the ones above them.
+    let columns: Vec<&Column> = columns.filter(|new| !desired.contains(&new.table.as_kind("partition"))).collect();
     if let Some(session) = sessions.first() {
         facts.beside = beside(session, live, desired, &columns, &types).await?;
     }

@@ -29,6 +29,11 @@ pub fn follows_parent(cx: &Context<'_>, _changes: &Changes, id: &Id) -> bool {
     counterpart(cx, id).is_some_and(|above| cx.live.get(&above) != cx.desired.get(&above))
 }
 
+/// Whether a partition's column is converted with the one above it.
+fn converted_above(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
+    counterpart(cx, id).is_some_and(|above| matches!(changes.get(&above), Some(Change::Convert(_))))
+}
+
 fn counterpart(cx: &Context<'_>, id: &Id) -> Option<Id> {
     if !matches!(id.kind.as_str(), "column" | "default" | "check") {
         return None;
@@ -122,7 +127,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             }
             Change::Replace => state.replace(cx, id, draft, &mut group_of),
             Change::Convert(action) => {
-                if follows_parent(cx, &all, id) {
+                if follows_parent(cx, &all, id) || converted_above(cx, &all, id) {
                     draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
                     continue;
                 }

@@ -7,6 +7,8 @@ use super::pair::Pair;
 use super::parts::{self, Part};
 use super::relabel::Relabel;
 use crate::catalog::Id;
+use crate::kind::Kind as _;
+use crate::kind::default::Default;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::table::Table;
 use crate::plan::change::{Change, Changes};
@@ -90,7 +92,8 @@ impl<'c> Cluster<'c> {
         let followers = Followers::of(cx, changes, &pairs, &parts, &types)?;
         let keyed = parts.iter().any(|part| matches!(part.id.kind.as_str(), "primary-key" | "foreign-key"));
         let undoable = !keyed && pairs.iter().all(|pair| pair.reverts && pair.old.identity.is_none());
-        let locked = lock_order(cx, &tables, &parts);
+        let defaults = followers.hanging.iter().filter(|id| id.kind == Default::KEYWORD).map(|id| id.up("table"));
+        let locked = lock_order(cx, &tables.iter().cloned().chain(defaults).collect(), &parts);
         let cluster = Self { pairs, types, tables: tables.into_iter().collect(), locked, parts, followers, undoable };
         let covered = cluster.own();
         for of in &cluster.types {

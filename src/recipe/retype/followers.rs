@@ -51,7 +51,7 @@ impl Followers {
         types: &[Relabel<'_>],
     ) -> Result<Self, String> {
         let again = closure(cx, changes, pairs, parts, types)?;
-        let (hanging, gone) = hanging(cx, pairs, parts);
+        let (hanging, gone) = hanging(cx, pairs, parts, types);
         let spoken = spoken(cx, &again, types);
         Ok(Self { before: ordered(cx.live, &again), after: ordered(cx.desired, &again), hanging, gone, spoken })
     }
@@ -157,7 +157,7 @@ fn closure(
 }
 
 /// What hangs on the columns and their parts and belongs to the new ones, in order; and what of it goes.
-fn hanging(cx: &Context<'_>, pairs: &[Pair<'_>], parts: &[Part<'_>]) -> (Vec<Id>, Vec<Id>) {
+fn hanging(cx: &Context<'_>, pairs: &[Pair<'_>], parts: &[Part<'_>], types: &[Relabel<'_>]) -> (Vec<Id>, Vec<Id>) {
     let mut ids = Vec::new();
     for pair in pairs {
         let id = pair.id();
@@ -165,6 +165,12 @@ fn hanging(cx: &Context<'_>, pairs: &[Pair<'_>], parts: &[Part<'_>]) -> (Vec<Id>
         ids.push(Default::id_of(&id));
         ids.extend(owns(cx.desired));
         ids.push(id.satellite("comment", None));
+    }
+    // Defaults of other columns may name a value.
+    for of in types.iter().map(Relabel::id) {
+        let elsewhere = cx.dependants.of(&of).filter(|id| id.kind == Default::KEYWORD && cx.desired.contains(id) && !ids.contains(*id));
+        let elsewhere: Vec<Id> = elsewhere.cloned().collect();
+        ids.extend(elsewhere);
     }
     ids.extend(parts.iter().map(|part| part.id.satellite("comment", None)));
     let tables: BTreeSet<&Id> = pairs.iter().map(Pair::table).collect();

@@ -24,6 +24,8 @@ pub(super) struct Part<'c> {
     pub(super) name: Ident,
     /// Whether values compare in another order than before.
     moved: bool,
+    /// Whether it names such a type and none of the columns, so that it does not go with the old ones.
+    pub(super) stands_alone: bool,
 }
 
 /// The kinds that can be made beside.
@@ -50,7 +52,9 @@ pub(super) fn of<'c>(cx: &Context<'c>, pairs: &[Pair<'c>], types: &[Relabel<'c>]
                 renames.fold(wanted.clone(), |object, (old, new)| renamed_object(&object, id, &old, &new))
             });
             let moved = types.iter().any(Relabel::moves);
-            Part { id: id.clone(), wanted, live: cx.live.get(id), beside: named(beside, &name), name, moved }
+            let needs = cx.live.get(id).map(|object| cx.live.all_needs(object)).unwrap_or_default();
+            let stands_alone = !pairs.iter().any(|pair| needs.contains(&pair.id()));
+            Part { id: id.clone(), wanted, live: cx.live.get(id), beside: named(beside, &name), name, moved, stands_alone }
         })
         .collect()
 }

@@ -207,7 +207,11 @@ impl<'c> Relabel<'c> {
         let expression = cx.hints.backfills.get(&column.id()).filter(|_| !gone.is_empty());
         let shown = if expression.is_some() { gone } else { self.left() };
         let first = *shown.first()?;
-        let mut condition = holds(data_type, &name, &shown);
+        let mut condition = if data_type.ends_with(']') {
+            format!("{name} && ARRAY[{}]::{data_type}", list(&shown))
+        } else {
+            format!("{name} IN ({})", list(&shown))
+        };
         let mut help = format!("give them another value, or say what they get: backfill {first} with=… at {}", self.id());
         if let Some(expression) = expression {
             // What it gives is known only from the rows.

@@ -246,6 +246,10 @@ impl Cluster<'_> {
             action.sql.push(alter(table, &drops.join(", ")));
             action = action.lock(table, LockMode::AccessExclusive, Cost::Instant);
         }
+        for part in self.parts.iter().filter(|part| part.stands_alone && self.is_set_aside(part)) {
+            action.sql.push(part.drop(&part.old_name()));
+            action = action.lock(&part.id.up("table"), LockMode::AccessExclusive, Cost::Instant);
+        }
         action.sql.extend(self.types.iter().map(Relabel::bury));
         let about = self.pairs[0].id();
         let mut op = Op::new(&about, action, StageName::Contract, RECIPE);
