@@ -10,6 +10,7 @@ pub mod facts;
 pub mod fill;
 pub mod in_flight;
 mod partition_facts;
+mod partition_key;
 pub mod prove;
 mod retypes;
 pub mod scope;
@@ -84,6 +85,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     if same(&live, &elaborated.desired) {
         return Ok(Computed { plan: nothing(), live, desired: elaborated.desired });
     }
+    partition_key::check(&live, &elaborated.desired, &origins, &sources)?;
     expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
     let desired = elaborated.desired;
     let facts = facts::read(session, bench, &live, &desired, version.unwrap_or_default(), policy.small_table_rows).await?;
