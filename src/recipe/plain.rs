@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::quarantine;
+use super::retype::relabel;
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::partition::Partition;
@@ -135,7 +136,8 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                 let table = new.parent().unwrap_or_else(|| id.clone());
                 let action = if cx.is_small(&table) { unblock(action.clone()) } else { name_blocking(action.clone(), &table, None) };
                 let mut op = Op::new(id, action, StageName::Expand, "convert").puts(new.clone());
-                op.irreversible = true;
+                op.undo = relabel::converted_back(cx, id);
+                op.irreversible = op.undo.is_none();
                 op.group = state.group(id, draft, &mut group_of);
                 draft.chain(id, vec![op]);
             }
@@ -379,7 +381,7 @@ impl State<'_> {
             super::materialized_view::replace(cx, &view, old, new, group, draft);
             return;
         }
-        let mut last_drop = None;
+        let (mut last_drop, mut made_back) = (None, None);
         let away = if absorbed.is_some() || index_above.is_some() {
             draft.removed_with.extend(absorbed.or(index_above).map(|parent| (id.clone(), parent)));
             None
@@ -390,7 +392,10 @@ impl State<'_> {
             let moved = renamed_object(old, id, id, &temporary);
             let mut action = moved.drop();
             action.title = format!("Drop the old {id}");
-            let buried = Op::new(id, action, stage, "replace").removes(&temporary);
+            let mut buried = Op::new(id, action, stage, "replace").removes(&temporary);
+            let [begin, end] = relabel::back_in_place(cx, id, &temporary).map_or([None, None], |ways| ways.map(Some));
+            away.undo = begin.is_some().then(|| super::undo::hanging(cx, id));
+            (buried.undo, made_back) = (begin, end);
             last_drop = Some(buried);
             Some(away)
         } else {
@@ -421,13 +426,14 @@ impl State<'_> {
         let mut away_at = None;
         if let Some(mut away) = away {
             away.group = group;
-            away.irreversible = last_drop.is_some();
+            away.irreversible = last_drop.is_some() && away.undo.is_none();
             let at = draft.push(away);
             draft.gone.insert(id.clone(), at);
             draft.first.insert(id.clone(), at);
             away_at = Some(at);
         }
-        made.irreversible = last_drop.is_some();
+        made.irreversible = last_drop.is_some() && made_back.is_none();
+        made.undo = made_back;
         made.group = if index_of_table { None } else { group };
         let at = draft.push(made);
         if let Some(away) = away_at {
@@ -441,7 +447,7 @@ impl State<'_> {
         }
         if let Some(mut buried) = last_drop {
             buried.group = group;
-            buried.irreversible = true;
+            buried.irreversible = buried.undo.is_none();
             buried.teardown = true;
             let buried_at = draft.push(buried);
             draft.order(at, buried_at);

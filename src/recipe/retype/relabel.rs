@@ -101,7 +101,39 @@ pub fn violations(cx: &Context<'_>, column: &Column) -> Option<Vec<Violations>> 
     same.then(|| Relabel::new(cx, old, new).violations(cx, column).into_iter().collect())
 }
 
+/// Where the enum `id` is made again in place, the old one under the name of `temporary` until its columns are converted:
+/// what begins the way back, and what ends it. There is none where values became others, or new ones have no old type to
+/// go to; nor where something carries the type in its own name.
+#[must_use]
+pub fn back_in_place(cx: &Context<'_>, id: &Id, temporary: &Id) -> Option<[Vec<String>; 2]> {
+    let of = Relabel::with_way_back(cx, &id.sql())?;
+    let named = |id: &Id| ["function", "procedure", "aggregate", "cast"].contains(&id.kind.as_str());
+    if cx.dependants.of(id).any(named) {
+        return None;
+    }
+    let begin = [vec![rename(id, temporary)], of.old.create().sql].concat();
+    Some([begin, vec![format!("DROP TYPE {}", temporary.sql())]])
+}
+
+/// How a column of such an enum comes back.
+#[must_use]
+pub fn converted_back(cx: &Context<'_>, column: &Id) -> Option<Vec<String>> {
+    let old = cx.live.get_as::<Column>(column)?;
+    let of = Relabel::with_way_back(cx, &sql_type::base(&old.data_type))?;
+    if of.loses() && cx.hints.backfills.contains_key(column) {
+        return None;
+    }
+    let value = of.back(&old.data_type, &quote(&old.name), None);
+    Some(vec![old.retype_sql(&format!("{value}::{}", old.data_type))])
+}
+
 impl<'c> Relabel<'c> {
+    /// The enum of this name, where every value that rows may hold is one of the old type, and the one that they held.
+    fn with_way_back(cx: &Context<'c>, name: &str) -> Option<Self> {
+        let (old, new) = relabelled(cx.live, cx.desired).find(|(_, new)| new.id().sql() == name)?;
+        Some(Self::new(cx, old, new)).filter(|of| of.reverts() && of.instead.is_empty())
+    }
+
     pub(super) fn all(cx: &Context<'c>, changes: &Changes) -> Vec<Self> {
         let replaced = |id: &Id| changes.get(id) == Some(&Change::Replace);
         relabelled(cx.live, cx.desired).filter(|(old, _)| replaced(&old.id())).map(|(old, new)| Self::new(cx, old, new)).collect()
