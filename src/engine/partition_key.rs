@@ -46,7 +46,11 @@ pub fn check(live: &Catalog, desired: &Catalog, origins: &IndexMap<Id, Origin>, 
                 "{} is divided by {}, whose type PostgreSQL cannot change: {id} can get values and new names for them, but not lose or move one",
                 column.table, column.name
             );
-            refuse(&id, message, "keep its values in their order, or make a table of another type beside it, copy the rows, and rename both");
+            refuse(
+                &id,
+                message,
+                "keep its values in their order, or make a table of another type beside it, copy the rows, and rename both",
+            );
         }
     }
     findings.or_report(sources, ()).map_err(EngineError::from)

@@ -150,13 +150,7 @@ fn samples(data_type: &str) -> Vec<String> {
 
 /// The desired indexes and constraints of those tables where each column, and each enum that is changed beside the old
 /// one, has the name that it has until the switch: the server renames, and deparses.
-async fn beside(
-    session: &Session,
-    live: &Catalog,
-    desired: &Catalog,
-    columns: &[&Column],
-    types: &[Id],
-) -> Result<Catalog, EngineError> {
+async fn beside(session: &Session, live: &Catalog, desired: &Catalog, columns: &[&Column], types: &[Id]) -> Result<Catalog, EngineError> {
     let column = |new: &&Column| {
         let beside = shadow_name(live, desired, &new.id());
         format!("ALTER TABLE {} RENAME COLUMN {} TO {}", new.table.sql(), quote(&new.name), quote(&beside))
@@ -178,10 +172,7 @@ async fn beside(
 
 /// Privileges of the columns themselves, as statements: a column that takes a place takes them along, whether the
 /// project manages grants or not.
-async fn column_grants<'c>(
-    session: &Session,
-    columns: impl Iterator<Item = &'c Column>,
-) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
+async fn column_grants<'c>(session: &Session, columns: impl Iterator<Item = &'c Column>) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
     let mut found = BTreeMap::new();
     for new in columns {
         let sql = format!(

@@ -248,7 +248,8 @@ impl Live {
 
     /// A composite type whose attributes change: its values are written otherwise.
     fn changes_form(&self, data_type: &str, desired: &Catalog) -> bool {
-        let changed = |(id, object): (&Id, _)| id.kind == "type" && id.sql() == data_type && desired.get(id).is_some_and(|new| new != object);
+        let changed =
+            |(id, object): (&Id, _)| id.kind == "type" && id.sql() == data_type && desired.get(id).is_some_and(|new| new != object);
         self.before.objects.iter().any(changed)
     }
 

@@ -92,7 +92,8 @@ impl<'c> Pair<'c> {
 
     /// As it is added: what it has to be besides comes with the switch.
     pub(super) fn shadow_column(&self) -> Column {
-        let data_type = self.relabel.as_ref().map_or_else(|| self.new.data_type.clone(), |relabel| relabel.shadow_type(&self.new.data_type));
+        let data_type =
+            self.relabel.as_ref().map_or_else(|| self.new.data_type.clone(), |relabel| relabel.shadow_type(&self.new.data_type));
         Column { name: self.shadow.clone(), data_type, not_null: false, identity: None, ..self.new.clone() }
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use super::RECIPE;
 use crate::catalog::id::{derived_name, literal, quote};
 use crate::catalog::{Catalog, Id, Ident};
+use crate::kind::cast::{Cast, Method};
 use crate::kind::column::Column;
 use crate::kind::enum_type::EnumType;
 use crate::kind::violations::rows;
@@ -275,21 +276,29 @@ impl<'c> Relabel<'c> {
         Op::new(&self.shadow, sql, StageName::Expand, RECIPE).undo(drop).puts_temporary(&self.shadow)
     }
 
+    /// From the switch on: what was prepared, or is running in a function, with a value of the old type can still write it
+    /// (measured; nothing can let it compare the two).
+    pub(super) fn cast(&self) -> Cast {
+        let (source, target) = (self.aside.sql(), self.id().sql());
+        Cast { source, target, method: Method::InOut, context: "assignment".to_owned() }
+    }
+
     /// The statements that let the new type take the name.
     pub(super) fn swap(&self) -> Vec<String> {
         let id = self.id();
-        vec![rename(&id, &self.aside), rename(&self.shadow, &id)]
+        [vec![rename(&id, &self.aside), rename(&self.shadow, &id)], self.cast().create().sql].concat()
     }
 
     /// The statements that give the name back.
     pub(super) fn swap_back(&self) -> Vec<String> {
         let id = self.id();
-        vec![rename(&id, &self.shadow), rename(&self.aside, &id)]
+        [self.cast().drop().sql, vec![rename(&id, &self.shadow), rename(&self.aside, &id)]].concat()
     }
 
-    /// The statement that drops the old type after the switch.
-    pub(super) fn bury(&self) -> String {
-        format!("DROP TYPE {}", self.aside.sql())
+    /// The statements that end the old type.
+    pub(super) fn bury(&self) -> Vec<String> {
+        let old = EnumType { name: self.aside.name().into(), ..self.old.clone() };
+        [self.cast().drop().sql, old.drop().sql].concat()
     }
 
     /// The old type after the switch.

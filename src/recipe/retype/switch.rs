@@ -70,8 +70,10 @@ impl Cluster<'_> {
 
     /// The operation.
     pub(super) fn switch(&self, cx: &Context<'_>) -> Op {
-        let names: Vec<String> = self.types.iter().map(Relabel::id).chain(self.pairs.iter().map(Pair::id)).map(|id| id.to_string()).collect();
-        let mut action = Action::new(format!("Let the new {} take {} place", names.join(", "), if names.len() == 1 { "its" } else { "their" }));
+        let names: Vec<String> =
+            self.types.iter().map(Relabel::id).chain(self.pairs.iter().map(Pair::id)).map(|id| id.to_string()).collect();
+        let mut action =
+            Action::new(format!("Let the new {} take {} place", names.join(", "), if names.len() == 1 { "its" } else { "their" }));
         action.sql = self.switch_sql(cx);
         let views = self.followers.before.iter().filter(|id| matches!(id.kind.as_str(), "view" | "materialized-view"));
         for relation in self.locked.iter().chain(views) {
@@ -82,13 +84,14 @@ impl Cluster<'_> {
         }
         for table in &self.tables {
             let names = self.of_table(table).iter().map(|pair| pair.new.name.to_string()).collect::<Vec<_>>();
-            let (word, names) = (if names.len() == 1 { "moves" } else { "move" }, names.join(", "));
-            // A parameter keeps the type that it was prepared with: there is no cast from the old enum (measured).
-            let given = if self.types.is_empty() { "" } else { " or is given" };
+            let (word, them) = if names.len() == 1 { ("moves", "it") } else { ("move", "them") };
+            let names = names.join(", ");
+            // A parameter keeps the type that it was prepared with.
+            let compares = if self.types.is_empty() { String::new() } else { format!(", or compares {them} with a parameter,") };
             action = action
                 .hazard(
                     Hazard::Prepared,
-                    format!("{table}: a prepared statement that returns{given} {names} fails until it is prepared again"),
+                    format!("{table}: a prepared statement that returns {names}{compares} fails until it is prepared again"),
                 )
                 .hazard(Hazard::RowShape, format!("{table}: INSERT and COPY must name their columns, {names} {word} to the end"));
         }
@@ -218,7 +221,7 @@ impl Cluster<'_> {
             op = op.puts_temporary(id);
         }
         for of in &self.types {
-            op = op.removes(of.shadow_id()).puts_temporary(of.aside_id());
+            op = op.removes(of.shadow_id()).puts_temporary(of.aside_id()).puts_temporary(&of.cast().id());
             op.effects.extend(cx.desired.get(&of.id()).cloned().map(Effect::Put));
         }
         let (hanging, gone): (Vec<&Id>, Vec<&Id>) = (
@@ -250,9 +253,10 @@ impl Cluster<'_> {
             action.sql.push(part.drop(&part.old_name()));
             action = action.lock(&part.id.up("table"), LockMode::AccessExclusive, Cost::Instant);
         }
-        action.sql.extend(self.types.iter().map(Relabel::bury));
+        action.sql.extend(self.types.iter().flat_map(Relabel::bury));
         let about = self.pairs[0].id();
         let mut op = Op::new(&about, action, StageName::Contract, RECIPE);
+        let types = types.chain(self.types.iter().map(|of| of.cast().id()));
         for id in self.pairs.iter().map(Pair::aside_id).chain(types).chain(triggers.into_iter().flat_map(|trigger| trigger.helpers)) {
             op = op.removes(&id);
         }
