@@ -26,13 +26,9 @@ pub fn live_parent(cx: &Context<'_>, table: &Id) -> Option<Id> {
 /// Whether a change of a partition's column, default or check comes by itself, with the same change
 /// of the table above it.
 #[must_use]
-pub fn follows_parent(cx: &Context<'_>, _changes: &Changes, id: &Id) -> bool {
-    counterpart(cx, id).is_some_and(|above| cx.live.get(&above) != cx.desired.get(&above))
-}
-
-/// Whether a partition's column is converted with the one above it.
-fn converted_above(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
-    counterpart(cx, id).is_some_and(|above| matches!(changes.get(&above), Some(Change::Convert(_))))
+pub fn follows_parent(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
+    let changes = |above: &Id| cx.live.get(above) != cx.desired.get(above) || matches!(changes.get(above), Some(Change::Convert(_)));
+    counterpart(cx, id).is_some_and(|above| changes(&above))
 }
 
 fn counterpart(cx: &Context<'_>, id: &Id) -> Option<Id> {
@@ -128,7 +124,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             }
             Change::Replace => state.replace(cx, id, draft, &mut group_of),
             Change::Convert(action) => {
-                if follows_parent(cx, &all, id) || converted_above(cx, &all, id) {
+                if follows_parent(cx, &all, id) {
                     draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
                     continue;
                 }

@@ -66,7 +66,7 @@ pub fn columns_of_type<'c>(state: &'c Catalog, id: &Id) -> impl Iterator<Item = 
 }
 
 /// What hangs on an object itself.
-fn on<'s>(state: &'s Catalog, id: &Id) -> impl Iterator<Item = Id> {
+fn on(state: &Catalog, id: &Id) -> impl Iterator<Item = Id> {
     let id = id.clone();
     state.objects.values().filter(move |object| object.parent().as_ref() == Some(&id)).map(Object::id)
 }
@@ -261,7 +261,7 @@ impl<'c> Relabel<'c> {
         }
         Some(Violations {
             title: format!("rows of {table} hold {} in {}, which {} has no longer", named(&shown), column.name, self.id()),
-            rows: rows(cx.live, table, "", &[column.name.clone()], &condition),
+            rows: rows(cx.live, table, "", std::slice::from_ref(&column.name), &condition),
             help,
             reads: vec![column.id()],
             ..Violations::default()
@@ -356,8 +356,8 @@ fn carried(data_type: &str, value: &str, gone: &[&Ident], instead: &[(&Ident, &I
             instead.iter().fold(text, |text, (value, with)| format!("array_replace({text}, {}, {})", literal(value), literal(with)))
         }
         None => {
-            let arms: String = instead.iter().map(|(value, with)| format!(" WHEN {} THEN {}", literal(value), literal(with))).collect();
-            format!("(CASE {text}{arms} ELSE {text} END)")
+            let arms: Vec<String> = instead.iter().map(|(value, with)| format!("WHEN {} THEN {}", literal(value), literal(with))).collect();
+            format!("(CASE {text} {} ELSE {text} END)", arms.join(" "))
         }
     }
 }
