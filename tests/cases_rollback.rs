@@ -38,6 +38,7 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("direct_mode", "a column goes at once"),
     ("enum_add_value_end", "PostgreSQL cannot take a value out of an enum"),
     ("enum_add_value_middle_default", "PostgreSQL cannot take a value out of an enum"),
+    ("enum_key", "a primary key and a foreign key are over the enum"),
     ("enum_remove_generated", "a function carries the type in its name"),
     ("enum_remove_rename_add", "rows may hold a value that the old type has not"),
     ("enum_remove_small", "one value became another"),

@@ -8,15 +8,23 @@ use crate::catalog::{Catalog, Id};
 use crate::kdl::{Finding, Findings, Sources};
 use crate::kind::Kind as _;
 use crate::kind::column::{Column, columns_of};
-use crate::kind::lowering::Origin;
+use crate::kind::enum_type::EnumType;
+use crate::kind::lowering::{Hints, Origin};
+use crate::kind::sql_type::base;
 use crate::kind::table::Table;
-use crate::recipe::retype::relabel::{columns_of_type, relabelled};
+use crate::recipe::retype::relabel::{columns_of_type, is_relabelled, renamed};
 
 /// Looks for changes of the type of such a column, and for enums of one that would have to be made again.
 ///
 /// # Errors
 /// [`EngineError::Findings`] at the column, or at the enum.
-pub fn check(live: &Catalog, desired: &Catalog, origins: &IndexMap<Id, Origin>, sources: &Sources) -> Result<(), EngineError> {
+pub fn check(
+    live: &Catalog,
+    desired: &Catalog,
+    hints: &Hints,
+    origins: &IndexMap<Id, Origin>,
+    sources: &Sources,
+) -> Result<(), EngineError> {
     let divides = |column: &Column| {
         let by = |state: &Catalog| state.get_as::<Table>(&column.table).and_then(|table| table.partition_by.clone());
         let key = by(live).filter(|key| by(desired).as_ref() == Some(key));
@@ -34,14 +42,17 @@ pub fn check(live: &Catalog, desired: &Catalog, origins: &IndexMap<Id, Origin>, 
     for table in desired.of::<Table>().filter(|table| table.partition_by.is_some()) {
         for new in columns_of(desired, &table.id()).filter(|column| divides(column)) {
             let id = new.id();
-            if live.get_as::<Column>(&id).is_some_and(|old| old.data_type != new.data_type) {
+            // The type may only have another name.
+            let same = |old: &Column| old.data_type == new.data_type || hints.renames.keys().any(|id| id.sql() == base(&new.data_type));
+            if live.get_as::<Column>(&id).is_some_and(|old| !same(old)) {
                 refuse(&id, format!("{} is divided by {}, whose type PostgreSQL cannot change", new.table, new.name), help);
             }
         }
     }
-    for (_, new) in relabelled(live, desired) {
-        let id = new.id();
-        if let Some(column) = columns_of_type(live, &id).find(|column| divides(column)) {
+    let enums = renamed(live, hints);
+    for (now, old) in enums.iter().filter(|(_, old)| desired.get_as::<EnumType>(&old.id()).is_some_and(|new| is_relabelled(old, new))) {
+        let id = old.id();
+        if let Some(column) = columns_of_type(live, &now.id()).find(|column| divides(column)) {
             let message = format!(
                 "{} is divided by {}, whose type PostgreSQL cannot change: {id} can get values and new names for them, but not lose or move one",
                 column.table, column.name

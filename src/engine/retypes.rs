@@ -1,17 +1,19 @@
 //! What a change of a column's type does, asked of the scratch server: whether it writes the table
 //! again, whether values survive it, and what hangs on the column under another name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{EngineError, Workbench};
 use crate::catalog::id::{literal, quote};
 use crate::catalog::{Catalog, Id};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
+use crate::kind::enum_type::EnumType;
+use crate::kind::lowering::Hints;
 use crate::pg::introspect::{Managed, introspect};
 use crate::pg::{Session, SessionError};
 use crate::plan::{Facts, Retype};
-use crate::recipe::retype::relabel::{columns_of_type, relabelled, shadow_type};
+use crate::recipe::retype::relabel::{columns_of_type, is_relabelled, renamed, shadow_type};
 use crate::recipe::retype::shadow_name;
 
 /// Fills in the facts about columns whose type changes.
@@ -20,6 +22,7 @@ pub async fn read(
     bench: &Workbench,
     live: &Catalog,
     desired: &Catalog,
+    hints: &Hints,
     facts: &mut Facts,
 ) -> Result<(), EngineError> {
     let pairs: Vec<(&Column, &Column)> = desired
@@ -28,13 +31,17 @@ pub async fn read(
         .filter(|(old, new)| old.data_type != new.data_type || old.collation != new.collation)
         .filter(|(old, new)| old.generated.is_none() && new.generated.is_none())
         .collect();
-    let types: Vec<Id> = relabelled(live, desired).map(|(_, new)| new.id()).collect();
-    let relabelled: Vec<(&Column, &Column)> = types
-        .iter()
-        .flat_map(|id| columns_of_type(desired, id))
-        .filter_map(|new| Some((live.get_as::<Column>(&new.id())?, new)))
-        .filter(|(old, new)| old.data_type == new.data_type && new.generated.is_none())
+    let types: Vec<(Id, Id)> = renamed(live, hints)
+        .into_iter()
+        .filter(|(_, old)| desired.get_as::<EnumType>(&old.id()).is_some_and(|new| is_relabelled(old, new)))
+        .map(|(old, renamed)| (old.id(), renamed.id()))
         .collect();
+    let of_both = |(old, new): &(Id, Id)| {
+        let before: BTreeSet<Id> = columns_of_type(live, old).map(Column::id).collect();
+        columns_of_type(desired, new).filter(move |column| before.contains(&column.id()) && column.generated.is_none())
+    };
+    let relabelled: Vec<&Column> = types.iter().flat_map(of_both).collect();
+    let pairs: Vec<(&Column, &Column)> = pairs.into_iter().filter(|(_, new)| !relabelled.contains(new)).collect();
     if pairs.is_empty() && types.is_empty() {
         return Ok(());
     }
@@ -57,14 +64,14 @@ pub async fn read(
         }
     }
     let rewritten = pairs.iter().filter(|(_, new)| facts.retypes.get(&new.id()).is_some_and(|retype| retype.rewrites));
-    let columns = rewritten.chain(&relabelled).map(|(_, new)| *new);
+    let columns = rewritten.map(|(_, new)| *new).chain(relabelled.iter().copied());
     // Those of a partition are renamed with the ones above them.
     let columns: Vec<&Column> = columns.filter(|new| !desired.contains(&new.table.as_kind("partition"))).collect();
     if let Some(session) = sessions.first() {
         facts.beside = beside(session, live, desired, &columns, &types).await?;
     }
     if let Some(session) = session {
-        facts.privileges = column_grants(session, pairs.iter().chain(&relabelled).map(|(_, new)| *new)).await?;
+        facts.privileges = column_grants(session, pairs.iter().map(|(_, new)| *new).chain(relabelled)).await?;
         facts.privileges.extend(type_privileges(session, &types).await?);
     }
     Ok(())
@@ -150,12 +157,18 @@ fn samples(data_type: &str) -> Vec<String> {
 
 /// The desired indexes and constraints of those tables where each column, and each enum that is changed beside the old
 /// one, has the name that it has until the switch: the server renames, and deparses.
-async fn beside(session: &Session, live: &Catalog, desired: &Catalog, columns: &[&Column], types: &[Id]) -> Result<Catalog, EngineError> {
+async fn beside(
+    session: &Session,
+    live: &Catalog,
+    desired: &Catalog,
+    columns: &[&Column],
+    types: &[(Id, Id)],
+) -> Result<Catalog, EngineError> {
     let column = |new: &&Column| {
         let beside = shadow_name(live, desired, &new.id());
         format!("ALTER TABLE {} RENAME COLUMN {} TO {}", new.table.sql(), quote(&new.name), quote(&beside))
     };
-    let name = |id: &Id| format!("ALTER TYPE {} RENAME TO {}", id.sql(), shadow_type(live, desired, id).name_sql());
+    let name = |(_, id): &(Id, Id)| format!("ALTER TYPE {} RENAME TO {}", id.sql(), shadow_type(live, desired, id).name_sql());
     let renames: Vec<String> = columns.iter().map(column).chain(types.iter().map(name)).collect();
     if renames.is_empty() {
         return Ok(Catalog::default());
@@ -198,15 +211,15 @@ async fn column_grants<'c>(session: &Session, columns: impl Iterator<Item = &'c 
 }
 
 /// Owners and privileges of types, as statements: the type that takes a place has them, too.
-async fn type_privileges(session: &Session, types: &[Id]) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
+async fn type_privileges(session: &Session, types: &[(Id, Id)]) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
     let mut found = BTreeMap::new();
-    for id in types {
+    for (now, id) in types {
         let sql = format!(
             "SELECT CASE WHEN t.typowner <> current_user::regrole THEN pg_get_userbyid(t.typowner)::text END, t.typacl IS NOT NULL, \
              ARRAY(SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END \
              || CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END \
              FROM aclexplode(t.typacl) x WHERE x.grantee <> t.typowner ORDER BY 1) FROM pg_type t WHERE t.oid = {}::regtype",
-            literal(&id.sql())
+            literal(&now.sql())
         );
         let row = session.client().query_opt(&sql, &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
         let Some(row) = row else { continue };

@@ -10,6 +10,7 @@ use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::cast::{Cast, Method};
 use crate::kind::column::Column;
 use crate::kind::enum_type::EnumType;
+use crate::kind::lowering::Hints;
 use crate::kind::violations::rows;
 use crate::kind::{Kind as _, Object, sql_type};
 use crate::plan::change::{Change, Changes};
@@ -37,7 +38,30 @@ pub struct Relabel<'c> {
 /// The enums that cannot be altered in place: those that lose values, or whose values change places.
 pub fn relabelled<'c>(live: &'c Catalog, desired: &'c Catalog) -> impl Iterator<Item = (&'c EnumType, &'c EnumType)> {
     let both = live.of::<EnumType>().filter_map(|old| Some((old, desired.get_as::<EnumType>(&old.id())?)));
-    both.filter(|(old, new)| !gone(old, new).is_empty() || !old.is_ordered_as(new))
+    both.filter(|(old, new)| is_relabelled(old, new))
+}
+
+/// The enums of a live state under the names, their own and those of their values, that they have once what is renamed in
+/// place has its new name; each with what it is called now.
+#[must_use]
+pub fn renamed<'c>(live: &'c Catalog, hints: &Hints) -> Vec<(&'c EnumType, EnumType)> {
+    let renamed = |old: &'c EnumType| {
+        let id = old.id();
+        let new = hints.renames.iter().find(|(new, old)| **old == id && !live.contains(new)).map_or(&id, |(new, _)| new);
+        let mut object = EnumType { schema: new.schema().into(), name: new.name().into(), ..old.clone() };
+        for ((_, to), from) in hints.part_renames.iter().filter(|((owner, _), _)| owner == new) {
+            let taken = object.values.contains(to);
+            object.values.iter_mut().filter(|value| *value == from && !taken).for_each(|value| *value = to.clone());
+        }
+        (old, object)
+    };
+    live.of::<EnumType>().map(renamed).collect()
+}
+
+/// Whether the one cannot become the other in place: it loses values, or they change places.
+#[must_use]
+pub fn is_relabelled(old: &EnumType, new: &EnumType) -> bool {
+    !gone(old, new).is_empty() || !old.is_ordered_as(new)
 }
 
 /// The values that the second type has not.
