@@ -4,6 +4,7 @@
 //! cargo bench --bench plan                          1,000 and 10,000 tables
 //! cargo bench --bench plan -- --tables 1000         one size
 //! cargo bench --bench plan -- --runs 9 --check      more runs; exit code 1 when a bound is missed
+//! cargo bench --bench plan -- --steps               the pure steps alone, for a profiler
 //! ```
 //!
 //! Each table has 4 indexes besides its key (one of two columns, one partial, one on an expression), 2 foreign
@@ -42,11 +43,12 @@ struct Arguments {
     tables: Vec<usize>,
     runs: usize,
     check: bool,
+    steps: bool,
 }
 
 impl Arguments {
     fn read() -> Result<Self, Failure> {
-        let mut read = Self { tables: Vec::new(), runs: 5, check: false };
+        let mut read = Self { tables: Vec::new(), runs: 5, check: false, steps: false };
         let mut given = std::env::args().skip(1);
         while let Some(name) = given.next() {
             let mut number = || given.next().and_then(|text| text.parse().ok()).ok_or_else(|| format!("{name} needs a number"));
@@ -54,6 +56,7 @@ impl Arguments {
                 "--tables" => read.tables.push(number()?),
                 "--runs" => read.runs = number()?.max(1),
                 "--check" => read.check = true,
+                "--steps" => read.steps = true,
                 // Cargo's own.
                 "--bench" => {}
                 _ => return Err(format!("unknown argument {name}").into()),
@@ -151,12 +154,12 @@ fn main() -> ExitCode {
         ))?;
         let mut all = Vec::new();
         for tables in &arguments.tables {
-            let figures = measure(&runtime, &scratch, *tables, arguments.runs)?;
+            let figures = measure(&runtime, &scratch, *tables, &arguments)?;
             say(&figures.table())?;
             all.push(figures);
         }
         runtime.block_on(scratch.stop())?;
-        Ok(judge(&all)? || !arguments.check)
+        Ok(arguments.steps || judge(&all)? || !arguments.check)
     };
     match run() {
         Ok(true) => ExitCode::SUCCESS,
@@ -174,9 +177,26 @@ fn say(text: &str) -> Result<(), Failure> {
 }
 
 /// Everything at one size.
-fn measure(runtime: &tokio::runtime::Runtime, scratch: &Scratch, tables: usize, runs: usize) -> Result<Figures, Failure> {
+fn measure(runtime: &tokio::runtime::Runtime, scratch: &Scratch, tables: usize, arguments: &Arguments) -> Result<Figures, Failure> {
     let database = format!("bench_{tables}");
     runtime.block_on(generate(scratch, &database, tables))?;
+    let mut figures = Figures { tables, ..Figures::default() };
+    if !arguments.steps {
+        programs(runtime, scratch, arguments.runs, &mut figures)?;
+    }
+    let live = runtime.block_on(async {
+        let session = scratch.connect(&database).await?;
+        let mut live = introspect(&session, Managed::default()).await?;
+        live.read_dependencies(&session).await?;
+        Ok::<_, Failure>(live.catalog)
+    })?;
+    plans(&live, arguments.runs, &mut figures)?;
+    Ok(figures)
+}
+
+/// Whole programs, and their parts, in turns.
+fn programs(runtime: &tokio::runtime::Runtime, scratch: &Scratch, runs: usize, figures: &mut Figures) -> Result<(), Failure> {
+    let database = format!("bench_{}", figures.tables);
     let folder = tempfile::tempdir()?;
     let project = Project { folder: folder.path().to_owned(), socket: scratch.socket_dir().to_owned(), database: database.clone() };
     project.schema(&["inspect", "--out", "schema"], "cache")?;
@@ -184,7 +204,6 @@ fn measure(runtime: &tokio::runtime::Runtime, scratch: &Scratch, tables: usize, 
         let mut command = project.command(&scratch.installation().program("pg_dump"));
         finish(command.arg("-s").stdout(Stdio::null()))
     };
-    let mut figures = Figures { tables, ..Figures::default() };
     project.schema(&["plan"], "cache")?;
     for _ in 0..runs {
         figures.dump.add(dump)?;
@@ -203,14 +222,7 @@ fn measure(runtime: &tokio::runtime::Runtime, scratch: &Scratch, tables: usize, 
         figures.reading_warm.add(|| project.read("entries"))?;
     }
     figures.megabytes = project.peak()?;
-    let live = runtime.block_on(async {
-        let session = scratch.connect(&database).await?;
-        let mut live = introspect(&session, Managed::default()).await?;
-        live.read_dependencies(&session).await?;
-        Ok::<_, Failure>(live.catalog)
-    })?;
-    plans(&live, runs, &mut figures)?;
-    Ok(figures)
+    Ok(())
 }
 
 /// The pure steps for one changed column in the middle.

@@ -66,15 +66,21 @@ async fn value(session: &Session, sql: &str) -> String {
     session.client().query_one(sql, &[]).await.expect("it answers").get(0)
 }
 
-#[tokio::test]
-async fn a_plan_waits_while_others_happen() {
+/// A server with an empty database, and a project for which ten rows are few.
+async fn shop() -> (Scratch, Project) {
     let scratch = Scratch::start(&find(None).expect("PostgreSQL is installed"), ScratchOptions::default()).await.expect("starts");
     scratch.create_database("shop", &DatabaseOptions::default()).await.expect("a database");
     let socket: &Path = scratch.socket_dir();
     let project =
         Project { home: tempfile::tempdir().expect("a folder"), url: format!("host={} user=postgres dbname=shop", socket.display()) };
-    let session = scratch.connect("shop").await.expect("connects");
     project.write("schema.kdl", "small-table rows=10\n");
+    (scratch, project)
+}
+
+#[tokio::test]
+async fn a_plan_waits_while_others_happen() {
+    let (scratch, project) = shop().await;
+    let session = scratch.connect("shop").await.expect("connects");
     project.write("schema/all.kdl", TABLES);
     project.schema("apply --direct --yes", 0);
     session
@@ -144,5 +150,66 @@ async fn a_plan_waits_while_others_happen() {
     says(&project.schema("apply 0001-total --through contract --confirm old-clients-gone --yes", 0), "0001-total is done.");
     assert_eq!(value(&session, "SELECT count(*)::text || ' ' || sum(total)::text FROM orders").await, "1000 3003");
     says(&project.schema("plan --exit-code", 0), "Nothing to do: the database is in the desired state");
+    session.close().await;
+}
+
+const MOODS: &str = r#"schema public {
+    enum mood sad ok happy
+    table people {
+        column id bigint
+        column mood mood not-null default="'happy'::public.mood"
+        primary-key id
+    }
+}
+"#;
+
+#[tokio::test]
+async fn an_enum_loses_a_value() {
+    let (scratch, project) = shop().await;
+    let session = scratch.connect("shop").await.expect("connects");
+    project.write("schema/all.kdl", MOODS);
+    project.schema("apply --direct --yes", 0);
+    let seed = "INSERT INTO people SELECT g, (ARRAY['sad', 'ok', 'happy'])[1 + g % 3]::mood FROM generate_series(1, 30) g;
+                CREATE ROLE clerk; ALTER TYPE mood OWNER TO clerk; REVOKE USAGE ON TYPE mood FROM PUBLIC; ANALYZE";
+    session.client().batch_execute(seed).await.expect("rows");
+
+    // Rows that hold it are found before anything is done.
+    let without = MOODS.replace("sad ok happy", "sad ok").replace("'happy'", "'ok'");
+    project.write("schema/all.kdl", &without);
+    project.schema("plan --name mood --allow all --because test", 0);
+    let said = project.schema("apply --yes", 3);
+    says(&said, "rows of table public.people hold 'happy' in mood, which enum public.mood has no longer");
+    says(&said, "10 found for example: id 2, mood happy; id 5, mood happy");
+    says(&said, "backfill happy with=… at enum public.mood");
+    assert_eq!(value(&session, "SELECT count(*)::text FROM pg_type WHERE typname LIKE 'mood_schema%'").await, "0");
+    std::fs::remove_file(project.home.path().join("plans/0001-mood.kdl")).expect("removed");
+
+    // With another value for them, while a session that has prepared its INSERT goes on.
+    project.write("schema/all.kdl", &without.replace("sad ok", "sad ok { backfill happy with=ok; }"));
+    says(&project.schema("plan --name mood --allow all --because test", 0), "'happy' becomes 'ok'");
+    session
+        .client()
+        .batch_execute("PREPARE put AS INSERT INTO people (id, mood) VALUES ($1, $2); EXECUTE put(31, 'happy')")
+        .await
+        .expect("put");
+    says(&project.schema("apply --yes", 0), "0001-mood waits before contract.");
+    let counts =
+        "SELECT string_agg(mood || ' ' || n, ', ' ORDER BY mood) FROM (SELECT mood::text, count(*) AS n FROM people GROUP BY mood) c";
+    assert_eq!(value(&session, counts).await, "ok 21, sad 10");
+    session.client().batch_execute("EXECUTE put(32, 'sad'); INSERT INTO people (id) VALUES (33)").await.expect("put again");
+    assert_eq!(value(&session, counts).await, "ok 22, sad 11");
+    let type_of = "SELECT pg_get_userbyid(typowner) || ' ' || typacl::text FROM pg_type WHERE oid = 'mood'::regtype";
+    assert_eq!(value(&session, type_of).await, "clerk {clerk=U/clerk}");
+
+    // What waits is no difference; rolled back, a row has its own value again, unless it got another since.
+    says(&project.schema("plan --exit-code", 0), "Nothing else to do.");
+    session.client().batch_execute("UPDATE people SET mood = 'sad' WHERE id = 2").await.expect("updated");
+    project.schema("rollback --yes", 0);
+    assert_eq!(value(&session, counts).await, "happy 10, ok 11, sad 12");
+    says(&project.schema("apply 0001-mood --again --yes", 0), "0001-mood waits before contract.");
+    assert_eq!(value(&session, counts).await, "ok 21, sad 12");
+    project.schema("apply --through contract --confirm old-clients-gone --yes", 0);
+    says(&project.schema("plan --exit-code", 0), "Nothing to do: the database is in the desired state");
+    assert_eq!(value(&session, "SELECT count(*)::text FROM pg_type WHERE typname LIKE 'mood_schema%'").await, "0");
     session.close().await;
 }

@@ -87,7 +87,8 @@ const fn explanation(hazard: Hazard) -> (&'static str, &'static str) {
         ),
         Hazard::LossyCast => (
             "a cast may change or refuse values",
-            "The new type does not hold every value of the old one: values may be rounded or cut, or a row may be refused in the middle of the backfill.",
+            "The new type does not hold every value of the old one: values may be rounded or cut, or a row may be refused in the middle of the backfill. \
+             Of an enum that loses values the plan says which becomes which (`backfill happy with=ok`), and which is refused as soon as the new type stands beside.",
         ),
         Hazard::Breaking => (
             "a statement of an old client would fail",
@@ -120,7 +121,8 @@ const fn explanation(hazard: Hazard) -> (&'static str, &'static str) {
         Hazard::Prepared => (
             "prepared statements may fail once",
             "\"cached plan must not change result type\": a statement that was prepared before fails until it is prepared again. Drivers that retry do not \
-             notice; neither do statements that name their columns, unless one of these changed its type.",
+             notice; neither do statements that name their columns, unless one of these changed its type. Where an enum was changed beside the old \
+             one, a statement that was prepared with a value of it can write it until contract; one that compares it fails.",
         ),
         Hazard::UpsertRace => (
             "ON CONFLICT may raise a unique violation",

@@ -6,11 +6,12 @@ use crate::config::duration;
 use crate::plan::render::bytes;
 
 /// The topics: name, one line.
-pub const TOPICS: [(&str, &str); 4] = [
+pub const TOPICS: [(&str, &str); 5] = [
     ("preflight", "rows that would make a step fail are looked for first"),
     ("backfill", "batches, pauses, and what makes them hold"),
     ("locking", "how a step gets its locks without a queue behind it"),
     ("gate", "what must be seen before contract"),
+    ("enum", "how an enum loses values, or has them in another order"),
 ];
 
 /// The text of a topic, a paragraph each.
@@ -72,6 +73,22 @@ pub fn topic(name: &str) -> Option<Vec<String>> {
              looks and records what it saw; the first look after the switch starts the clock. What came and went between two looks was not seen: look often."
                 .to_owned(),
             "`status` tells what it waits for. A person who knows better says --confirm old-clients-gone.".to_owned(),
+        ],
+        "enum" => vec![
+            "PostgreSQL adds values to an enum and renames them, no more. Where one goes, or the order is another, a second type stands beside it, and every \
+             column of it (arrays too, of all tables) gets one of the second type beside it, filled and indexed beside the traffic. At the switch, in one short \
+             transaction that locks all of these tables, types and columns change names; defaults, views, policies, functions and casts that use the type are \
+             made again, functions that only mention it are put once more, because sessions know the old type by its number. The old type goes in contract. \
+             Until then a trigger keeps the old columns in step, where every value of the new type is one of the old one: so long the switch can be undone."
+                .to_owned(),
+            "Rows that hold a value which goes are found before anything is done. `backfill happy with=ok` at the enum says what they get, or `backfill` at a \
+             column an expression over its row. Old clients can write a value that has another one until the switch, one that has none only until the first \
+             step. Rows that nobody wrote since have their own value again after a rollback."
+                .to_owned(),
+            "Where only small tables use it, or no column does, it is made again in one transaction. So it is, as hazard `blocking`, and the plan says why, \
+             where a large table is partitioned, a column is computed from it, an index or a default calls a function that takes or gives it, or a domain, \
+             composite type, range type, exclusion constraint or publication uses it. A column that divides a table cannot change at all."
+                .to_owned(),
         ],
         _ => return None,
     };

@@ -6,6 +6,7 @@ use super::{EngineError, Workbench};
 use crate::catalog::id::literal;
 use crate::catalog::{Catalog, Id};
 use crate::kind::Object;
+use crate::kind::lowering::Hints;
 use crate::kind::partition::Partition;
 use crate::pg::Session;
 use crate::plan::{Facts, TableFacts};
@@ -16,6 +17,7 @@ pub async fn read(
     bench: &mut Workbench,
     live: &Catalog,
     desired: &Catalog,
+    hints: &Hints,
     server: u32,
     small: u64,
 ) -> Result<Facts, EngineError> {
@@ -33,7 +35,7 @@ pub async fn read(
     }
     facts.volatile_defaults = volatile_defaults(bench, live, desired).await?;
     super::partition_facts::read(bench, live, desired, &mut facts).await?;
-    super::retypes::read(session, bench, live, desired, &mut facts).await?;
+    super::retypes::read(session, bench, live, desired, hints, &mut facts).await?;
     Ok(facts)
 }
 

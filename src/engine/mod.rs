@@ -10,6 +10,7 @@ pub mod facts;
 pub mod fill;
 pub mod in_flight;
 mod partition_facts;
+mod partition_key;
 pub mod prove;
 mod retypes;
 pub mod scope;
@@ -84,9 +85,10 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     if same(&live, &elaborated.desired) {
         return Ok(Computed { plan: nothing(), live, desired: elaborated.desired });
     }
+    partition_key::check(&live, &elaborated.desired, &hints, &origins, &sources)?;
     expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
     let desired = elaborated.desired;
-    let facts = facts::read(session, bench, &live, &desired, version.unwrap_or_default(), policy.small_table_rows).await?;
+    let facts = facts::read(session, bench, &live, &desired, &hints, version.unwrap_or_default(), policy.small_table_rows).await?;
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
     plan.elaborated_on = bench.describe();

@@ -1,16 +1,19 @@
 //! What a change of a column's type does, asked of the scratch server: whether it writes the table
 //! again, whether values survive it, and what hangs on the column under another name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{EngineError, Workbench};
 use crate::catalog::id::{literal, quote};
 use crate::catalog::{Catalog, Id};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
+use crate::kind::enum_type::EnumType;
+use crate::kind::lowering::Hints;
 use crate::pg::introspect::{Managed, introspect};
 use crate::pg::{Session, SessionError};
 use crate::plan::{Facts, Retype};
+use crate::recipe::retype::relabel::{columns_of_type, is_relabelled, renamed, shadow_type};
 use crate::recipe::retype::shadow_name;
 
 /// Fills in the facts about columns whose type changes.
@@ -19,6 +22,7 @@ pub async fn read(
     bench: &Workbench,
     live: &Catalog,
     desired: &Catalog,
+    hints: &Hints,
     facts: &mut Facts,
 ) -> Result<(), EngineError> {
     let pairs: Vec<(&Column, &Column)> = desired
@@ -27,7 +31,18 @@ pub async fn read(
         .filter(|(old, new)| old.data_type != new.data_type || old.collation != new.collation)
         .filter(|(old, new)| old.generated.is_none() && new.generated.is_none())
         .collect();
-    if pairs.is_empty() {
+    let types: Vec<(Id, Id)> = renamed(live, hints)
+        .into_iter()
+        .filter(|(_, old)| desired.get_as::<EnumType>(&old.id()).is_some_and(|new| is_relabelled(old, new)))
+        .map(|(old, renamed)| (old.id(), renamed.id()))
+        .collect();
+    let of_both = |(old, new): &(Id, Id)| {
+        let before: BTreeSet<Id> = columns_of_type(live, old).map(Column::id).collect();
+        columns_of_type(desired, new).filter(move |column| before.contains(&column.id()) && column.generated.is_none())
+    };
+    let relabelled: Vec<&Column> = types.iter().flat_map(of_both).collect();
+    let pairs: Vec<(&Column, &Column)> = pairs.into_iter().filter(|(_, new)| !relabelled.contains(new)).collect();
+    if pairs.is_empty() && types.is_empty() {
         return Ok(());
     }
     // The desired state stands on the bench, with the types of both; one that goes away stands in the live one.
@@ -48,11 +63,16 @@ pub async fn read(
             break;
         }
     }
+    let rewritten = pairs.iter().filter(|(_, new)| facts.retypes.get(&new.id()).is_some_and(|retype| retype.rewrites));
+    let columns = rewritten.map(|(_, new)| *new).chain(relabelled.iter().copied());
+    // Those of a partition are renamed with the ones above them.
+    let columns: Vec<&Column> = columns.filter(|new| !desired.contains(&new.table.as_kind("partition"))).collect();
     if let Some(session) = sessions.first() {
-        facts.beside = beside(session, live, desired, &pairs, facts).await?;
+        facts.beside = beside(session, live, desired, &columns, &types).await?;
     }
     if let Some(session) = session {
-        facts.column_grants = column_grants(session, &pairs).await?;
+        facts.privileges = column_grants(session, pairs.iter().map(|(_, new)| *new).chain(relabelled)).await?;
+        facts.privileges.extend(type_privileges(session, &types).await?);
     }
     Ok(())
 }
@@ -135,22 +155,21 @@ fn samples(data_type: &str) -> Vec<String> {
     }
 }
 
-/// The desired indexes and constraints of those tables where each column has the name of the one beside it: the
-/// server renames, and deparses.
+/// The desired indexes and constraints of those tables where each column, and each enum that is changed beside the old
+/// one, has the name that it has until the switch: the server renames, and deparses.
 async fn beside(
     session: &Session,
     live: &Catalog,
     desired: &Catalog,
-    pairs: &[(&Column, &Column)],
-    facts: &Facts,
+    columns: &[&Column],
+    types: &[(Id, Id)],
 ) -> Result<Catalog, EngineError> {
-    let wanted = pairs.iter().filter(|(_, new)| facts.retypes.get(&new.id()).is_some_and(|retype| retype.rewrites));
-    let renames: Vec<String> = wanted
-        .map(|(_, new)| {
-            let beside = shadow_name(live, desired, &new.id());
-            format!("ALTER TABLE {} RENAME COLUMN {} TO {}", new.table.sql(), quote(&new.name), quote(&beside))
-        })
-        .collect();
+    let column = |new: &&Column| {
+        let beside = shadow_name(live, desired, &new.id());
+        format!("ALTER TABLE {} RENAME COLUMN {} TO {}", new.table.sql(), quote(&new.name), quote(&beside))
+    };
+    let name = |(_, id): &(Id, Id)| format!("ALTER TYPE {} RENAME TO {}", id.sql(), shadow_type(live, desired, id).name_sql());
+    let renames: Vec<String> = columns.iter().map(column).chain(types.iter().map(name)).collect();
     if renames.is_empty() {
         return Ok(Catalog::default());
     }
@@ -166,9 +185,9 @@ async fn beside(
 
 /// Privileges of the columns themselves, as statements: a column that takes a place takes them along, whether the
 /// project manages grants or not.
-async fn column_grants(session: &Session, pairs: &[(&Column, &Column)]) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
+async fn column_grants<'c>(session: &Session, columns: impl Iterator<Item = &'c Column>) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
     let mut found = BTreeMap::new();
-    for (_, new) in pairs {
+    for new in columns {
         let sql = format!(
             "SELECT x.privilege_type::text, CASE x.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(x.grantee)::text END, x.is_grantable \
              FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = {}::regclass AND a.attname = {} ORDER BY 2, 1",
@@ -186,6 +205,30 @@ async fn column_grants(session: &Session, pairs: &[(&Column, &Column)]) -> Resul
             .collect();
         if !statements.is_empty() {
             found.insert(new.id(), statements);
+        }
+    }
+    Ok(found)
+}
+
+/// Owners and privileges of types, as statements: the type that takes a place has them, too.
+async fn type_privileges(session: &Session, types: &[(Id, Id)]) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
+    let mut found = BTreeMap::new();
+    for (now, id) in types {
+        let sql = format!(
+            "SELECT CASE WHEN t.typowner <> current_user::regrole THEN pg_get_userbyid(t.typowner)::text END, t.typacl IS NOT NULL, \
+             ARRAY(SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END \
+             || CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END \
+             FROM aclexplode(t.typacl) x WHERE x.grantee <> t.typowner ORDER BY 1) FROM pg_type t WHERE t.oid = {}::regtype",
+            literal(&now.sql())
+        );
+        let row = session.client().query_opt(&sql, &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
+        let Some(row) = row else { continue };
+        let revoke = row.get::<_, bool>(1).then(|| format!("REVOKE ALL ON TYPE {} FROM PUBLIC", id.sql()));
+        let grants = row.get::<_, Vec<String>>(2).into_iter().map(|to| format!("GRANT USAGE ON TYPE {} TO {to}", id.sql()));
+        let owner = row.get::<_, Option<&str>>(0).map(|owner| format!("ALTER TYPE {} OWNER TO {}", id.sql(), quote(owner)));
+        let statements: Vec<String> = revoke.into_iter().chain(grants).chain(owner).collect();
+        if !statements.is_empty() {
+            found.insert(id.clone(), statements);
         }
     }
     Ok(found)

@@ -19,6 +19,39 @@ pub struct EnumType {
     pub values: Vec<Ident>,
 }
 
+impl EnumType {
+    /// `backfill happy with=ok`: what rows get that hold a value which the type has no longer.
+    fn read_backfills(node: &mut Node<'_>, name: &str, values: &[Ident], out: &mut Lowering) -> Vec<(Ident, Ident)> {
+        let mut instead = Vec::new();
+        for mut child in node.children("backfill") {
+            let (Some(gone), with) = (child.arg("a value that goes", &mut out.findings), child.value("with", &mut out.findings)) else { continue };
+            let place = child.title();
+            child.finish(&mut out.findings);
+            let Some(with) = with else {
+                let finding = crate::kdl::Finding::at(place, format!("what do rows get that hold `{}`?", gone.value));
+                out.findings.push(finding.help(format!("say it: backfill {} with=…", gone.value)));
+                continue;
+            };
+            let has = |value: &str| values.iter().any(|other| other == value);
+            if has(&gone.value) {
+                out.complain(&gone, format!("`{}` is a value of enum {name}: its rows keep it", gone.value), "take it from the values, or take `backfill` out");
+            } else if !has(&with.value) {
+                out.complain(&with, format!("enum {name} has no value `{}`", with.value), "name one of its values");
+            } else {
+                instead.push((Ident::new(&gone.value), Ident::new(&with.value)));
+            }
+        }
+        instead
+    }
+
+    /// Whether the values that both types have stand in the same order.
+    #[must_use]
+    pub fn is_ordered_as(&self, other: &Self) -> bool {
+        let both = |one: &Self, two: &Self| one.values.iter().filter(|value| two.values.contains(value)).cloned().collect::<Vec<_>>();
+        both(self, other) == both(other, self)
+    }
+}
+
 impl Kind for EnumType {
     const KEYWORD: &'static str = "enum";
     const CATALOG: &'static str = "pg_type";
@@ -61,8 +94,10 @@ impl Kind for EnumType {
                 values.push(value);
             }
         }
+        let instead = Self::read_backfills(node, &name.value, &values, out);
         let id = out.put(node, Self { schema: Ident::new(at.schema), name: Ident::new(&name.value), values });
         out.hints.part_renames.extend(renames.into_iter().map(|(new, old)| ((id.clone(), new), old)));
+        out.hints.value_backfills.extend(instead.into_iter().map(|(gone, value)| ((id.clone(), gone), value)));
         Some(id)
     }
 

@@ -49,6 +49,8 @@ pub struct Hints {
     pub part_renames: BTreeMap<(Id, Ident), Ident>,
     /// `backfill`: the column's value for rows that are already there.
     pub backfills: BTreeMap<Id, String>,
+    /// `backfill` on an enum: (enum, value that goes) to what rows get that hold it.
+    pub value_backfills: BTreeMap<(Id, Ident), Ident>,
     /// `revert`: the way back for a changed type or meaning.
     pub reverts: BTreeMap<Id, String>,
     /// Renames that the author wants in place, whatever clients say: `rename="in-place"`.

@@ -136,11 +136,8 @@ fn still_needs(desired: &Catalog, object: &Object, id: &Id) -> bool {
 #[derive(Debug)]
 pub struct Dependants<'a> {
     catalog: &'a Catalog,
-    all: OnceCell<Vec<Need>>,
+    all: OnceCell<Needs>,
 }
-
-/// That the object at this place of the state needs something with this [`mark`].
-type Need = (u32, u32);
 
 impl<'a> Dependants<'a> {
     /// Those in one state.
@@ -153,44 +150,59 @@ impl<'a> Dependants<'a> {
     pub fn of(&self, id: &Id) -> impl Iterator<Item = &'a Id> {
         let catalog = self.catalog;
         let wanted = mark(id);
-        let mut places: Vec<u32> =
-            self.all.get_or_init(|| needs(catalog)).iter().filter(|(mark, _)| *mark == wanted).map(|(_, place)| *place).collect();
-        places.sort_unstable();
-        places.dedup();
-        places.into_iter().filter_map(|place| catalog.objects.get_index(place as usize)).filter_map(move |(other, object)| {
-            let recorded = || catalog.needs.get(other).is_some_and(|needs| needs.contains(id));
-            (other != id && (recorded() || object.needs().contains(id))).then_some(other)
-        })
+        let all = self.all.get_or_init(|| Needs::of(catalog));
+        let places =
+            |needs: &[Need]| needs.iter().filter(|(mark, _)| *mark == wanted).map(|(_, place)| *place as usize).collect::<Vec<_>>();
+        let recorded = places(&all.recorded).into_iter().filter_map(|place| {
+            let (other, needs) = catalog.needs.get_index(place)?;
+            catalog.objects.get_index_of(other).filter(|_| needs.contains(id))
+        });
+        let own = places(&all.own).into_iter().filter(|place| catalog.objects[*place].needs().contains(id));
+        let mut users: Vec<usize> = recorded.chain(own).collect();
+        users.sort_unstable();
+        users.dedup();
+        users.into_iter().filter_map(|place| catalog.objects.get_index(place)).map(|(other, _)| other).filter(move |other| *other != id)
     }
 }
 
+/// That what is at this place needs something with this [`mark`].
+type Need = (u32, u32);
+
 /// Every need of a state, each as two numbers: turning 10,000 tables round by id takes longer than all the rest of a
 /// plan, looking through these numbers takes nothing.
-fn needs(catalog: &Catalog) -> Vec<Need> {
-    let objects = catalog.objects.as_slice();
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let share = objects.len().div_ceil(threads).max(SHARE);
-    let of_range = |first: usize| {
-        let mut needs = Vec::new();
-        for (at, (id, object)) in objects.iter().enumerate().skip(first).take(share) {
-            let place = u32::try_from(at).expect("a state holds fewer than four thousand million objects");
-            needs.extend(object.needs().iter().map(|need| (mark(need), place)));
-            needs.extend(catalog.needs.get(id).into_iter().flatten().map(|need| (mark(need), place)));
-        }
-        needs
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (share..objects.len()).step_by(share).map(|first| scope.spawn(move || of_range(first))).collect();
-        let mut all = of_range(0);
-        for worker in workers {
-            all.extend(worker.join().expect("objects are plain, sized data"));
-        }
-        all
-    })
+#[derive(Debug)]
+struct Needs {
+    /// What objects say themselves; places in `objects`.
+    own: Vec<Need>,
+    /// What the server recorded; places in `needs`.
+    recorded: Vec<Need>,
 }
 
-/// Fewer objects than this are not worth a thread.
+/// Fewer sets of recorded needs than this are not worth a thread.
 const SHARE: usize = 10_000;
+
+impl Needs {
+    fn of(catalog: &Catalog) -> Self {
+        let place = |place: usize| u32::try_from(place).expect("a state holds fewer than four thousand million objects");
+        let recorded = catalog.needs.as_slice();
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let share = recorded.len().div_ceil(threads).max(SHARE);
+        let of_range = |first: usize| {
+            let sets = recorded.values().enumerate().skip(first).take(share);
+            sets.flat_map(|(at, needs)| needs.iter().map(move |need| (mark(need), place(at)))).collect::<Vec<Need>>()
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (share..recorded.len()).step_by(share).map(|first| scope.spawn(move || of_range(first))).collect();
+            let of_object = |(at, object): (usize, &Object)| object.needs().into_iter().map(move |need| (mark(&need), place(at)));
+            let own = catalog.objects.values().enumerate().flat_map(of_object).collect();
+            let mut recorded = of_range(0);
+            for worker in workers {
+                recorded.extend(worker.join().expect("objects are plain, sized data"));
+            }
+            Self { own, recorded }
+        })
+    }
+}
 
 /// Half of what tells ids apart: so many of these numbers are looked through that their size counts.
 const fn mark(id: &Id) -> u32 {

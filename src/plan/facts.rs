@@ -30,8 +30,9 @@ pub struct Facts {
     /// The desired indexes and checks of columns that change their type, as the server spells them over
     /// the columns that stand beside those ([`crate::recipe::retype::shadow_name`]).
     pub beside: Catalog,
-    /// Columns that change their type and carry privileges of their own: the GRANT statements.
-    pub column_grants: BTreeMap<Id, Vec<String>>,
+    /// Columns and types that another one takes the place of, and that have privileges or an owner of their own: the
+    /// statements that give them to it.
+    pub privileges: BTreeMap<Id, Vec<String>>,
     /// The role that applies.
     pub role: Option<String>,
 }

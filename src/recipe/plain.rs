@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::quarantine;
+use super::retype::relabel;
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::partition::Partition;
@@ -25,8 +26,9 @@ pub fn live_parent(cx: &Context<'_>, table: &Id) -> Option<Id> {
 /// Whether a change of a partition's column, default or check comes by itself, with the same change
 /// of the table above it.
 #[must_use]
-pub fn follows_parent(cx: &Context<'_>, _changes: &Changes, id: &Id) -> bool {
-    counterpart(cx, id).is_some_and(|above| cx.live.get(&above) != cx.desired.get(&above))
+pub fn follows_parent(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
+    let changes = |above: &Id| cx.live.get(above) != cx.desired.get(above) || matches!(changes.get(above), Some(Change::Convert(_)));
+    counterpart(cx, id).is_some_and(|above| changes(&above))
 }
 
 fn counterpart(cx: &Context<'_>, id: &Id) -> Option<Id> {
@@ -127,9 +129,11 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                     continue;
                 }
                 let Some(new) = cx.desired.get(id) else { continue };
-                let action = name_blocking(action.clone(), &new.parent().unwrap_or_else(|| id.clone()), None);
+                let table = new.parent().unwrap_or_else(|| id.clone());
+                let action = if cx.is_small(&table) { unblock(action.clone()) } else { name_blocking(action.clone(), &table, None) };
                 let mut op = Op::new(id, action, StageName::Expand, "convert").puts(new.clone());
-                op.irreversible = true;
+                op.undo = relabel::converted_back(cx, id);
+                op.irreversible = op.undo.is_none();
                 op.group = state.group(id, draft, &mut group_of);
                 draft.chain(id, vec![op]);
             }
@@ -373,7 +377,7 @@ impl State<'_> {
             super::materialized_view::replace(cx, &view, old, new, group, draft);
             return;
         }
-        let mut last_drop = None;
+        let (mut last_drop, mut made_back) = (None, None);
         let away = if absorbed.is_some() || index_above.is_some() {
             draft.removed_with.extend(absorbed.or(index_above).map(|parent| (id.clone(), parent)));
             None
@@ -384,7 +388,10 @@ impl State<'_> {
             let moved = renamed_object(old, id, id, &temporary);
             let mut action = moved.drop();
             action.title = format!("Drop the old {id}");
-            let buried = Op::new(id, action, stage, "replace").removes(&temporary);
+            let mut buried = Op::new(id, action, stage, "replace").removes(&temporary);
+            let [begin, end] = relabel::back_in_place(cx, id, &temporary).map_or([None, None], |ways| ways.map(Some));
+            away.undo = begin.is_some().then(|| super::undo::hanging(cx, id));
+            (buried.undo, made_back) = (begin, end);
             last_drop = Some(buried);
             Some(away)
         } else {
@@ -415,13 +422,14 @@ impl State<'_> {
         let mut away_at = None;
         if let Some(mut away) = away {
             away.group = group;
-            away.irreversible = last_drop.is_some();
+            away.irreversible = last_drop.is_some() && away.undo.is_none();
             let at = draft.push(away);
             draft.gone.insert(id.clone(), at);
             draft.first.insert(id.clone(), at);
             away_at = Some(at);
         }
-        made.irreversible = last_drop.is_some();
+        made.irreversible = last_drop.is_some() && made_back.is_none();
+        made.undo = made_back;
         made.group = if index_of_table { None } else { group };
         let at = draft.push(made);
         if let Some(away) = away_at {
@@ -435,7 +443,7 @@ impl State<'_> {
         }
         if let Some(mut buried) = last_drop {
             buried.group = group;
-            buried.irreversible = true;
+            buried.irreversible = buried.undo.is_none();
             buried.teardown = true;
             let buried_at = draft.push(buried);
             draft.order(at, buried_at);

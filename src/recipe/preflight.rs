@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::retype::relabel;
 use crate::catalog::Id;
 use crate::catalog::closure::mentions_word;
 use crate::catalog::id::quote;
@@ -99,6 +100,9 @@ fn as_renamed(cx: &Context<'_>, old: &Object) -> Object {
 fn of_column(cx: &Context<'_>, draft: &Draft, column: &Column) -> Vec<Violations> {
     let id = column.id();
     let old = cx.live.get_as::<Column>(&id);
+    if let Some(found) = relabel::violations(cx, column) {
+        return found;
+    }
     let fills = |op: &'_ Op| op.fills.iter().find(|(filled, _)| *filled == id).map(|(_, value)| (op.recipe, value.clone()));
     let fill = draft.ops.iter().find_map(fills);
     let mut list = Vec::new();

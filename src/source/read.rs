@@ -229,6 +229,7 @@ fn merge(out: &mut Lowering, part: Lowering) {
     out.hints.renames.extend(hints.renames);
     out.hints.part_renames.extend(hints.part_renames);
     out.hints.backfills.extend(hints.backfills);
+    out.hints.value_backfills.extend(hints.value_backfills);
     out.hints.reverts.extend(hints.reverts);
     out.hints.in_place.extend(hints.in_place);
     out.hints.unnamed.extend(hints.unnamed);

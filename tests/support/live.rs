@@ -246,7 +246,8 @@ impl Live {
                 let changes =
                     hints.backfills.contains_key(&to) || hints.reverts.contains_key(&to) || self.changes_form(&column.data_type, desired);
                 if desired.contains(&to) && !changes {
-                    columns.push(schema::catalog::id::quote(if after { to.name() } else { &column.name }));
+                    let name = schema::catalog::id::quote(if after { to.name() } else { &column.name });
+                    columns.push(if after { name } else { self.carried(&column.data_type, &name) });
                 }
             }
             let relation = if after { &new } else { &old };
@@ -270,9 +271,27 @@ impl Live {
 
     /// A composite type whose attributes change: its values are written otherwise.
     fn changes_form(&self, data_type: &str, desired: &Catalog) -> bool {
-        self.before.objects.iter().any(|(id, object)| {
-            matches!(id.kind.as_str(), "type" | "enum") && id.sql() == data_type && desired.get(id).is_some_and(|new| new != object)
-        }) && self.case.name != "enum_remove_value"
+        let changed =
+            |(id, object): (&Id, _)| id.kind == "type" && id.sql() == data_type && desired.get(id).is_some_and(|new| new != object);
+        self.before.objects.iter().any(changed)
+    }
+
+    /// The values of a column of an enum as the case wants them: some have another name, or become another one.
+    fn carried(&self, data_type: &str, name: &str) -> String {
+        let hints = &self.case.after.hints;
+        let of = |id: &Id| data_type.trim_end_matches("[]") == id.sql();
+        let renamed = hints.part_renames.iter().filter(|((id, _), _)| of(id)).map(|((_, new), old)| (old, new));
+        let replaced = hints.value_backfills.iter().filter(|((id, _), _)| of(id)).map(|((_, old), new)| (old, new));
+        let literal = |text: &str| schema::catalog::id::literal(text);
+        let is_array = data_type.ends_with("[]");
+        renamed.chain(replaced).fold(name.to_owned(), |value, (old, new)| {
+            let (old, new) = (literal(old), literal(new));
+            if is_array {
+                format!("array_replace({value}::text[], {old}, {new})")
+            } else {
+                format!("CASE {value}::text WHEN {old} THEN {new} ELSE {value}::text END")
+            }
+        })
     }
 
     /// `pg_dump -s` without what differs between any two runs; the lines of a table in any order.

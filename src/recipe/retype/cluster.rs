@@ -1,11 +1,14 @@
-//! Columns that change together: those of one table, and those that a foreign key joins.
+//! Columns that change together: those of one table, those that a foreign key joins, those of one enum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::followers::Followers;
 use super::pair::Pair;
 use super::parts::{self, Part};
+use super::relabel::Relabel;
 use crate::catalog::{Id, Ident};
+use crate::kind::Kind as _;
+use crate::kind::default::Default;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::table::Table;
 use crate::plan::change::{Change, Changes};
@@ -16,6 +19,8 @@ use crate::recipe::add_column::has_constrained_domain;
 #[derive(Debug)]
 pub(super) struct Cluster<'c> {
     pub(super) pairs: Vec<Pair<'c>>,
+    /// The enums that change with all of their columns.
+    pub(super) types: Vec<Relabel<'c>>,
     /// The tables of the columns.
     pub(super) tables: Vec<Id>,
     /// Every table that the switch locks: referencing ones first, as an INSERT of a client does.
@@ -26,18 +31,25 @@ pub(super) struct Cluster<'c> {
     pub(super) undoable: bool,
 }
 
-/// Columns by the tables that foreign keys between them join; only where one of the tables is large.
+/// Columns by the tables that foreign keys between them, or an enum of both, join; only where one of the tables is large.
 pub(super) fn connected<'c>(cx: &Context<'c>, wanted: Vec<Pair<'c>>) -> Vec<Vec<Pair<'c>>> {
     let columns: BTreeSet<Id> = wanted.iter().map(Pair::id).collect();
     let tables: BTreeSet<Id> = wanted.iter().map(|pair| pair.table().clone()).collect();
     let mut root: BTreeMap<Id, Id> = wanted.iter().map(|pair| (pair.table().clone(), pair.table().clone())).collect();
+    let mut join = |one: &Id, other: &Id| {
+        let (a, b) = (root[one].clone(), root[other].clone());
+        let (low, high) = if a < b { (a, b) } else { (b, a) };
+        root.values_mut().filter(|root| **root == high).for_each(|root| *root = low.clone());
+    };
     for key in cx.live.of::<ForeignKey>().chain(cx.desired.of::<ForeignKey>()) {
         let (own, theirs) = named(key, &tables, &columns);
         if own && theirs {
-            let (a, b) = (root[&key.table].clone(), root[&key.references].clone());
-            let (low, high) = if a < b { (a, b) } else { (b, a) };
-            root.values_mut().filter(|root| **root == high).for_each(|root| *root = low.clone());
+            join(&key.table, &key.references);
         }
+    }
+    let mut first: BTreeMap<Id, &Id> = BTreeMap::new();
+    for (of, table) in wanted.iter().filter_map(|pair| Some((pair.relabel()?.id(), pair.table()))) {
+        join(first.entry(of).or_insert(table), table);
     }
     let mut sets: BTreeMap<Id, Vec<Pair<'c>>> = BTreeMap::new();
     for pair in wanted {
@@ -66,7 +78,9 @@ impl<'c> Cluster<'c> {
         for pair in &pairs {
             may_stand_beside(cx, changes, pair)?;
         }
-        let parts = parts::of(cx, &pairs);
+        let by_id: BTreeMap<Id, Relabel<'c>> = pairs.iter().filter_map(Pair::relabel).map(|of| (of.id(), of.clone())).collect();
+        let types: Vec<Relabel<'c>> = by_id.into_values().collect();
+        let parts = parts::of(cx, &pairs, &types);
         let columns: BTreeSet<Id> = pairs.iter().map(Pair::id).collect();
         for part in &parts {
             if let Some(key) = cx.desired.get_as::<ForeignKey>(&part.id) {
@@ -77,11 +91,17 @@ impl<'c> Cluster<'c> {
             }
         }
         leaving(cx, &tables, &columns, &parts)?;
-        let followers = Followers::of(cx, changes, &pairs, &parts)?;
+        let followers = Followers::of(cx, changes, &pairs, &parts, &types)?;
         let keyed = parts.iter().any(|part| matches!(part.id.kind.as_str(), "primary-key" | "foreign-key"));
         let undoable = !keyed && pairs.iter().all(|pair| pair.reverts && pair.old.identity.is_none());
-        let locked = lock_order(cx, &tables, &parts);
-        Ok(Self { pairs, tables: tables.into_iter().collect(), locked, parts, followers, undoable })
+        let defaults = followers.hanging.iter().filter(|id| id.kind == Default::KEYWORD).map(|id| id.up("table"));
+        let locked = lock_order(cx, &tables.iter().cloned().chain(defaults).collect(), &parts);
+        let cluster = Self { pairs, types, tables: tables.into_iter().collect(), locked, parts, followers, undoable };
+        let covered = cluster.own();
+        for of in &cluster.types {
+            of.may_stand_beside(cx, &covered)?;
+        }
+        Ok(cluster)
     }
 
     /// The columns of one table.
@@ -93,8 +113,9 @@ impl<'c> Cluster<'c> {
     pub(super) fn own(&self) -> BTreeSet<Id> {
         let columns = self.pairs.iter().map(Pair::id);
         let mut own: BTreeSet<Id> = columns.chain(self.parts.iter().map(|part| part.id.clone())).collect();
-        let Followers { before: _, after, hanging, gone } = &self.followers;
+        let Followers { before: _, after, hanging, gone, spoken: _ } = &self.followers;
         own.extend(after.iter().chain(hanging).chain(gone).cloned());
+        own.extend(self.types.iter().flat_map(|of| [vec![of.id()], of.hanging.clone(), of.gone.clone()].concat()));
         own
     }
 }
@@ -150,7 +171,7 @@ fn leaving(cx: &Context<'_>, tables: &BTreeSet<Id>, columns: &BTreeSet<Id>, part
 
 /// Every table that is locked, each before those that it references, by id where nothing else decides.
 fn lock_order(cx: &Context<'_>, tables: &BTreeSet<Id>, parts: &[Part<'_>]) -> Vec<Id> {
-    let mut all = tables.clone();
+    let mut all: BTreeSet<Id> = parts.iter().map(|part| part.id.up("table")).chain(tables.iter().cloned()).collect();
     for key in parts.iter().flat_map(|part| [cx.desired.get_as::<ForeignKey>(&part.id), cx.live.get_as::<ForeignKey>(&part.id)]).flatten() {
         all.extend([key.table.clone(), key.references.clone()]);
     }

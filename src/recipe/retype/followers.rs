@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 
 use super::pair::Pair;
 use super::parts::{self, Part};
+use super::relabel::Relabel;
+use crate::catalog::closure::mentions_word;
 use crate::catalog::{Catalog, Id};
+use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::owned_by::OwnedBy;
 use crate::kind::trigger::Trigger;
@@ -15,7 +18,11 @@ use crate::plan::change::{Change, Changes};
 use crate::plan::draft::Context;
 
 /// The kinds that can be made again in an instant.
-const KINDS: [&str; 8] = ["view", "materialized-view", "policy", "trigger", "rule", "statistics", "function", "procedure"];
+const KINDS: [&str; 10] =
+    ["view", "materialized-view", "policy", "trigger", "rule", "statistics", "function", "procedure", "aggregate", "cast"];
+
+/// Those of them that indexes, constraints and defaults may call.
+const ROUTINES: [&str; 2] = ["function", "aggregate"];
 
 /// What hangs on others and comes with them.
 const SATELLITES: [&str; 4] = ["comment", "owner", "grant", "cluster-on"];
@@ -31,13 +38,23 @@ pub(super) struct Followers {
     pub(super) hanging: Vec<Id>,
     /// The same, where it is there now and not wanted.
     pub(super) gone: Vec<Id>,
+    /// Routines whose bodies mention a type that another one takes the place of: a session that has called one knows the
+    /// old type by its number (measured: "column is of type … but expression is of type …"), until it is put once more.
+    pub(super) spoken: Vec<Id>,
 }
 
 impl Followers {
-    pub(super) fn of(cx: &Context<'_>, changes: &Changes, pairs: &[Pair<'_>], parts: &[Part<'_>]) -> Result<Self, String> {
-        let again = closure(cx, changes, pairs, parts)?;
-        let (hanging, gone) = hanging(cx, pairs, parts);
-        Ok(Self { before: ordered(cx.live, &again), after: ordered(cx.desired, &again), hanging, gone })
+    pub(super) fn of(
+        cx: &Context<'_>,
+        changes: &Changes,
+        pairs: &[Pair<'_>],
+        parts: &[Part<'_>],
+        types: &[Relabel<'_>],
+    ) -> Result<Self, String> {
+        let again = closure(cx, changes, pairs, parts, types)?;
+        let (hanging, gone) = hanging(cx, pairs, parts, types);
+        let spoken = spoken(cx, &again, types);
+        Ok(Self { before: ordered(cx.live, &again), after: ordered(cx.desired, &again), hanging, gone, spoken })
     }
 
     /// The statements that take `ids` away: the last made first, without what goes away with another one. First those that
@@ -64,22 +81,31 @@ impl Followers {
 /// What has to be made again: dependants of the columns and of the keys that are dropped, to any depth, with all that
 /// hangs on them; and the tables' own row triggers. (PL/pgSQL keeps plans by the trigger: with the old one an open
 /// session fails with "type of parameter … does not match that when preparing the plan", measured.)
-fn closure(cx: &Context<'_>, changes: &Changes, pairs: &[Pair<'_>], parts: &[Part<'_>]) -> Result<BTreeSet<Id>, String> {
+fn closure(
+    cx: &Context<'_>,
+    changes: &Changes,
+    pairs: &[Pair<'_>],
+    parts: &[Part<'_>],
+    types: &[Relabel<'_>],
+) -> Result<BTreeSet<Id>, String> {
     let tables: BTreeSet<&Id> = pairs.iter().map(Pair::table).collect();
     let triggers = cx.live.of::<Trigger>().filter(|trigger| trigger.for_each_row && tables.contains(&trigger.relation)).map(Trigger::id);
     let mut again: BTreeSet<Id> = triggers.filter(|id| cx.desired.contains(id)).collect();
     // Mostly nothing has to be made again.
     let children = LazyCell::new(|| cx.live.children());
     let dropped_keys = parts.iter().filter(|part| part.key().is_some() && part.live.is_some()).map(|part| part.id.clone());
-    let mut open: Vec<Id> = again.iter().cloned().chain(pairs.iter().map(Pair::id)).chain(dropped_keys).collect();
+    let types: Vec<Id> = types.iter().map(Relabel::id).collect();
+    let roots = pairs.iter().map(Pair::id).chain(types.iter().cloned()).chain(dropped_keys);
+    let mut open: Vec<Id> = again.iter().cloned().chain(roots).collect();
     while let Some(id) = open.pop() {
         let is_root = !again.contains(&id);
+        let is_type = types.contains(&id);
         for dependant in cx.dependants.of(&id) {
             let kind = dependant.kind.as_str();
             if KINDS.contains(&kind) {
                 if !cx.desired.contains(dependant) {
                     // It stays on the old column until it goes.
-                    if is_root && id.kind == "column" {
+                    if is_root && (is_type || id.kind == "column") {
                         continue;
                     }
                     return Err(format!("{dependant} uses {id} and goes in the same plan: make two plans of it"));
@@ -89,8 +115,17 @@ fn closure(cx: &Context<'_>, changes: &Changes, pairs: &[Pair<'_>], parts: &[Par
                 }
                 continue;
             }
+            if is_type {
+                // What else uses it is looked through when all that is made again is known.
+                continue;
+            }
+            if ROUTINES.contains(&id.kind.as_str()) && (kind == "default" || parts::KINDS.contains(&kind)) {
+                return Err(format!("{dependant} calls {id}, which is made again"));
+            }
             let part = parts::KINDS.contains(&kind) || SATELLITES.contains(&kind);
-            if part || matches!(kind, "default" | "owned-by" | "sequence" | "replica-identity") {
+            // That a column which is not computed needs another one is a guess from a name (`guess_needs`).
+            let plain = cx.live.get_as::<Column>(dependant).is_some_and(|column| column.generated.is_none());
+            if part || plain || matches!(kind, "default" | "owned-by" | "sequence" | "replica-identity") {
                 continue;
             }
             return Err(match kind {
@@ -124,7 +159,7 @@ fn closure(cx: &Context<'_>, changes: &Changes, pairs: &[Pair<'_>], parts: &[Par
 }
 
 /// What hangs on the columns and their parts and belongs to the new ones, in order; and what of it goes.
-fn hanging(cx: &Context<'_>, pairs: &[Pair<'_>], parts: &[Part<'_>]) -> (Vec<Id>, Vec<Id>) {
+fn hanging(cx: &Context<'_>, pairs: &[Pair<'_>], parts: &[Part<'_>], types: &[Relabel<'_>]) -> (Vec<Id>, Vec<Id>) {
     let mut ids = Vec::new();
     for pair in pairs {
         let id = pair.id();
@@ -132,6 +167,12 @@ fn hanging(cx: &Context<'_>, pairs: &[Pair<'_>], parts: &[Part<'_>]) -> (Vec<Id>
         ids.push(Default::id_of(&id));
         ids.extend(owns(cx.desired));
         ids.push(id.satellite("comment", None));
+    }
+    // Defaults of other columns may name a value.
+    for of in types.iter().map(Relabel::id) {
+        let elsewhere = cx.dependants.of(&of).filter(|id| id.kind == Default::KEYWORD && cx.desired.contains(id) && !ids.contains(*id));
+        let elsewhere: Vec<Id> = elsewhere.cloned().collect();
+        ids.extend(elsewhere);
     }
     ids.extend(parts.iter().map(|part| part.id.satellite("comment", None)));
     let tables: BTreeSet<&Id> = pairs.iter().map(Pair::table).collect();
@@ -145,6 +186,15 @@ fn hanging(cx: &Context<'_>, pairs: &[Pair<'_>], parts: &[Part<'_>]) -> (Vec<Id>
     }
     let (created, others): (Vec<Id>, Vec<Id>) = ids.into_iter().partition(|id| cx.desired.contains(id));
     (created, others.into_iter().filter(|id| cx.live.contains(id)).collect())
+}
+
+/// Routines that stay as they are and mention a type by name.
+fn spoken(cx: &Context<'_>, again: &BTreeSet<Id>, types: &[Relabel<'_>]) -> Vec<Id> {
+    let is_routine = |id: &Id| matches!(id.kind.as_str(), "function" | "procedure");
+    let stays = |id: &Id| !again.contains(id) && cx.live.get(id) == cx.desired.get(id);
+    let mentions = |object: &Object| types.iter().any(|relabel| mentions_word(object, relabel.id().name()));
+    let objects = cx.live.objects.iter().filter(|(id, object)| is_routine(id) && stays(id) && mentions(object));
+    objects.map(|(id, _)| id.clone()).collect()
 }
 
 /// What others need first, by kind and id where nothing decides.

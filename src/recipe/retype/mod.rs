@@ -2,6 +2,9 @@
 //! beside the traffic, then takes the old one's name and everything that hangs on it, in one short
 //! transaction (safe-changes.md, Type changes).
 //!
+//! An enum that loses values or has them in another order is such a change of all of its columns, with a second type
+//! that stands beside it until the switch ([`relabel`]).
+//!
 //! Clients of both releases use one name. Until the switch a trigger writes the shadow column; after it
 //! another one writes the old column, where every value fits, so that the switch can be undone.
 
@@ -9,6 +12,7 @@ mod cluster;
 mod followers;
 mod pair;
 mod parts;
+pub mod relabel;
 mod switch;
 
 use std::collections::BTreeSet;
@@ -19,13 +23,14 @@ use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::column::{Column, not_null_proof};
 use crate::kind::type_change::keeps_heap;
 use crate::kind::{Kind as _, Object};
-use crate::plan::change::{Change, Changes};
+use crate::plan::change::{Change, Changes, Dependants, changes};
 use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 use cluster::Cluster;
 use pair::Pair;
 use parts::Part;
+use relabel::Relabel;
 
 pub(super) const RECIPE: &str = "retype-column";
 
@@ -62,21 +67,63 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             }
         }
     }
-    let wanted: Vec<Pair<'_>> = retyped
+    let mut wanted: Vec<Pair<'_>> = retyped
         .into_iter()
         .filter(|(old, new)| rewrites(cx, old, new) && !plain::follows_parent(cx, changes, &new.id()))
         .map(|(old, new)| Pair::new(cx, old, new))
         .collect();
+    for of in Relabel::all(cx, changes) {
+        let pairs = of.columns(cx).into_iter().map(|(old, new)| Pair::relabelled(cx, &of, old, new)).collect::<Vec<_>>();
+        for pair in &pairs {
+            if let Some(Change::Convert(action)) = changes.get_mut(&pair.id()) {
+                pair.convert(action);
+            }
+        }
+        wanted.extend(pairs);
+    }
     if cx.policy.direct {
         return;
     }
     for pairs in cluster::connected(cx, wanted) {
         let ids: Vec<Id> = pairs.iter().map(Pair::id).collect();
-        match Cluster::of(cx, changes, pairs) {
-            Ok(cluster) => put(cx, &cluster, changes, draft),
+        let beside = without(cx, changes, &pairs);
+        match Cluster::of(cx, beside.as_ref().unwrap_or(changes), pairs) {
+            Ok(cluster) => {
+                if let Some(beside) = beside {
+                    *changes = beside;
+                }
+                put(cx, &cluster, changes, draft);
+            }
             Err(reason) => explain(changes, &ids, &reason),
         }
     }
+}
+
+/// What is left to change when the enums of these columns are as they are wanted: nothing has to be made again because
+/// of them.
+fn without(cx: &Context<'_>, all: &Changes, pairs: &[Pair<'_>]) -> Option<Changes> {
+    let mut live = cx.live.clone();
+    let mut is_type = false;
+    for id in pairs.iter().filter_map(Pair::relabel).map(Relabel::id) {
+        let wanted = cx.desired.get(&id)?.clone();
+        is_type = live.objects.insert(id, wanted).is_some();
+    }
+    if !is_type {
+        return None;
+    }
+    let fresh = changes(&live, cx.desired, &Dependants::new(&live));
+    // What other recipes took before stays theirs.
+    let mut left = all.clone();
+    left.retain(|id, change| {
+        let forced = matches!(change, Change::Replace | Change::Convert(_));
+        match fresh.get(id) {
+            Some(now) if forced => *change = now.clone(),
+            Some(_) => {}
+            None => return !forced,
+        }
+        true
+    });
+    Some(left)
 }
 
 /// Whether the change writes the table again: as measured, else as the catalogue of safe changes has it.
@@ -114,8 +161,12 @@ fn measured(cx: &Context<'_>, old: &Column, new: &Column, action: &mut Action) {
 /// Says in the hazard why the table is written again after all.
 fn explain(changes: &mut Changes, ids: &[Id], reason: &str) {
     for id in ids {
-        let Some(Change::Alter(actions)) = changes.get_mut(id) else { continue };
-        for (hazard, subject) in actions.iter_mut().flat_map(|action| &mut action.hazards) {
+        let actions = match changes.get_mut(id) {
+            Some(Change::Alter(actions)) => actions.iter_mut().collect(),
+            Some(Change::Convert(action)) => vec![action],
+            _ => Vec::new(),
+        };
+        for (hazard, subject) in actions.into_iter().flat_map(|action| &mut action.hazards) {
             if *hazard == Hazard::Blocking {
                 *subject = format!("{subject} (no shadow column: {reason})");
             }
@@ -126,6 +177,9 @@ fn explain(changes: &mut Changes, ids: &[Id], reason: &str) {
 fn put(cx: &Context<'_>, cluster: &Cluster<'_>, changes: &mut Changes, draft: &mut Draft) {
     let mut ops: Vec<(Op, Option<Id>)> = Vec::new();
     let mut add = |op: Op| ops.push((op, None));
+    for of in &cluster.types {
+        add(of.expand());
+    }
     for table in &cluster.tables {
         add(expand(cx, cluster, table));
     }
@@ -173,6 +227,10 @@ fn put(cx: &Context<'_>, cluster: &Cluster<'_>, changes: &mut Changes, draft: &m
         draft.not_null.insert(pair.id(), switch);
         draft.gone.insert(pair.id(), last);
     }
+    for of in &cluster.types {
+        draft.first.insert(of.id(), first);
+        draft.gone.insert(of.id(), last);
+    }
 }
 
 /// The shadow columns of a table and the trigger that writes them.
@@ -188,12 +246,7 @@ fn expand(cx: &Context<'_>, cluster: &Cluster<'_>, table: &Id) -> Op {
     .hazard(Hazard::RowShape, format!("{table} gets a column"));
     for pair in &pairs {
         action.sql.extend(pair.shadow_column().add(None).sql);
-        if pair.is_lossy(cx) {
-            let subject = format!(
-                "{}: what {} cannot hold is refused from the first step on",
-                pair.id(),
-                crate::kind::sql_type::display(&pair.new.data_type)
-            );
+        if let Some(subject) = pair.lossy(cx) {
             action = action.hazard(Hazard::LossyCast, subject);
         }
     }

@@ -1,5 +1,6 @@
 //! One column with the one that takes its place.
 
+use super::relabel::Relabel;
 use super::{aside_name, shadow_name};
 use crate::catalog::id::{derived_name, literal, quote};
 use crate::catalog::{Id, Ident};
@@ -7,9 +8,10 @@ use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::sql_type::display;
 use crate::plan::draft::Context;
+use crate::plan::op::{Action, Hazard};
 use crate::recipe::sync::{RowTrigger, assign, differ, row_trigger};
 
-/// A column whose type changes.
+/// A column whose type changes, or becomes another one of its name.
 #[derive(Debug)]
 pub(super) struct Pair<'c> {
     pub(super) old: &'c Column,
@@ -22,6 +24,8 @@ pub(super) struct Pair<'c> {
     pub(super) forward: String,
     given: Option<&'c String>,
     revert: Option<&'c String>,
+    /// The enum that it is of, where that one is changed beside the old one.
+    relabel: Option<Relabel<'c>>,
     /// Whether every value that new clients write can be kept in the old column as well.
     pub(super) reverts: bool,
 }
@@ -40,12 +44,38 @@ impl<'c> Pair<'c> {
             forward,
             given,
             revert,
+            relabel: None,
             reverts: revert.is_some() || measured,
+        }
+    }
+
+    /// A column of an enum that is changed beside the old one. What the author says of it is for rows whose value goes:
+    /// it may have been said for another change, long ago.
+    pub(super) fn relabelled(cx: &Context<'c>, relabel: &Relabel<'c>, old: &'c Column, new: &'c Column) -> Self {
+        let id = new.id();
+        let given = cx.hints.backfills.get(&id).filter(|_| relabel.loses());
+        let revert = cx.hints.reverts.get(&id).filter(|_| !relabel.reverts());
+        let forward = relabel.forward(&new.data_type, &quote(&old.name), given.map(String::as_str));
+        Self {
+            old,
+            new,
+            shadow: shadow_name(cx.live, cx.desired, &id),
+            aside: aside_name(cx.live, cx.desired, &id),
+            forward: format!("{forward}::{}", relabel.shadow_type(&new.data_type)),
+            given,
+            revert,
+            relabel: Some(relabel.clone()),
+            reverts: relabel.reverts() || revert.is_some(),
         }
     }
 
     pub(super) fn id(&self) -> Id {
         self.new.id()
+    }
+
+    /// The enum that it is of, where that one is changed beside the old one.
+    pub(super) const fn relabel(&self) -> Option<&Relabel<'c>> {
+        self.relabel.as_ref()
     }
 
     pub(super) fn table(&self) -> &'c Id {
@@ -62,16 +92,36 @@ impl<'c> Pair<'c> {
 
     /// As it is added: what it has to be besides comes with the switch.
     pub(super) fn shadow_column(&self) -> Column {
-        Column { name: self.shadow.clone(), not_null: false, identity: None, ..self.new.clone() }
+        let data_type =
+            self.relabel.as_ref().map_or_else(|| self.new.data_type.clone(), |relabel| relabel.shadow_type(&self.new.data_type));
+        Column { name: self.shadow.clone(), data_type, not_null: false, identity: None, ..self.new.clone() }
     }
 
-    /// Whether the server's own cast may change or refuse a value.
-    pub(super) fn is_lossy(&self, cx: &Context<'_>) -> bool {
-        self.given.is_none() && !cx.facts.retypes.get(&self.id()).is_some_and(|retype| retype.keeps_values)
+    /// What the way to the new type may change or refuse.
+    pub(super) fn lossy(&self, cx: &Context<'_>) -> Option<String> {
+        if let Some(relabel) = &self.relabel {
+            let lists = [relabel.changed(self.new, self.given.is_some()), relabel.refused(self.new, self.given.is_some())];
+            return lists.into_iter().flatten().reduce(|one, other| format!("{one}; {other}"));
+        }
+        let is_lossy = self.given.is_none() && !cx.facts.retypes.get(&self.id()).is_some_and(|retype| retype.keeps_values);
+        is_lossy.then(|| format!("{}: what {} cannot hold is refused from the first step on", self.id(), display(&self.new.data_type)))
+    }
+
+    /// Where the column is converted in place after all: what its values become.
+    pub(super) fn convert(&self, action: &mut Action) {
+        let Some(relabel) = &self.relabel else { return };
+        let value = relabel.forward(&self.new.data_type, &quote(&self.new.name), self.given.map(String::as_str));
+        action.sql = vec![self.new.retype_sql(&format!("{value}::{}", self.new.data_type))];
+        let changed = relabel.changed(self.new, self.given.is_some());
+        action.hazards.extend(changed.map(|subject| (Hazard::LossyCast, subject)));
     }
 
     /// What clients of the old release lose, where one name means two things.
     pub(super) fn breaks(&self, cx: &Context<'_>) -> Option<String> {
+        if self.relabel.is_some() {
+            // Said of the enum, once.
+            return None;
+        }
         if self.given.is_some() {
             return Some(format!("{}: clients of the old release read and write it in its old meaning", self.id()));
         }
@@ -90,7 +140,34 @@ impl<'c> Pair<'c> {
         let target = quote(&self.shadow);
         match self.given {
             Some(_) => assign(self.table(), &target, &self.forward),
-            None => format!("NEW.{target} := {}", self.new.conversion(self.old, &format!("NEW.{}", quote(&self.old.name)))),
+            None => format!("NEW.{target} := {}", self.forward_of(&format!("NEW.{}", quote(&self.old.name)))),
+        }
+    }
+
+    /// `value`, of the old column, as one of the new column, before the switch.
+    fn forward_of(&self, value: &str) -> String {
+        let data_type = &self.new.data_type;
+        match &self.relabel {
+            Some(relabel) => format!("{}::{}", relabel.forward(data_type, value, None), relabel.shadow_type(data_type)),
+            None => self.new.conversion(self.old, value),
+        }
+    }
+
+    /// `value`, of the new column, as one of the old column, after the switch.
+    fn back_of(&self, value: &str) -> String {
+        let data_type = &self.old.data_type;
+        match &self.relabel {
+            Some(relabel) => format!("{}::{}", relabel.back(data_type, value, None), relabel.aside_type(data_type)),
+            None => self.old.conversion(self.new, value),
+        }
+    }
+
+    /// After the switch: whether `value`, of the old column, would have become another one than `new`.
+    fn becomes_another(&self, value: &str, new: &str) -> String {
+        let data_type = &self.new.data_type;
+        match &self.relabel {
+            Some(relabel) => differ(&relabel.forward(data_type, value, None), &relabel.back(data_type, new, None)),
+            None => differ(&self.new.conversion(self.old, value), new),
         }
     }
 
@@ -99,8 +176,8 @@ impl<'c> Pair<'c> {
     fn refuse_misplaced(&self) -> String {
         let (aside, name) = (format!("NEW.{}", quote(&self.aside)), format!("NEW.{}", quote(&self.new.name)));
         let other = match (self.given, self.revert) {
-            (None, None) if self.reverts => format!(" AND {}", differ(&aside, &self.old.conversion(self.new, &name))),
-            (None, None) => format!(" AND {}", differ(&self.new.conversion(self.old, &aside), &name)),
+            (None, None) if self.reverts => format!(" AND {}", differ(&aside, &self.back_of(&name))),
+            (None, None) => format!(" AND {}", self.becomes_another(&aside, &name)),
             _ => String::new(),
         };
         let message = format!("{} stands at the end of its table now", self.id());
@@ -110,13 +187,25 @@ impl<'c> Pair<'c> {
         )
     }
 
-    /// After the switch: the statement that writes the old column of the new row.
+    /// After the switch: the statement that writes the old column of the new row. Where several old values became one,
+    /// a row keeps its own as long as nobody gives it another.
     fn write_aside(&self) -> String {
         let target = quote(&self.aside);
-        match self.revert {
-            Some(expression) => assign(self.table(), &target, &format!("({expression})")),
-            None => format!("NEW.{target} := {}", self.old.conversion(self.new, &format!("NEW.{}", quote(&self.new.name)))),
+        let name = quote(&self.new.name);
+        let write = match (&self.relabel, self.revert) {
+            (Some(relabel), Some(expression)) => {
+                let data_type = &self.old.data_type;
+                let back = relabel.back(data_type, &name, Some(expression));
+                assign(self.table(), &target, &format!("{back}::{}", relabel.aside_type(data_type)))
+            }
+            (None, Some(expression)) => assign(self.table(), &target, &format!("({expression})")),
+            (_, None) => format!("NEW.{target} := {}", self.back_of(&format!("NEW.{name}"))),
+        };
+        if !self.relabel.as_ref().is_some_and(Relabel::loses) {
+            return write;
         }
+        let changed = differ(&format!("NEW.{name}"), &format!("OLD.{name}"));
+        format!("IF TG_OP = 'INSERT' OR {changed} THEN\n        {write};\n    END IF")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::relabel::Relabel;
 use super::{Pair, RECIPE};
 use crate::catalog::id::{derived_name, quote};
 use crate::catalog::{Catalog, Id, Ident};
@@ -23,20 +24,25 @@ pub(super) struct Part<'c> {
     pub(super) beside: Object,
     /// That name.
     pub(super) name: Ident,
+    /// Whether values compare in another order than before.
+    moved: bool,
+    /// Whether it names such a type and none of the columns, so that it does not go with the old ones.
+    pub(super) stands_alone: bool,
 }
 
 /// The kinds that can be made beside.
 pub(super) const KINDS: [&str; 5] = ["index", "primary-key", "unique", "check", "foreign-key"];
 
-/// What is wanted over these columns. An exclusion constraint is none: its index cannot be made beside.
-pub(super) fn of<'c>(cx: &Context<'c>, pairs: &[Pair<'c>]) -> Vec<Part<'c>> {
-    let columns: Vec<Id> = pairs.iter().map(Pair::id).collect();
+/// What is wanted over these columns, or of these types. An exclusion constraint is none: its index cannot be made beside.
+pub(super) fn of<'c>(cx: &Context<'c>, pairs: &[Pair<'c>], types: &[Relabel<'c>]) -> Vec<Part<'c>> {
+    let roots: Vec<Id> = pairs.iter().map(Pair::id).chain(types.iter().map(Relabel::id)).collect();
     let tables: BTreeSet<&Id> = pairs.iter().map(Pair::table).collect();
-    // What it needs is asked only of what stands on these tables: the others may be very many.
+    // What it needs is asked only of what stands on these tables, where no type is named anywhere else: the others may be
+    // very many.
     let names = |catalog: &Catalog, object: &Object| {
-        on(object).into_iter().flatten().any(|table| tables.contains(table)) && {
+        on(object).into_iter().flatten().any(|table| !types.is_empty() || tables.contains(table)) && {
             let needs = catalog.all_needs(object);
-            columns.iter().any(|column| needs.contains(column))
+            roots.iter().any(|root| needs.contains(root))
         }
     };
     cx.desired
@@ -44,13 +50,18 @@ pub(super) fn of<'c>(cx: &Context<'c>, pairs: &[Pair<'c>]) -> Vec<Part<'c>> {
         .iter()
         .filter(|(_, object)| names(cx.desired, object))
         // Of a new table nothing is made before the switch.
-        .filter(|(_, object)| object.parent().is_some_and(|parent| cx.persists(&parent)))
+        .filter(|(_, object)| object.parent().is_some_and(|parent| parent.kind == "table" && cx.persists(&parent)))
         .map(|(id, wanted)| {
             let name = derived_name(id.name(), "_schema_new");
             let beside = cx.facts.beside.get(id).cloned().unwrap_or_else(|| {
-                pairs.iter().fold(wanted.clone(), |object, pair| renamed_object(&object, id, &pair.id(), &pair.shadow_id()))
+                let columns = pairs.iter().map(|pair| (pair.id(), pair.shadow_id()));
+                let renames = columns.chain(types.iter().map(|relabel| (relabel.id(), relabel.shadow_id().clone())));
+                renames.fold(wanted.clone(), |object, (old, new)| renamed_object(&object, id, &old, &new))
             });
-            Part { id: id.clone(), wanted, live: cx.live.get(id), beside: named(beside, &name), name }
+            let moved = types.iter().any(Relabel::moves);
+            let needs = cx.live.get(id).map(|object| cx.live.all_needs(object)).unwrap_or_default();
+            let stands_alone = !pairs.iter().any(|pair| needs.contains(&pair.id()));
+            Part { id: id.clone(), wanted, live: cx.live.get(id), beside: named(beside, &name), name, moved, stands_alone }
         })
         .collect()
 }
@@ -160,9 +171,9 @@ impl Part<'_> {
         }
     }
 
-    /// Whether the old one can stay beside the new one until contract: a check whose text differs might refuse
+    /// Whether the old one can stay beside the new one until contract: a check that says something else might refuse
     /// what the new one lets pass.
     pub(super) fn old_can_stay(&self) -> bool {
-        self.id.kind != "check" || self.live == Some(self.wanted)
+        self.id.kind != "check" || self.live == Some(self.wanted) && !self.moved
     }
 }

@@ -5,6 +5,7 @@ use super::cluster::Cluster;
 use super::followers::Followers;
 use super::pair::{Pair, forward_trigger, reverse_trigger};
 use super::parts::Part;
+use super::relabel::Relabel;
 use super::{RECIPE, lock_tables};
 use crate::catalog::id::{default_name, derived_name, literal, qualified, quote};
 use crate::catalog::{Catalog, Id};
@@ -12,7 +13,7 @@ use crate::kind::column::{Column, not_null_proof};
 use crate::kind::default::Default;
 use crate::kind::{Kind as _, Object};
 use crate::plan::draft::{Context, Effect, Op, name_blocking};
-use crate::plan::op::{Action, Cost, Hazard, LockMode};
+use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode};
 use crate::plan::plan::{BEGIN, COMMIT, StageName};
 use crate::recipe::sync::RowTrigger;
 
@@ -69,21 +70,29 @@ impl Cluster<'_> {
 
     /// The operation.
     pub(super) fn switch(&self, cx: &Context<'_>) -> Op {
-        let names = self.pairs.iter().map(|pair| pair.id().to_string()).collect::<Vec<_>>().join(", ");
-        let mut action = Action::new(format!("Let the new {names} take {} place", if self.pairs.len() == 1 { "its" } else { "their" }));
+        let names: Vec<String> =
+            self.types.iter().map(Relabel::id).chain(self.pairs.iter().map(Pair::id)).map(|id| id.to_string()).collect();
+        let mut action =
+            Action::new(format!("Let the new {} take {} place", names.join(", "), if names.len() == 1 { "its" } else { "their" }));
         action.sql = self.switch_sql(cx);
         let views = self.followers.before.iter().filter(|id| matches!(id.kind.as_str(), "view" | "materialized-view"));
         for relation in self.locked.iter().chain(views) {
             action = action.lock(relation, LockMode::AccessExclusive, Cost::Instant);
         }
-        for reason in self.pairs.iter().filter_map(|pair| pair.breaks(cx)) {
+        for reason in self.types.iter().flat_map(Relabel::breaks).chain(self.pairs.iter().filter_map(|pair| pair.breaks(cx))) {
             action = action.hazard(Hazard::Breaking, reason);
         }
         for table in &self.tables {
             let names = self.of_table(table).iter().map(|pair| pair.new.name.to_string()).collect::<Vec<_>>();
-            let (word, names) = (if names.len() == 1 { "moves" } else { "move" }, names.join(", "));
+            let (word, them) = if names.len() == 1 { ("moves", "it") } else { ("move", "them") };
+            let names = names.join(", ");
+            // A parameter keeps the type that it was prepared with.
+            let compares = if self.types.is_empty() { String::new() } else { format!(", or compares {them} with a parameter,") };
             action = action
-                .hazard(Hazard::Prepared, format!("{table}: a prepared statement that returns {names} fails until it is prepared again"))
+                .hazard(
+                    Hazard::Prepared,
+                    format!("{table}: a prepared statement that returns {names}{compares} fails until it is prepared again"),
+                )
                 .hazard(Hazard::RowShape, format!("{table}: INSERT and COPY must name their columns, {names} {word} to the end"));
         }
         let filled: Vec<&Id> = self.followers.after.iter().filter(|id| id.kind == "materialized-view").collect();
@@ -108,6 +117,7 @@ impl Cluster<'_> {
             let name = part.id.name();
             sql.push(if self.is_set_aside(part) { part.rename(name, &part.old_name()) } else { part.drop(name) });
         }
+        sql.extend(self.types.iter().flat_map(Relabel::swap));
         for pair in &self.pairs {
             sql.extend(swap(cx, pair));
         }
@@ -121,14 +131,15 @@ impl Cluster<'_> {
                 None => part.rename(&part.name, part.id.name()),
             });
         }
-        sql.extend(make(cx.desired, &self.followers.hanging));
+        sql.extend(make(cx.desired, self.types.iter().flat_map(|of| &of.hanging).chain(&self.followers.hanging)));
         // Behind the replica identity, which may have been an index over the old column.
         for pair in self.pairs.iter().filter(|pair| pair.old.not_null && !self.stays_not_null(cx, pair)) {
             sql.push(alter(pair.table(), &format!("ALTER COLUMN {} DROP NOT NULL", quote(&pair.aside))));
         }
         sql.extend(make(cx.desired, &self.followers.after));
-        for pair in &self.pairs {
-            sql.extend(cx.facts.column_grants.get(&pair.id()).into_iter().flatten().cloned());
+        sql.extend(say_again(cx.desired, &self.followers.spoken));
+        for id in self.types.iter().map(Relabel::id).chain(self.pairs.iter().map(Pair::id)) {
+            sql.extend(cx.facts.privileges.get(&id).into_iter().flatten().cloned());
         }
         sql.extend(self.reverse_triggers().into_iter().flat_map(|trigger| trigger.make));
         sql
@@ -154,8 +165,9 @@ impl Cluster<'_> {
             sql.push(rename(pair.table(), &pair.new.name, &pair.shadow));
             sql.push(rename(pair.table(), &pair.aside, &pair.old.name));
         }
+        sql.extend(self.types.iter().flat_map(Relabel::swap_back));
         // Comments stayed on the old ones; defaults, owners of sequences and marks of indexes come back.
-        let Followers { before, after: _, hanging, gone } = &self.followers;
+        let Followers { before, after: _, hanging, gone, spoken } = &self.followers;
         sql.extend(make(cx.live, hanging.iter().chain(gone).filter(|id| id.kind != "comment")));
         for pair in &self.pairs {
             if pair.new.not_null {
@@ -179,6 +191,7 @@ impl Cluster<'_> {
             }
         }
         sql.extend(make(cx.live, before));
+        sql.extend(say_again(cx.live, spoken));
         sql.extend(self.forward_triggers().into_iter().flat_map(|trigger| trigger.make));
         // The index of a constraint went with it: it is built once more, so that the switch can come again.
         for (part, (key, _, nulls)) in self.parts.iter().filter_map(|part| Some((part, part.key()?))) {
@@ -207,10 +220,18 @@ impl Cluster<'_> {
         for id in self.reverse_triggers().iter().flat_map(|trigger| &trigger.helpers) {
             op = op.puts_temporary(id);
         }
-        for id in &self.followers.gone {
+        for of in &self.types {
+            op = op.removes(of.shadow_id()).puts_temporary(of.aside_id()).puts_temporary(&of.cast().id());
+            op.effects.extend(cx.desired.get(&of.id()).cloned().map(Effect::Put));
+        }
+        let (hanging, gone): (Vec<&Id>, Vec<&Id>) = (
+            self.types.iter().flat_map(|of| &of.hanging).chain(&self.followers.hanging).collect(),
+            self.types.iter().flat_map(|of| &of.gone).chain(&self.followers.gone).collect(),
+        );
+        for id in gone {
             op = op.removes(id);
         }
-        for object in self.followers.hanging.iter().chain(&self.followers.after).filter_map(|id| cx.desired.get(id)) {
+        for object in hanging.into_iter().chain(&self.followers.after).filter_map(|id| cx.desired.get(id)) {
             op.effects.push(Effect::Put(object.clone()));
         }
         op
@@ -218,7 +239,8 @@ impl Cluster<'_> {
 
     /// The end of the old columns.
     pub(super) fn contract(&self) -> Op {
-        let names = self.pairs.iter().map(|pair| pair.aside_id().to_string()).collect::<Vec<_>>().join(", ");
+        let types = self.types.iter().map(|of| of.aside_id().clone());
+        let names = self.pairs.iter().map(Pair::aside_id).chain(types.clone()).map(|id| id.to_string()).collect::<Vec<_>>().join(", ");
         let mut action = Action::new(format!("Drop {names}"));
         let triggers = self.reverse_triggers();
         action.sql.extend(triggers.iter().flat_map(|trigger| trigger.take.clone()));
@@ -227,9 +249,15 @@ impl Cluster<'_> {
             action.sql.push(alter(table, &drops.join(", ")));
             action = action.lock(table, LockMode::AccessExclusive, Cost::Instant);
         }
+        for part in self.parts.iter().filter(|part| part.stands_alone && self.is_set_aside(part)) {
+            action.sql.push(part.drop(&part.old_name()));
+            action = action.lock(&part.id.up("table"), LockMode::AccessExclusive, Cost::Instant);
+        }
+        action.sql.extend(self.types.iter().flat_map(Relabel::bury));
         let about = self.pairs[0].id();
         let mut op = Op::new(&about, action, StageName::Contract, RECIPE);
-        for id in self.pairs.iter().map(Pair::aside_id).chain(triggers.into_iter().flat_map(|trigger| trigger.helpers)) {
+        let types = types.chain(self.types.iter().map(|of| of.cast().id()));
+        for id in self.pairs.iter().map(Pair::aside_id).chain(types).chain(triggers.into_iter().flat_map(|trigger| trigger.helpers)) {
             op = op.removes(&id);
         }
         for part in self.parts.iter().filter(|part| self.is_set_aside(part)) {
@@ -239,6 +267,15 @@ impl Cluster<'_> {
         op.teardown = true;
         op
     }
+}
+
+/// The statements that put routines once more, as they are.
+fn say_again(catalog: &Catalog, ids: &[Id]) -> Vec<String> {
+    let same = |object: &Object| match Object::alter(object, object) {
+        Alteration::Act(actions) => actions.into_iter().flat_map(|action| action.sql).collect(),
+        _ => Vec::new(),
+    };
+    ids.iter().filter_map(|id| catalog.get(id)).flat_map(same).collect()
 }
 
 /// The two names, the sequence, NOT NULL.
@@ -268,7 +305,7 @@ fn swap(cx: &Context<'_>, pair: &Pair<'_>) -> Vec<String> {
     };
     sql.extend(tighten.into_iter().flatten());
     let plain = Column { identity: None, ..pair.new.clone() };
-    if let crate::plan::Alteration::Act(actions) = Column::alter(&plain, pair.new) {
+    if let Alteration::Act(actions) = Column::alter(&plain, pair.new) {
         sql.extend(actions.into_iter().flat_map(|action| action.sql));
     }
     sql.push(format!(

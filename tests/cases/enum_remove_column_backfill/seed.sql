@@ -1,0 +1,1 @@
+INSERT INTO orders (state, before, paid) SELECT (ARRAY['new', 'open', 'held', 'done', NULL])[1 + i % 5]::public.state, (ARRAY['{held,new}', '{new}', NULL])[1 + i % 3]::public.state[], i % 2 = 0 FROM generate_series(1, 300) i;
