@@ -11,6 +11,7 @@ pub mod fill;
 pub mod in_flight;
 mod partition_facts;
 pub mod prove;
+mod replaced;
 mod retypes;
 pub mod scope;
 pub mod state;
@@ -84,9 +85,10 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     if same(&live, &elaborated.desired) {
         return Ok(Computed { plan: nothing(), live, desired: elaborated.desired });
     }
-    expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
+    let reads = expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
     let desired = elaborated.desired;
-    let facts = facts::read(session, bench, &live, &desired, version.unwrap_or_default(), policy.small_table_rows).await?;
+    let mut facts = facts::read(session, bench, &live, &desired, version.unwrap_or_default(), policy.small_table_rows).await?;
+    facts.reads = reads;
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
     plan.elaborated_on = bench.describe();

@@ -51,10 +51,21 @@ pub struct Hints {
     pub backfills: BTreeMap<Id, String>,
     /// `revert`: the way back for a changed type or meaning.
     pub reverts: BTreeMap<Id, String>,
+    /// `revert … of=`: for a column that others take the place of, how it is computed from them.
+    pub given_back: BTreeMap<Id, GivenBack>,
     /// Renames that the author wants in place, whatever clients say: `rename="in-place"`.
     pub in_place: BTreeSet<Id>,
     /// Objects whose name nobody wrote: PostgreSQL's default one was filled in.
     pub unnamed: BTreeSet<Id>,
+}
+
+/// How a column that goes is computed from those that take its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenBack {
+    /// The new column that says so.
+    pub by: Id,
+    /// The expression, over the new columns.
+    pub expression: String,
 }
 
 /// Where an object was defined, and the texts in it that PostgreSQL may complain about.

@@ -32,6 +32,8 @@ pub struct Facts {
     pub beside: Catalog,
     /// Columns that change their type and carry privileges of their own: the GRANT statements.
     pub column_grants: BTreeMap<Id, Vec<String>>,
+    /// For a column to be added with a `backfill`, the live columns of its table that this names.
+    pub reads: BTreeMap<Id, BTreeSet<Ident>>,
     /// The role that applies.
     pub role: Option<String>,
 }

@@ -181,13 +181,40 @@ pub fn cast(cx: &Context<'_>, old: &Column, new: &Column, expression: &str) -> V
     found
 }
 
+/// Rows that do not give `old` back by `back` from what the new columns get: a client that changes one of these would be
+/// refused. `values` are the new columns, each with what it gets.
+#[must_use]
+pub fn given_back(cx: &Context<'_>, old: &Column, back: &str, values: &[(&Column, &str)]) -> Option<Violations> {
+    // Of a type that is not there yet nothing can be asked.
+    let is_new = |column: &Column| {
+        let made = |id: &Id| !cx.live.contains(id) && matches!(id.kind.as_str(), "enum" | "domain" | "type" | "range-type");
+        cx.desired.objects.keys().any(|id| made(id) && column.data_type.starts_with(&id.sql()))
+    };
+    if values.iter().any(|(column, _)| is_new(column)) {
+        return None;
+    }
+    let alias = quote(old.table.name());
+    let new = values.iter().map(|(column, value)| format!(", ({value})::{} AS {}", column.data_type, quote(&column.name))).collect::<String>();
+    let from = format!("(SELECT {alias}.*{new} FROM (SELECT ($1).*) AS {alias}) AS {alias}");
+    let mut found = refused_from(cx, old, &format!("({back})"), Some(&quote(&old.name)), old.not_null, &from);
+    found.title = format!("rows of {} do not give {} back by {back}", old.table, old.name);
+    "correct those rows, or write a `revert` that suits them".clone_into(&mut found.help);
+    Some(found)
+}
+
 /// Rows for which `expression` cannot become a value of `column`. PostgreSQL tries every one, and says why not: the
 /// assignment first, because an explicit cast would cut what is too long. `shown` is what a person must see of them.
 fn refused(cx: &Context<'_>, column: &Column, expression: &str, shown: Option<&str>, not_null: bool) -> Violations {
+    let row = format!("(SELECT ($1).*) AS {}", quote(column.table.name()));
+    refused_from(cx, column, expression, shown, not_null, &row)
+}
+
+/// The same, where the expression speaks of another row: `from` makes it of `$1`.
+fn refused_from(cx: &Context<'_>, column: &Column, expression: &str, shown: Option<&str>, not_null: bool, from: &str) -> Violations {
     let table = &column.table;
     let null = if not_null { "CASE WHEN target IS NULL THEN 'it is NULL' END" } else { "NULL" };
     let alias = quote(table.name());
-    let get = |value: &str| format!("SELECT {value} INTO target FROM (SELECT ($1).*) AS {alias}");
+    let get = |value: &str| format!("SELECT {value} INTO target FROM {from}");
     // Where the expression writes (a sequence, say), it is no business of a look: the backfill tells.
     let function = format!(
         "CREATE FUNCTION pg_temp.preflight_refused({row}) RETURNS text LANGUAGE plpgsql SET search_path = {path}, pg_temp AS $refused$\n\

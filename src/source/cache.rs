@@ -16,7 +16,7 @@ use crate::kind::Lowering;
 use crate::kind::lowering::{Hints, Origin};
 
 /// Changes whenever the form of an entry does.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Entries that nobody used for this long are removed.
 const KEPT: Duration = Duration::from_hours(24 * 30);

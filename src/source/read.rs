@@ -218,6 +218,7 @@ fn merge(out: &mut Lowering, part: Lowering) {
     out.hints.part_renames.extend(hints.part_renames);
     out.hints.backfills.extend(hints.backfills);
     out.hints.reverts.extend(hints.reverts);
+    out.hints.given_back.extend(hints.given_back);
     out.hints.in_place.extend(hints.in_place);
     out.hints.unnamed.extend(hints.unnamed);
 }
