@@ -3,15 +3,16 @@
 //!
 //! No row is needed: PostgreSQL finds names, types and the assignment when it plans the UPDATE.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 
 use super::elaborate::{Elaborated, canonical};
 use super::fill::fill;
+use super::replaced::{self, Said};
 use super::{EngineError, Scope, Workbench};
 use crate::catalog::id::{literal, quote};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Catalog, Id};
 use crate::kdl::{Finding, Findings, Sources};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
@@ -64,8 +65,8 @@ struct Refusal<'a> {
     in_trigger: bool,
 }
 
-/// Tries every `backfill` and `revert` of a column that changes. Costs nothing where there is none. Gives the columns
-/// that each `backfill` of a new column names ([`crate::plan::Facts::reads`]).
+/// Tries every `backfill` and `revert` of a column that changes. Costs nothing where there is none. Gives what
+/// is known of those of columns that take the place of others.
 ///
 /// # Errors
 /// [`EngineError::Findings`] with what PostgreSQL says, at the place in the file.
@@ -78,24 +79,24 @@ pub async fn check(
     origins: &IndexMap<Id, Origin>,
     sources: &Sources,
     scope: &Scope,
-) -> Result<BTreeMap<Id, BTreeSet<Ident>>, EngineError> {
+) -> Result<Said, EngineError> {
     let desired = elaborated.desired.clone();
     let asked = asked(live, &desired, hints);
     if asked.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Said::default());
     }
-    let gone = |id: &Id| live.contains(id) && !desired.contains(id);
+    let both = (live, &desired);
     // The row as it is while both states stand: all that is live, and what is made besides.
-    let (refused, mut reads) = on(bench, "live", &only(&desired, live), &asked, &gone).await?;
+    let (refused, mut said) = on(bench, "live", &only(&desired, live), &asked, both).await?;
     if !refused.is_empty() {
         // What is made besides may stand on what is replaced, and what is left away on nothing that is
         // seen: PostgreSQL must refuse it every time.
         let mut still;
-        (still, reads) = on(bench, "desired", &only(live, &desired), &asked, &gone).await.map(|(refused, reads)| (!refused.is_empty(), reads))?;
+        (still, said) = on(bench, "desired", &only(live, &desired), &asked, both).await.map(|(refused, said)| (!refused.is_empty(), said))?;
         if still && elaborated.confined_to.is_some() {
             canonical(bench, "live", live.clone(), &IndexMap::new(), &Sources::new(), scope).await?;
-            let again = on(bench, "live", &only(&desired, live), &asked, &gone).await?;
-            (still, reads) = (!again.0.is_empty(), again.1);
+            let again = on(bench, "live", &only(&desired, live), &asked, both).await?;
+            (still, said) = (!again.0.is_empty(), again.1);
             if !still {
                 elaborated.confined_to = None;
             }
@@ -108,8 +109,8 @@ pub async fn check(
             return Err(EngineError::Findings(findings.into_report(sources)));
         }
     }
-    super::replaced::check(live, &desired, hints, &reads, origins).or_report(sources, ())?;
-    Ok(reads)
+    replaced::check(live, &desired, hints, &said.reads, origins).or_report(sources, ())?;
+    Ok(said)
 }
 
 /// The expressions of columns that the plan fills: those of a column that is as it was are history.
@@ -155,8 +156,8 @@ fn only(one: &Catalog, other: &Catalog) -> Catalog {
     Catalog { objects: objects.collect(), ..Catalog::default() }
 }
 
-/// What is refused, and what the backfills of new columns name.
-type Answer<'a> = (Vec<Refusal<'a>>, BTreeMap<Id, BTreeSet<Ident>>);
+/// What is refused, and what is known of the others.
+type Answer<'a> = (Vec<Refusal<'a>>, Said);
 
 /// Tries them on the database that was made last with this label, when it holds `more` as well.
 async fn on<'a>(
@@ -164,48 +165,32 @@ async fn on<'a>(
     label: &str,
     more: &Catalog,
     asked: &'a [Asked<'a>],
-    gone: &impl Fn(&Id) -> bool,
+    (live, desired): (&Catalog, &Catalog),
 ) -> Result<Answer<'a>, EngineError> {
     let (Some(scratch), Some(name)) = (bench.scratch(), bench.latest(label)) else { return Ok(Answer::default()) };
+    let gone = |id: &Id| live.contains(id) && !desired.contains(id);
     let session = scratch.connect(name).await?;
     // What cannot be made beside the other state is not there for an expression either.
     fill(&session, more, |_| true).await?;
-    let (mut refused, mut reads) = Answer::default();
+    let (mut refused, mut said) = Answer::default();
     for one in asked {
-        let named = if one.way == Way::Backfill && !one.retyped { named(&session, one).await? } else { BTreeSet::new() };
+        let table = &one.column.table;
+        let named =
+            if one.way == Way::Backfill && !one.retyped { replaced::named(&session, table, one.expression).await? } else { BTreeSet::new() };
         // A trigger computes what takes the place of a column that goes.
-        let replaces = named.iter().any(|name| gone(&one.column.table.child(Column::KEYWORD, name)));
-        refused.extend(attempt(&session, one, one.in_trigger || replaces).await?);
+        let replaces = named.iter().any(|name| gone(&table.child(Column::KEYWORD, name)));
+        let refusal = attempt(&session, one, one.in_trigger || replaces).await?;
         if !named.is_empty() {
-            reads.insert(one.column.id(), named);
+            said.reads.insert(one.column.id(), named);
         }
+        if one.of_another && refusal.is_none() {
+            let nulls = replaced::null_for(&session, table, one.expression, live, desired).await?;
+            said.gives_null.insert(table.child(Column::KEYWORD, one.target), nulls);
+        }
+        refused.extend(refusal);
     }
     session.close().await;
-    Ok((refused, reads))
-}
-
-/// The columns of its table that an expression names, as PostgreSQL records it of a view.
-async fn named(session: &Session, asked: &Asked<'_>) -> Result<BTreeSet<Ident>, EngineError> {
-    let table = asked.column.table.sql();
-    let make = format!(
-        "BEGIN; SELECT set_config('search_path', {}, true); CREATE TEMP VIEW named_by_backfill AS SELECT ({}\n) AS value FROM {table}",
-        literal(&search_path(&asked.column.table)),
-        asked.expression
-    );
-    let mut names = BTreeSet::new();
-    // What is refused is told by whoever tries it.
-    if session.client().batch_execute(&make).await.is_ok() {
-        let sql = format!(
-            "SELECT a.attname::text FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid \
-             JOIN pg_attribute a ON d.refclassid = 'pg_class'::regclass AND a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
-             WHERE r.ev_class = 'pg_temp.named_by_backfill'::regclass AND d.refobjid = {}::regclass AND a.attnum > 0",
-            literal(&table)
-        );
-        let rows = session.client().query(&sql, &[]).await.map_err(SessionError::from)?;
-        names.extend(rows.iter().map(|row| Ident::new(row.get::<_, &str>(0))));
-    }
-    session.client().batch_execute("ROLLBACK").await.map_err(SessionError::from)?;
-    Ok(names)
+    Ok((refused, said))
 }
 
 async fn attempt<'a>(session: &Session, asked: &'a Asked<'a>, in_trigger: bool) -> Result<Option<Refusal<'a>>, EngineError> {

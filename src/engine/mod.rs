@@ -85,10 +85,10 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     if same(&live, &elaborated.desired) {
         return Ok(Computed { plan: nothing(), live, desired: elaborated.desired });
     }
-    let reads = expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
+    let said = expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
     let desired = elaborated.desired;
     let mut facts = facts::read(session, bench, &live, &desired, version.unwrap_or_default(), policy.small_table_rows).await?;
-    facts.reads = reads;
+    (facts.reads, facts.gives_null) = (said.reads, said.gives_null);
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
     plan.elaborated_on = bench.describe();

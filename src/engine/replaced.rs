@@ -4,10 +4,80 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 
+use super::EngineError;
+use crate::catalog::id::{literal, quote};
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kdl::{Finding, Findings, Span, suggest};
-use crate::kind::column::columns_of;
+use crate::kind::Kind as _;
+use crate::kind::column::{Column, columns_of};
 use crate::kind::lowering::{GivenBack, Hints, Origin};
+use crate::pg::{Session, SessionError};
+use crate::recipe::backfill::search_path;
+
+/// What PostgreSQL says of them.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// See [`crate::plan::Facts::reads`].
+    pub reads: BTreeMap<Id, BTreeSet<Ident>>,
+    /// See [`crate::plan::Facts::gives_null`].
+    pub gives_null: BTreeMap<Id, BTreeSet<Ident>>,
+}
+
+/// The columns of its table that an expression names, as PostgreSQL records it of a view.
+pub async fn named(session: &Session, table: &Id, expression: &str) -> Result<BTreeSet<Ident>, EngineError> {
+    let sql = table.sql();
+    let make = format!(
+        "BEGIN; SELECT set_config('search_path', {}, true); CREATE TEMP VIEW named_by_backfill AS SELECT ({expression}\n) AS value FROM {sql}",
+        literal(&search_path(table))
+    );
+    let mut names = BTreeSet::new();
+    // What is refused is told by whoever tries it.
+    if session.client().batch_execute(&make).await.is_ok() {
+        let query = format!(
+            "SELECT a.attname::text FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid \
+             JOIN pg_attribute a ON d.refclassid = 'pg_class'::regclass AND a.attrelid = d.refobjid AND a.attnum = d.refobjsubid \
+             WHERE r.ev_class = 'pg_temp.named_by_backfill'::regclass AND d.refobjid = {}::regclass AND a.attnum > 0",
+            literal(&sql)
+        );
+        let rows = session.client().query(&query, &[]).await.map_err(SessionError::from)?;
+        names.extend(rows.iter().map(|row| Ident::new(row.get::<_, &str>(0))));
+    }
+    session.client().batch_execute("ROLLBACK").await.map_err(SessionError::from)?;
+    Ok(names)
+}
+
+/// The new columns that may be NULL and for which an expression then gives NULL, whatever the others hold: its planner
+/// finds that a condition upon it is never true.
+pub async fn null_for(
+    session: &Session,
+    table: &Id,
+    expression: &str,
+    live: &Catalog,
+    desired: &Catalog,
+) -> Result<BTreeSet<Ident>, EngineError> {
+    let new: Vec<&Column> = columns_of(desired, table).filter(|column| !live.contains(&column.id())).collect();
+    let (alias, path) = (quote(table.name()), literal(&search_path(table)));
+    let mut names = BTreeSet::new();
+    for null in new.iter().filter(|column| !column.not_null) {
+        let others = columns_of(live, table).chain(new.iter().copied().filter(|column| column.name != null.name));
+        let list: Vec<String> = others.map(|column| format!("{alias}.{}", quote(&column.name))).collect();
+        let sql = format!(
+            "EXPLAIN (COSTS OFF) SELECT FROM (SELECT NULL::{} AS {}, {} FROM {}) AS {alias} WHERE ({expression}\n) IS NOT NULL",
+            null.data_type,
+            quote(&null.name),
+            list.join(", "),
+            table.sql()
+        );
+        session.client().batch_execute(&format!("BEGIN; SELECT set_config('search_path', {path}, true)")).await.map_err(SessionError::from)?;
+        let plan = session.client().query(&sql, &[]).await;
+        session.client().batch_execute("ROLLBACK").await.map_err(SessionError::from)?;
+        let never = |row: &tokio_postgres::Row| row.get::<_, &str>(0).trim() == "One-Time Filter: false";
+        if plan.is_ok_and(|rows| rows.iter().any(never)) {
+            names.insert(null.name.clone());
+        }
+    }
+    Ok(names)
+}
 
 /// Looks at every column that is new: what an older one says of one that is gone is history.
 pub fn check(

@@ -34,6 +34,9 @@ pub struct Facts {
     pub column_grants: BTreeMap<Id, Vec<String>>,
     /// For a column to be added with a `backfill`, the live columns of its table that this names.
     pub reads: BTreeMap<Id, BTreeSet<Ident>>,
+    /// For a column that others take the place of, the new columns that may be NULL and for which its `revert` then gives
+    /// NULL.
+    pub gives_null: BTreeMap<Id, BTreeSet<Ident>>,
     /// The role that applies.
     pub role: Option<String>,
 }

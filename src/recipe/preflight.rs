@@ -184,22 +184,14 @@ pub fn cast(cx: &Context<'_>, old: &Column, new: &Column, expression: &str) -> V
 /// Rows that do not give `old` back by `back` from what the new columns get: a client that changes one of these would be
 /// refused. `values` are the new columns, each with what it gets.
 #[must_use]
-pub fn given_back(cx: &Context<'_>, old: &Column, back: &str, values: &[(&Column, &str)]) -> Option<Violations> {
-    // Of a type that is not there yet nothing can be asked.
-    let is_new = |column: &Column| {
-        let made = |id: &Id| !cx.live.contains(id) && matches!(id.kind.as_str(), "enum" | "domain" | "type" | "range-type");
-        cx.desired.objects.keys().any(|id| made(id) && column.data_type.starts_with(&id.sql()))
-    };
-    if values.iter().any(|(column, _)| is_new(column)) {
-        return None;
-    }
+pub fn given_back(cx: &Context<'_>, old: &Column, back: &str, values: &[(&Column, &str)]) -> Violations {
     let alias = quote(old.table.name());
     let new = values.iter().map(|(column, value)| format!(", ({value})::{} AS {}", column.data_type, quote(&column.name))).collect::<String>();
     let from = format!("(SELECT {alias}.*{new} FROM (SELECT ($1).*) AS {alias}) AS {alias}");
     let mut found = refused_from(cx, old, &format!("({back})"), Some(&quote(&old.name)), old.not_null, &from);
     found.title = format!("rows of {} do not give {} back by {back}", old.table, old.name);
     "correct those rows, or write a `revert` that suits them".clone_into(&mut found.help);
-    Some(found)
+    found
 }
 
 /// Rows for which `expression` cannot become a value of `column`. PostgreSQL tries every one, and says why not: the

@@ -98,6 +98,11 @@ fn facts(path: &Path, before: &Catalog) -> Result<Facts, String> {
                 let names = said.unwrap_or_default().split(' ').map(Into::into).collect();
                 facts.reads.insert(Id::new("column", id::undotted(&argument)), names);
             }
+            // The new columns that, when NULL, give no value back.
+            ("gives-null", _) => {
+                let names = said.unwrap_or_default().split(' ').map(Into::into).collect();
+                facts.gives_null.insert(Id::new("column", id::undotted(&argument)), names);
+            }
             // What the server would say of a change of type: it rewrites; every value survives it, there or back; both are of one category.
             ("keeps-values" | "reverts" | "compatible", _) => {
                 let retype = facts.retypes.entry(Id::new("column", id::undotted(&argument))).or_default();

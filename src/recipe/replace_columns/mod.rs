@@ -151,7 +151,7 @@ fn expand(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
     }
     let values: Vec<(&Column, &str)> = group.new.iter().map(|new| (new.column, new.value)).collect();
     for old in &group.old {
-        op.violations.extend(old.back.and_then(|back| preflight::given_back(cx, old.column, back, &values)));
+        op.violations.extend(old.back.map(|back| preflight::given_back(cx, old.column, back, &values)));
     }
     op
 }
@@ -171,6 +171,16 @@ fn hazards(cx: &Context<'_>, group: &Group<'_>) -> Vec<(Hazard, String)> {
         );
         hazards.push((Hazard::Breaking, subject));
         hazards.extend(drop_column::stuck_in_key(cx, column).map(|subject| (Hazard::Breaking, subject)));
+    }
+    for Old { column, .. } in group.old.iter().filter(|old| old.column.not_null && old.back.is_some()) {
+        let id = column.id();
+        let found = cx.facts.gives_null.get(&id).into_iter().flatten();
+        let nulls: Vec<&Ident> = found.filter(|name| group.new.iter().any(|new| new.column.name == **name)).collect();
+        if !nulls.is_empty() {
+            let listed = own_trigger::listed(&nulls);
+            let subject = format!("a new client that leaves {listed} NULL is refused until contract: {id} is NOT NULL, and its `revert` then gives NULL");
+            hazards.push((Hazard::Breaking, subject));
+        }
     }
     // The trigger cannot tell a NULL that was given from one that was left out.
     let all_nullable = group.new.iter().all(|new| !new.column.not_null);
