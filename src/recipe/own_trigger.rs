@@ -17,20 +17,32 @@ pub fn listed(names: &[&Ident]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// What it means for the old columns that a function speaks of the new ones.
+#[derive(Clone, Copy)]
+pub enum Turn<'t> {
+    /// They are the same values: the last sync trigger lets the new ones win.
+    Wins {
+        /// The statement that does so.
+        last: &'t str,
+        /// The statement that takes it back.
+        again: &'t str,
+    },
+    /// They are not: what the function did to these is done no longer.
+    InsteadOf(&'t [&'t Ident]),
+}
+
 /// The table's own triggers that can change a row before it is written.
 pub fn changing<'c>(cx: &'c Context<'_>, table: &'c Id) -> impl Iterator<Item = &'c Trigger> {
     cx.live.of::<Trigger>().filter(move |trigger| trigger.relation == *table && trigger.timing == "before" && trigger.for_each_row)
 }
 
 /// Functions of the table's own triggers that speak of the new column from now on: they change in the
-/// switch, in one transaction with the sync trigger that lets them win. `instead_of`: the old columns, where these are not
-/// the same values, so that what such a function did to them is done no longer.
+/// switch, in one transaction with what that asks of the triggers that keep both sides in step.
 pub fn turn_functions(
     cx: &Context<'_>,
     table: &Id,
     new: &[&Ident],
-    turn: &(String, String),
-    instead_of: Option<&[&Ident]>,
+    turn: Turn<'_>,
     recipe: &'static str,
     changes: &mut Changes,
     draft: &mut Draft,
@@ -43,13 +55,20 @@ pub fn turn_functions(
             continue;
         }
         let mut action = Action::new(format!("Let {function} speak of {}", listed(&spoken)));
-        action.sql = actions.iter().flat_map(|action| action.sql.clone()).chain([turn.0.clone()]).collect();
-        if let Some(old) = instead_of {
-            let subject = format!("from the switch on {function} sees to {}, and no longer to {}, which old clients write", listed(&spoken), listed(old));
-            action = action.hazard(Hazard::Breaking, subject);
-        }
+        action.sql = actions.iter().flat_map(|action| action.sql.clone()).collect();
         let back = cx.live.get(&function).map(|old| crate::kind::Object::alter(desired, old));
-        let mut undo = vec![turn.1.clone()];
+        let mut undo = Vec::new();
+        match turn {
+            Turn::Wins { last, again } => {
+                action.sql.push(last.to_owned());
+                undo.push(again.to_owned());
+            }
+            Turn::InsteadOf(old) => {
+                let (new, old) = (listed(&spoken), listed(old));
+                let subject = format!("from the switch on {function} sees to {new}, and no longer to {old}, which old clients write");
+                action = action.hazard(Hazard::Breaking, subject);
+            }
+        }
         if let Some(crate::plan::Alteration::Act(actions)) = back {
             undo.extend(actions.into_iter().flat_map(|action| action.sql));
         }

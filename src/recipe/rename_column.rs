@@ -32,8 +32,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         let default_id = Default::id_of(new_id);
         let default = cx.desired.get_as::<Default>(&default_id);
         changes.shift_remove(&default_id);
-        if let Some(turn) = rename(cx, old, new, default, draft) {
-            own_trigger::turn_functions(cx, &new.table, &[&new.name], &turn, None, RECIPE, changes, draft);
+        if let Some((last, again)) = rename(cx, old, new, default, draft) {
+            let turn = own_trigger::Turn::Wins { last: &last, again: &again };
+            own_trigger::turn_functions(cx, &new.table, &[&new.name], turn, RECIPE, changes, draft);
         }
         own_trigger::keep_firing(cx, &new.table, &[&old.name], &[&new.name], RECIPE, changes, draft);
     }

@@ -47,11 +47,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         for Old { column, .. } in &group.old {
             changes.shift_remove(&column.id());
         }
-        let turn = put(cx, &group, draft);
+        put(cx, &group, draft);
         let (old, new) = (group.old_names(), group.new_names());
-        if let Some(turn) = turn {
-            own_trigger::turn_functions(cx, group.table, &new, &turn, Some(&old), RECIPE, changes, draft);
-        }
+        own_trigger::turn_functions(cx, group.table, &new, own_trigger::Turn::InsteadOf(&old), RECIPE, changes, draft);
         own_trigger::keep_firing(cx, group.table, &old, &new, RECIPE, changes, draft);
     }
 }
@@ -86,7 +84,7 @@ impl Group<'_> {
 }
 
 /// The operations of a group.
-fn put(cx: &Context<'_>, group: &Group<'_>, draft: &mut Draft) -> Option<(String, String)> {
+fn put(cx: &Context<'_>, group: &Group<'_>, draft: &mut Draft) {
     let sync = triggers::triggers(cx, group);
     let mut ops: Vec<Op> = group.old.iter().filter(|old| old.back.is_none()).filter_map(|old| drop_column::loosen(cx, old.column)).collect();
     ops.extend([expand(cx, group, &sync), fill(cx, group)]);
@@ -106,7 +104,6 @@ fn put(cx: &Context<'_>, group: &Group<'_>, draft: &mut Draft) -> Option<(String
         draft.not_null.insert(column.id(), proof.last().copied().unwrap_or(filled));
     }
     draft.gone.extend(group.old.iter().map(|old| (old.column.id(), last)));
-    sync.turn
 }
 
 /// Adds operations one after the other.

@@ -7,7 +7,7 @@ UPDATE users SET full_name = 'F' || $2 || ' L' || $2 WHERE id = $1;
 -- old delete
 DELETE FROM users WHERE id = $1;
 -- old read
-SELECT CASE WHEN full_name = 'f' || n || ' l' || n THEN n END FROM (SELECT full_name, substr(split_part(full_name, ' ', 1), 2)::bigint AS n FROM users WHERE id = $1) own;
+SELECT CASE WHEN full_name = 'f' || n || ' l' || n THEN n END FROM (SELECT lower(full_name) AS full_name, substr(split_part(full_name, ' ', 1), 2)::bigint AS n FROM users WHERE id = $1) own;
 -- new insert
 INSERT INTO users (id, first_name, last_name) VALUES ($1, 'F' || $2, 'L' || $2);
 -- new upsert
