@@ -133,7 +133,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Inspect(args) => inspect::run(args, &global, out).await,
         Command::Fmt(args) => fmt::run(&args, &global, out),
         Command::Check(args) => check::run(args, &global, out).await,
-        Command::Diff(args) => diff::run(args, &global, out).await,
+        Command::Diff(args) => Box::pin(diff::run(args, &global, out)).await,
         Command::Plan(args) => Box::pin(plan::run(args, &global, out)).await,
         Command::Show(args) => show::run(&args, &global, out),
         Command::Rehearse(args) => Box::pin(rehearse::run(args, &global, out)).await,

@@ -6,11 +6,12 @@ use crate::config::duration;
 use crate::plan::render::bytes;
 
 /// The topics: name, one line.
-pub const TOPICS: [(&str, &str); 4] = [
+pub const TOPICS: [(&str, &str); 5] = [
     ("preflight", "rows that would make a step fail are looked for first"),
     ("backfill", "batches, pauses, and what makes them hold"),
     ("locking", "how a step gets its locks without a queue behind it"),
     ("gate", "what must be seen before contract"),
+    ("replace-columns", "columns that are split, merged or computed anew"),
 ];
 
 /// The text of a topic, a paragraph each.
@@ -69,6 +70,23 @@ pub fn topic(name: &str) -> Option<Vec<String>> {
              looks and records what it saw; the first look after the switch starts the clock. What came and went between two looks was not seen: look often."
                 .to_owned(),
             "`status` tells what it waits for. A person who knows better says --confirm old-clients-gone.".to_owned(),
+        ],
+        "replace-columns" => vec![
+            "New columns whose `backfill` names columns that the source leaves out take their place: a split, a merge, a column computed anew. \
+             `revert \"…\" of=old_column` at one of the new columns says how an old one is computed from them."
+                .to_owned(),
+            "Expand adds the new columns and a trigger, in one transaction under one ACCESS EXCLUSIVE lock, an instant. On an INSERT that gives any \
+             new column, and on an UPDATE that changes one, the old ones are computed by `revert`; else, where an old one changes, the new ones by \
+             `backfill`. The trigger comes before the table's own ones; where one of these changes what the client wrote, a second trigger behind them \
+             computes the other side again. What a client wrote is never computed from the other side. The backfill fills the new columns and nothing \
+             else. Defaults of the new columns are the trigger's until contract, which drops triggers and old columns at once."
+                .to_owned(),
+            "An expression that fails refuses the client's statement, so rows that are there are tried first: each must get its new values, and give its old \
+             ones back. Named as `breaking`: an old column without a `revert`, which is loosened to be NULL where new clients could not insert; a NULL in a new \
+             column for which the `revert` of a NOT NULL column gives NULL; a NULL in place of which a default is taken; a trigger function that sees to the \
+             new columns from the switch on, and no longer to the old ones. Columns that are generated, identities, in a partition key or of a NOT NULL domain \
+             cannot be kept in step: they are added and dropped each for itself, which is named too."
+                .to_owned(),
         ],
         _ => return None,
     };

@@ -92,7 +92,8 @@ pub async fn check(
         // What is made besides may stand on what is replaced, and what is left away on nothing that is
         // seen: PostgreSQL must refuse it every time.
         let mut still;
-        (still, said) = on(bench, "desired", &only(live, &desired), &asked, both).await.map(|(refused, said)| (!refused.is_empty(), said))?;
+        (still, said) =
+            on(bench, "desired", &only(live, &desired), &asked, both).await.map(|(refused, said)| (!refused.is_empty(), said))?;
         if still && elaborated.confined_to.is_some() {
             canonical(bench, "live", live.clone(), &IndexMap::new(), &Sources::new(), scope).await?;
             let again = on(bench, "live", &only(&desired, live), &asked, both).await?;
@@ -175,8 +176,11 @@ async fn on<'a>(
     let (mut refused, mut said) = Answer::default();
     for one in asked {
         let table = &one.column.table;
-        let named =
-            if one.way == Way::Backfill && !one.retyped { replaced::named(&session, table, one.expression).await? } else { BTreeSet::new() };
+        let named = if one.way == Way::Backfill && !one.retyped {
+            replaced::named(&session, table, one.expression).await?
+        } else {
+            BTreeSet::new()
+        };
         // A trigger computes what takes the place of a column that goes.
         let replaces = named.iter().any(|name| gone(&table.child(Column::KEYWORD, name)));
         let refusal = attempt(&session, one, one.in_trigger || replaces).await?;

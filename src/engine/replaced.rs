@@ -68,7 +68,11 @@ pub async fn null_for(
             list.join(", "),
             table.sql()
         );
-        session.client().batch_execute(&format!("BEGIN; SELECT set_config('search_path', {path}, true)")).await.map_err(SessionError::from)?;
+        session
+            .client()
+            .batch_execute(&format!("BEGIN; SELECT set_config('search_path', {path}, true)"))
+            .await
+            .map_err(SessionError::from)?;
         let plan = session.client().query(&sql, &[]).await;
         session.client().batch_execute("ROLLBACK").await.map_err(SessionError::from)?;
         let never = |row: &tokio_postgres::Row| row.get::<_, &str>(0).trim() == "One-Time Filter: false";

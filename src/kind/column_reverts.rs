@@ -22,14 +22,22 @@ pub(super) fn put(id: &Id, reverts: Vec<(Text, Option<Text>)>, has_backfill: boo
     for (expression, of) in reverts {
         let Some(of) = of else {
             if out.hints.reverts.contains_key(id) {
-                out.complain(&expression, format!("column `{}` has two ways back", id.name()), "say of which column each is: revert \"…\" of=…");
+                out.complain(
+                    &expression,
+                    format!("column `{}` has two ways back", id.name()),
+                    "say of which column each is: revert \"…\" of=…",
+                );
             }
             out.hints.reverts.insert(id.clone(), expression.value);
             continue;
         };
         let old = id.renamed(&of.value);
         if old == *id {
-            out.complain(&of, format!("column `{}` cannot give itself back", id.name()), "name the column that goes, or leave `of` out where the column keeps its name");
+            out.complain(
+                &of,
+                format!("column `{}` cannot give itself back", id.name()),
+                "name the column that goes, or leave `of` out where the column keeps its name",
+            );
         } else if !has_backfill {
             let help = format!("say how the column is computed from it: backfill \"an expression over {}\"", of.value);
             out.complain(&of, format!("column `{}` gives {} back, and has no `backfill`", id.name(), of.value), help);

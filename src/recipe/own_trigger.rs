@@ -101,7 +101,9 @@ pub fn keep_firing(
         }
         changes.shift_remove(&id);
         let mut both = desired.clone();
-        let of = |trigger: &Trigger, names: &[&Ident]| names.iter().filter(|name| trigger.update_of.contains(name)).copied().cloned().collect::<Vec<_>>();
+        let of = |trigger: &Trigger, names: &[&Ident]| {
+            names.iter().filter(|name| trigger.update_of.contains(name)).copied().cloned().collect::<Vec<_>>()
+        };
         let (was, now) = (of(live, old), of(desired, new));
         both.update_of.extend(was.clone());
         let (was, now) = (listed(&was.iter().collect::<Vec<_>>()), listed(&now.iter().collect::<Vec<_>>()));

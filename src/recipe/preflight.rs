@@ -186,8 +186,9 @@ pub fn cast(cx: &Context<'_>, old: &Column, new: &Column, expression: &str) -> V
 #[must_use]
 pub fn given_back(cx: &Context<'_>, old: &Column, back: &str, values: &[(&Column, &str)]) -> Violations {
     let alias = quote(old.table.name());
-    let new = values.iter().map(|(column, value)| format!(", ({value})::{} AS {}", column.data_type, quote(&column.name))).collect::<String>();
-    let from = format!("(SELECT {alias}.*{new} FROM (SELECT ($1).*) AS {alias}) AS {alias}");
+    let new: Vec<String> =
+        values.iter().map(|(column, value)| format!("({value})::{} AS {}", column.data_type, quote(&column.name))).collect();
+    let from = format!("(SELECT {alias}.*, {} FROM (SELECT ($1).*) AS {alias}) AS {alias}", new.join(", "));
     let mut found = refused_from(cx, old, &format!("({back})"), Some(&quote(&old.name)), old.not_null, &from);
     found.title = format!("rows of {} do not give {} back by {back}", old.table, old.name);
     "correct those rows, or write a `revert` that suits them".clone_into(&mut found.help);

@@ -86,7 +86,8 @@ impl Group<'_> {
 /// The operations of a group.
 fn put(cx: &Context<'_>, group: &Group<'_>, draft: &mut Draft) {
     let sync = triggers::triggers(cx, group);
-    let mut ops: Vec<Op> = group.old.iter().filter(|old| old.back.is_none()).filter_map(|old| drop_column::loosen(cx, old.column)).collect();
+    let mut ops: Vec<Op> =
+        group.old.iter().filter(|old| old.back.is_none()).filter_map(|old| drop_column::loosen(cx, old.column)).collect();
     ops.extend([expand(cx, group, &sync), fill(cx, group)]);
     let begun: Vec<usize> = in_order(draft, ops);
     let (first, filled) = (begun[begun.len() - 2], begun[begun.len() - 1]);
@@ -139,7 +140,8 @@ fn expand(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
     }
     action.sql.extend(sync.make.clone());
     let drops = group.new.iter().map(|new| format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&new.column.name)));
-    let mut op = Op::new(&group.new[0].column.id(), action, StageName::Expand, RECIPE).undo(sync.take.iter().cloned().chain(drops).collect());
+    let mut op =
+        Op::new(&group.new[0].column.id(), action, StageName::Expand, RECIPE).undo(sync.take.iter().cloned().chain(drops).collect());
     for New { column, .. } in &group.new {
         op = op.puts(nullable(column));
     }
@@ -163,8 +165,7 @@ fn hazards(cx: &Context<'_>, group: &Group<'_>) -> Vec<(Hazard, String)> {
         let in_new = if has_default(column) { "its default" } else { "NULL" };
         let subject = format!(
             "until contract old clients find in {id} what was there before where a new client changed {news}, and {in_new} in rows that it inserted; `revert \"…\" of={}` at {} keeps it in step",
-            column.name,
-            group.new[0].column.name
+            column.name, group.new[0].column.name
         );
         hazards.push((Hazard::Breaking, subject));
         hazards.extend(drop_column::stuck_in_key(cx, column).map(|subject| (Hazard::Breaking, subject)));
@@ -175,7 +176,9 @@ fn hazards(cx: &Context<'_>, group: &Group<'_>) -> Vec<(Hazard, String)> {
         let nulls: Vec<&Ident> = found.filter(|name| group.new.iter().any(|new| new.column.name == **name)).collect();
         if !nulls.is_empty() {
             let listed = own_trigger::listed(&nulls);
-            let subject = format!("a new client that leaves {listed} NULL is refused until contract: {id} is NOT NULL, and its `revert` then gives NULL");
+            let subject = format!(
+                "a new client that leaves {listed} NULL is refused until contract: {id} is NOT NULL, and its `revert` then gives NULL"
+            );
             hazards.push((Hazard::Breaking, subject));
         }
     }

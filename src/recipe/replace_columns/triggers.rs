@@ -84,7 +84,9 @@ pub fn triggers(cx: &Context<'_>, group: &Group<'_>) -> Sync {
     let mut sync = Sync { make: Vec::new(), take: Vec::new(), helpers: Vec::new() };
     sync.add(sync::row_trigger(table, "!", &first, "INSERT OR UPDATE", &body));
     if between {
-        let other = |side: &str, names: &[&Ident]| format!("COALESCE(current_setting({0}, true), '') NOT IN ('', {1})", setting(side), value(names));
+        let other = |side: &str, names: &[&Ident]| {
+            format!("COALESCE(current_setting({0}, true), '') NOT IN ('', {1})", setting(side), value(names))
+        };
         let body = format!(
             "BEGIN\n    IF {} THEN\n{flat}{forward}\n    ELSIF {} THEN\n{flat}{back}\n    END IF;\n    RETURN NEW;\nEND",
             other("old", &old),
