@@ -29,6 +29,7 @@ pub mod reindex;
 pub mod rename;
 pub mod rename_column;
 pub mod rename_part;
+pub mod repartition;
 pub mod retype;
 pub mod sync;
 pub mod undo;
@@ -39,6 +40,7 @@ pub mod undo;
 pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     let mut draft = Draft::default();
     rename_column::apply(cx, changes, &mut draft);
+    repartition::apply(cx, changes, &mut draft);
     retype::apply(cx, changes, &mut draft);
     add_column::apply(cx, changes, &mut draft);
     not_null::apply(cx, changes, &mut draft);
