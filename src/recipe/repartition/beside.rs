@@ -16,7 +16,7 @@ use crate::plan::draft::Context;
 use crate::plan::facts::Policy;
 use crate::plan::graph;
 use crate::plan::op::Violations;
-use crate::plan::rename::renamed_object;
+use crate::plan::rename::placed_object;
 
 impl Tree<'_> {
     /// The statements that make both schemas and the new form, without rows.
@@ -56,7 +56,7 @@ impl Tree<'_> {
         for object in own {
             let id = object.id();
             let moved = self.new.iter().fold((object.clone(), id), |(object, id), table| {
-                let object = renamed_object(&object, &id, table, &self.made(table));
+                let object = placed_object(&object, &id, table, &self.made(table));
                 let id = object.id();
                 (object, id)
             });
@@ -107,7 +107,10 @@ impl Tree<'_> {
         root.partition_by.as_ref()?;
         let places: Vec<&Partition> = self.new.iter().filter_map(|table| cx.desired.get_as(&Partition::id_of(table))).collect();
         let divided = |table: &Id| cx.desired.get_as::<Table>(table).and_then(|table| table.partition_by.as_ref());
-        let takes_all = |table: &Id| places.iter().any(|place| place.parent == *table && place.bound == "DEFAULT");
+        let takes_all = |table: &Id| {
+            let bounds: Vec<&str> = places.iter().filter(|place| place.parent == *table).map(|place| place.bound.as_str()).collect();
+            bounds.contains(&"DEFAULT") || is_whole(&bounds)
+        };
         if self.new.iter().filter(|table| divided(table).is_some()).all(takes_all) {
             return None;
         }
@@ -139,14 +142,24 @@ impl Tree<'_> {
             literal(&temporary(&self.root)),
             literal(&own)
         ));
-        let key: Vec<_> = self.keys.as_ref().map(|keys| keys.new.clone()).unwrap_or_default();
+        let key = self.keys.as_ref().map_or_else(|| "*".to_owned(), |keys| quoted_list(&keys.new));
         Some(Violations {
             title: format!("rows of {} find no partition", self.root),
-            rows: crate::kind::violations::rows_of(cx.live, &self.root, "pg_temp.preflight_unplaced()", &key, "true"),
+            rows: format!("SELECT {key} FROM pg_temp.preflight_unplaced()"),
             help: "add partitions for them, or one that takes all others: `partition … default`".to_owned(),
             setup,
             reads: vec![self.root.clone()],
             copies: None,
         })
     }
+}
+
+/// Whether hash partitions take every row: their shares are one (each modulus is a factor of the next larger one).
+fn is_whole(bounds: &[&str]) -> bool {
+    let modulus = |bound: &&str| bound.strip_prefix("FOR VALUES WITH (modulus ")?.split_once(',')?.0.parse::<u64>().ok();
+    let moduli: Option<Vec<u64>> = bounds.iter().map(modulus).collect();
+    let Some((moduli, largest)) = moduli.and_then(|moduli| moduli.iter().max().copied().map(|largest| (moduli, largest))) else {
+        return false;
+    };
+    moduli.iter().map(|modulus| largest / modulus).sum::<u64>() == largest
 }

@@ -88,7 +88,7 @@ fn staged(cx: &Context<'_>, tree: &Tree<'_>, keys: &Keys, creation: Vec<String>)
     let mut ops = vec![expand(cx, tree, keys, creation), fill(cx, tree, keys), statistics(tree, true)];
     let switch = ops.len();
     let mut action = tree.held(cx, Action::new(format!("Let the new form of {} take its place", tree.root)));
-    action.sql = tree.switch_sql(cx);
+    action.sql = tree.switch_sql(cx, Vec::new());
     if keys.old.len() < keys.new.len() {
         let columns = keys.old.join(", ");
         action = action.hazard(
@@ -119,7 +119,7 @@ fn at_once(cx: &Context<'_>, tree: &Tree<'_>, creation: Vec<String>) -> (Vec<Op>
     let (made, aside) = (tree.made(&tree.root), tree.aside(&tree.root));
     let mut action = Action::new(format!("Copy {} into its new form, which takes its place", tree.root));
     action = tree.held(cx, action).lock(&tree.root, LockMode::AccessExclusive, Cost::Rewrite);
-    action.sql = [vec![tree.lock()], creation, vec![copy(&tree.root, &made)], tree.switch_sql(cx)].concat();
+    action.sql = tree.switch_sql(cx, [creation, vec![copy(&tree.root, &made)]].concat());
     if cx.policy.direct {
         action.sql.extend(tree.end_sql());
     }

@@ -31,7 +31,7 @@ impl Tree<'_> {
     }
 
     /// Locks the form that has the name: who references it first, as an INSERT of a client does.
-    pub(super) fn lock(&self) -> String {
+    fn lock(&self) -> String {
         let mut tables: Vec<&Id> = self.incoming.iter().map(|key| &key.table).collect();
         tables.sort();
         tables.dedup();
@@ -59,10 +59,11 @@ impl Tree<'_> {
             .collect()
     }
 
-    /// The statements of the switch.
-    pub(super) fn switch_sql(&self, cx: &Context<'_>) -> Vec<String> {
+    /// The statements of the switch; `between` runs while the table is locked and has its old form still.
+    pub(super) fn switch_sql(&self, cx: &Context<'_>, between: Vec<String>) -> Vec<String> {
         let (mut sql, late) = Followers::drop(cx.live, &self.before);
         sql.push(self.lock());
+        sql.extend(between);
         sql.extend(self.syncs(Side::Old).into_iter().flat_map(|sync| sync.take));
         sql.extend(late);
         sql.extend(self.incoming.iter().flat_map(|key| key.drop().sql));
