@@ -21,6 +21,7 @@ pub mod materialized_view;
 pub mod not_null;
 pub mod partition;
 pub mod partitioned_index;
+pub mod partitioned_key;
 pub mod plain;
 pub mod preflight;
 pub mod published;

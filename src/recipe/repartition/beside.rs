@@ -3,7 +3,7 @@
 use super::followers::is_at_switch;
 use super::tree::{Tree, objects};
 use crate::catalog::id::{literal, quote, quoted_list};
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::column::Column;
 use crate::kind::grant::Grant;
 use crate::kind::lowering::Hints;
@@ -19,11 +19,10 @@ use crate::plan::op::Violations;
 use crate::plan::rename::placed_object;
 
 impl Tree<'_> {
-    /// The statements that make both schemas and the new form, without rows.
-    pub(super) fn creation(&self, cx: &Context<'_>) -> Result<Vec<String>, String> {
-        let mut sql: Vec<String> =
-            [self.schema_new(), self.schema_old()].iter().map(|schema| format!("CREATE SCHEMA {}", quote(schema))).collect();
-        let (live, desired) = (Catalog::default(), self.moved(cx));
+    /// The statements that make the schemas and these relations of the new form, without rows.
+    pub(super) fn creation(&self, cx: &Context<'_>, relations: &[Id], schemas: &[Ident]) -> Result<Vec<String>, String> {
+        let mut sql: Vec<String> = schemas.iter().map(|schema| format!("CREATE SCHEMA {}", quote(schema))).collect();
+        let (live, desired) = (Catalog::default(), self.moved(cx, relations));
         let (dependants, hints) = (Dependants::new(&live), Hints::default());
         let policy = Policy { direct: true, ..cx.policy.clone() };
         let inner = Context { live: &live, dependants: &dependants, desired: &desired, hints: &hints, facts: cx.facts, policy: &policy };
@@ -32,7 +31,7 @@ impl Tree<'_> {
         graph::connect(&inner, &mut draft);
         let order = graph::order(&mut draft).map_err(|cycle| cycle.to_string())?;
         sql.extend(order.into_iter().flat_map(|at| draft.ops[at].action.sql.clone()));
-        sql.extend(self.rights(cx));
+        sql.extend(self.rights(cx, relations, schemas));
         if let Some(index) = self.helper_index() {
             let keys = self.keys.as_ref().expect("the index stands in for a key");
             sql.push(format!("CREATE UNIQUE INDEX {} ON {} ({})", index.name_sql(), self.made(&self.root).sql(), quoted_list(&keys.new)));
@@ -42,11 +41,11 @@ impl Tree<'_> {
 
     /// The desired objects of the table, as they are called before the switch: columns in the live order, for who leaves
     /// a list of columns out.
-    fn moved(&self, cx: &Context<'_>) -> Catalog {
+    fn moved(&self, cx: &Context<'_>, relations: &[Id]) -> Catalog {
         let place = |id: &Id| {
             self.columns.iter().position(|column| id.kind == Column::KEYWORD && column.name == id.name()).unwrap_or(self.columns.len())
         };
-        let mut own: Vec<&Object> = objects(cx.desired, &self.new).filter(|object| !is_at_switch(cx.desired, object)).collect();
+        let mut own: Vec<&Object> = objects(cx.desired, relations).filter(|object| !is_at_switch(cx.desired, object)).collect();
         own.sort_by_key(|object| {
             let id = object.id();
             let rank = [Table::KEYWORD, Column::KEYWORD].iter().position(|kind| *kind == id.kind).unwrap_or(2);
@@ -66,7 +65,7 @@ impl Tree<'_> {
     }
 
     /// Owner and privileges as the old form has them, where the project leaves them alone.
-    fn rights(&self, cx: &Context<'_>) -> Option<String> {
+    fn rights(&self, cx: &Context<'_>, relations: &[Id], schemas: &[Ident]) -> Option<String> {
         let on = |id: &Id| id.path.starts_with(&self.root.path);
         let says_owner = [cx.live, cx.desired].iter().any(|state| state.of::<Owner>().any(|owner| on(&owner.on)));
         let says_grants = [cx.live, cx.desired].iter().any(|state| state.of::<Grant>().any(|grant| on(&grant.on)));
@@ -74,17 +73,16 @@ impl Tree<'_> {
             return None;
         }
         let (old, new) = (literal(&self.root.sql()), literal(&self.made(&self.root).sql()));
-        let made: Vec<String> = self.new.iter().map(|table| literal(&self.made(table).sql())).collect();
+        let made: Vec<String> = relations.iter().map(|table| literal(&self.made(table).sql())).collect();
         let mut body = String::new();
         if !says_owner {
             body += &format!(
                 "    SELECT pg_get_userbyid(relowner) INTO held FROM pg_class WHERE oid = {old}::regclass;\n    \
                  IF held.pg_get_userbyid <> current_user THEN\n        \
-                 EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I, %I TO %I', {}, {}, held.pg_get_userbyid);\n        \
+                 EXECUTE format('GRANT USAGE, CREATE ON SCHEMA {} TO %I', held.pg_get_userbyid);\n        \
                  FOREACH made IN ARRAY ARRAY[{}]::regclass[] LOOP\n            \
                  EXECUTE format('ALTER TABLE %s OWNER TO %I', made, held.pg_get_userbyid);\n        END LOOP;\n    END IF;\n",
-                literal(&self.schema_new()),
-                literal(&self.schema_old()),
+                quoted_list(schemas),
                 made.join(", ")
             );
         }

@@ -5,6 +5,7 @@
 //! A small table is copied in that one transaction. What cannot be carried over is said by name, and the table is
 //! dropped and made anew, which has a hazard of its own.
 
+mod attach;
 mod beside;
 mod followers;
 mod strict;
@@ -23,6 +24,8 @@ use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::{Backfill, Copying, StageName};
+use attach::Attach;
+pub use attach::becomes_part;
 use sync::{Side, Sync};
 use tree::{Keys, Tree};
 
@@ -41,24 +44,34 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         .collect();
     for root in roots {
         let small = cx.is_small(&root);
-        let planned = Tree::of(cx, changes, &root, !small).and_then(|tree| {
-            let creation = tree.creation(cx)?;
-            Ok((tree, creation))
+        let attached = if small { None } else { Attach::of(cx, changes, &root) };
+        let attached = attached.map(|planned| {
+            planned.and_then(|attach| {
+                let ops = attach.ops(cx)?;
+                Ok((attach.tree, ops))
+            })
         });
-        match planned {
-            Ok((tree, creation)) => put(cx, &tree, creation, changes, draft),
+        let copied = || {
+            let tree = Tree::of(cx, changes, &root, !small)?;
+            let creation = tree.creation(cx, &tree.new, &[tree.schema_new(), tree.schema_old()])?;
+            let ops = match &tree.keys {
+                Some(keys) => staged(cx, &tree, keys, creation),
+                None => at_once(cx, &tree, creation),
+            };
+            Ok((tree, ops))
+        };
+        match attached.and_then(Result::ok).map_or_else(copied, Ok) {
+            Ok((tree, ops)) => put(cx, &tree, ops, changes, draft),
             Err(reason) => {
+                let reason: String = reason;
                 draft.refused.insert(root, reason);
             }
         }
     }
 }
 
-fn put(cx: &Context<'_>, tree: &Tree<'_>, creation: Vec<String>, changes: &mut Changes, draft: &mut Draft) {
-    let (ops, switch) = match &tree.keys {
-        Some(keys) => staged(cx, tree, keys, creation),
-        None => at_once(cx, tree, creation),
-    };
+fn put(cx: &Context<'_>, tree: &Tree<'_>, (ops, switch): (Vec<Op>, usize), changes: &mut Changes, draft: &mut Draft) {
+    let has_end = ops.last().is_some_and(|op| op.stage == StageName::Contract);
     let own = tree.own(cx);
     let indexes: Vec<usize> = ops.into_iter().map(|op| draft.push(op)).collect();
     for pair in indexes.windows(2) {
@@ -80,7 +93,9 @@ fn put(cx: &Context<'_>, tree: &Tree<'_>, creation: Vec<String>, changes: &mut C
             draft.silent.push(id);
         }
     }
-    draft.gone.insert(tree.root.clone(), last);
+    if has_end {
+        draft.gone.insert(tree.root.clone(), last);
+    }
 }
 
 /// Beside the traffic; the operations, and which of them is the switch.
@@ -157,13 +172,7 @@ fn expand(cx: &Context<'_>, tree: &Tree<'_>, keys: &Keys, creation: Vec<String>)
     for table in &tree.old {
         action = action.lock(table, LockMode::ShareRowExclusive, Cost::Instant);
     }
-    let referenced: BTreeSet<&Id> = cx
-        .desired
-        .of::<crate::kind::foreign_key::ForeignKey>()
-        .filter(|key| tree.new.contains(&key.table))
-        .map(|key| &key.references)
-        .collect();
-    for table in referenced {
+    for table in tree.referenced(cx) {
         action = action.lock(table, LockMode::ShareRowExclusive, Cost::Instant);
     }
     action.sql = [creation, sync.make].concat();

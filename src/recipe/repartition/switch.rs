@@ -17,11 +17,11 @@ use crate::plan::plan::{BEGIN, COMMIT, StageName};
 use crate::recipe::retype::followers::Followers;
 
 /// The statements that make objects of a state, in this order.
-fn make<'i>(catalog: &Catalog, ids: impl IntoIterator<Item = &'i Id>) -> Vec<String> {
+pub(super) fn make<'i>(catalog: &Catalog, ids: impl IntoIterator<Item = &'i Id>) -> Vec<String> {
     ids.into_iter().filter_map(|id| catalog.get(id)).flat_map(|object| object.create().sql).collect()
 }
 
-fn to_schema(table: &Id, schema: &str) -> String {
+pub(super) fn to_schema(table: &Id, schema: &str) -> String {
     format!("ALTER TABLE {} SET SCHEMA {}", table.sql(), quote(schema))
 }
 
@@ -31,7 +31,7 @@ impl Tree<'_> {
     }
 
     /// Locks the form that has the name: who references it first, as an INSERT of a client does.
-    fn lock(&self) -> String {
+    pub(super) fn lock(&self) -> String {
         let mut tables: Vec<&Id> = self.incoming.iter().map(|key| &key.table).collect();
         tables.sort();
         tables.dedup();
@@ -40,12 +40,12 @@ impl Tree<'_> {
     }
 
     /// The incoming foreign keys as they are wanted.
-    fn wanted<'c>(&self, cx: &Context<'c>) -> Vec<&'c ForeignKey> {
+    pub(super) fn wanted<'c>(&self, cx: &Context<'c>) -> Vec<&'c ForeignKey> {
         self.incoming.iter().filter_map(|key| cx.desired.get_as(&key.id())).collect()
     }
 
     /// Sets the sequences of identity columns to where those of the other form stand.
-    fn sequences(&self, to: impl Fn(&Id) -> Id, from: impl Fn(&Id) -> Id) -> Vec<String> {
+    pub(super) fn sequences(&self, to: impl Fn(&Id) -> Id, from: impl Fn(&Id) -> Id) -> Vec<String> {
         let name = |table: &Id, column: &Ident, own: Option<&Ident>| {
             let name = own.cloned().unwrap_or_else(|| default_name(self.root.name(), column, "seq"));
             qualified(&[table.path[0].clone(), name])
@@ -177,11 +177,15 @@ impl Tree<'_> {
             let table = self.aside(&key.table);
             let action = Action::new(format!("Drop {} of the old form", key.id()))
                 .sql(format!("ALTER TABLE {} DROP CONSTRAINT {}", table.sql(), quote(&key.name)))
+                .lock(&table, LockMode::AccessExclusive, Cost::Instant)
                 .lock(&key.references, LockMode::AccessExclusive, Cost::Instant);
             ops.push(teardown(action));
         }
         let mut end = teardown(Action::new(format!("Drop the old form of {root}")));
         end.action.sql = self.end_sql();
+        for table in &self.old {
+            end.action = end.action.lock(&self.aside(table), LockMode::AccessExclusive, Cost::Instant);
+        }
         if let Some(index) = self.helper_index() {
             end.action.sql.insert(0, format!("DROP INDEX {}", index.in_schema()));
             for table in &self.new {

@@ -114,6 +114,11 @@ impl<'c> Tree<'c> {
         self.columns.iter().filter(|column| column.generated.is_none()).map(|column| column.name.clone()).collect()
     }
 
+    /// The tables that the new form references.
+    pub(super) fn referenced(&self, cx: &Context<'c>) -> BTreeSet<&'c Id> {
+        cx.desired.of::<ForeignKey>().filter(|key| self.new.contains(&key.table)).map(|key| &key.references).collect()
+    }
+
     /// Everything that is in its desired form after the switch, or gone.
     pub(super) fn own(&self, cx: &Context<'_>) -> BTreeSet<Id> {
         let ids = |state: &Catalog, tables: &[Id]| objects(state, tables).map(Object::id).collect::<Vec<_>>();
@@ -155,7 +160,8 @@ fn relation_of(state: &Catalog, object: &Object) -> Option<Id> {
 
 fn relations_fit(cx: &Context<'_>, changes: &Changes, root: &Id, old: &[Id], new: &[Id]) -> Result<(), String> {
     let two_plans = |what: String| Err(format!("{what}: make two plans of it"));
-    if cx.hints.renames.iter().any(|(new, old)| [new, old].iter().any(|id| id.path.starts_with(&root.path))) {
+    let renamed = |(new, old): &(&Id, &Id)| [new, old].iter().any(|id| id.path.starts_with(&root.path));
+    if cx.hints.renames.iter().filter(renamed).any(|(new, old)| !super::attach::becomes_part(cx.desired, old, new)) {
         return two_plans("it, or a column of it, is renamed in the same plan".to_owned());
     }
     if [cx.live, cx.desired].iter().any(|state| state.contains(&Partition::id_of(root))) {
