@@ -51,7 +51,6 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("retype_serial_key", "a bigint need not be an int again"),
     ("retype_view", "a bigint need not be an int again"),
     ("release_mixed", "it adds a value to an enum"),
-    ("table_divide", "a table goes with its rows, and is made anew"),
 ];
 
 /// One case of each recipe, to be stopped after every step and killed on the way back.
@@ -76,6 +75,7 @@ const EVERYWHERE: &[&str] = &[
     "retype_unique",
     "retype_author",
     "storage_parameters",
+    "table_partition_hash",
 ];
 
 /// Cases that go back to the end of a stage and forward again: what a switch used up must be there once more.
@@ -86,6 +86,8 @@ const TO_A_STAGE: &[&str] = &[
     "primary_key_replace",
     "check_replace",
     "fk_replace_cascade",
+    "table_partition_hash",
+    "table_partition_other_key",
 ];
 
 /// What clients of both releases write between the switch and contract, and what each side then holds.
@@ -178,7 +180,7 @@ fn main() -> ExitCode {
     for name in TO_A_STAGE {
         trials.push(Trial::test(*name, || block_on(to_a_stage(name))).with_kind("rolled back to a stage"));
     }
-    for name in ["rename_column_own_trigger", "column_set_not_null_backfill", "column_add_volatile_default"] {
+    for name in ["rename_column_own_trigger", "column_set_not_null_backfill", "column_add_volatile_default", "table_partition_range"] {
         trials.push(Trial::test(name, || block_on(from_a_half_backfill(name))).with_kind("rolled back from a half backfill"));
     }
     trials.push(Trial::test("index_create_large", || block_on(from_an_invalid_index())).with_kind("rolled back over an invalid index"));
@@ -186,6 +188,7 @@ fn main() -> ExitCode {
     for written in WRITTEN {
         trials.push(Trial::test(written.case, || block_on(keeps_what_new_clients_wrote(written))).with_kind("written to by new clients"));
     }
+    trials.push(Trial::test("table_partition_range", || block_on(divided_keeps_what_was_written())).with_kind("written to by all clients"));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -287,6 +290,52 @@ async fn keeps_what_new_clients_wrote(written: &Written) -> Result<()> {
     let old: String = session.client().query_one(written.old.0, &[]).await.map_err(failed(written.old.0))?.get(0);
     if old != written.old.1 {
         return Err(differs("old", &old, written.old.1).into());
+    }
+    session.close().await;
+    live.end().await;
+    Ok(())
+}
+
+/// What is written before, between and after the copying is in both forms of a table that is divided, and in the old one
+/// when the new one is gone.
+async fn divided_keeps_what_was_written() -> Result<()> {
+    let live = Box::pin(Live::start("table_partition_range")).await?;
+    live.copy("changed").await?;
+    let target = live.target("changed");
+    let through = |stage| Options { through: stage, ..forward() };
+    let session = schema::pg::connect(&target).await.map_err(failed("connect"))?;
+    let client = session.client();
+    let say = async |sql: &'static str| client.batch_execute(sql).await.map_err(|error| format!("{sql}: {}", schema::pg::explain(&error)));
+    run(&target, &live.plan, &through(StageName::Expand), &mut |_| {}).await.map_err(failed("expand"))?;
+    say("INSERT INTO events VALUES (1001, '2024-01-01', 'old'); UPDATE events SET at = '2030-01-01' WHERE id = 7; UPDATE events SET id = 1008 WHERE id = 8; DELETE FROM events WHERE id = 9").await?;
+    // A statement after which a row stands where another one stood, and one that changes a row twice.
+    say("DELETE FROM events WHERE id = 10; INSERT INTO events VALUES (10, '2025-03-03', 'again') ON CONFLICT (id) DO UPDATE SET note = 'twice'").await?;
+    // Rows that are copied behind the snapshot of a transaction: it fails, and is tried again, or is right.
+    say("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM events").await?;
+    run(&target, &live.plan, &through(StageName::Backfill), &mut |_| {}).await.map_err(failed("backfill"))?;
+    let told = client.batch_execute("DELETE FROM events WHERE id = 11").await.err().and_then(|error| error.code().cloned());
+    if told != Some(tokio_postgres::error::SqlState::T_R_SERIALIZATION_FAILURE) {
+        return Err(format!("a row that was copied behind a snapshot is deleted with {told:?}").into());
+    }
+    say("ROLLBACK").await?;
+    say("DELETE FROM events WHERE id = 11; UPDATE events SET note = 'filled' WHERE id = 12").await?;
+    run(&target, &live.plan, &through(StageName::Switch), &mut |_| {}).await.map_err(failed("switch"))?;
+    say("INSERT INTO events VALUES (1002, '2025-02-02', 'new'); UPDATE events SET at = '2031-01-01' WHERE id = 13; DELETE FROM events WHERE id = 14; UPDATE events_2025 SET note = 'by part' WHERE id = 15").await?;
+    let twice = client.batch_execute("INSERT INTO events VALUES (1002, '2029-02-02', 'new')").await.err();
+    if twice.and_then(|error| error.code().cloned()) != Some(tokio_postgres::error::SqlState::UNIQUE_VIOLATION) {
+        return Err("the new form takes a row that the old one could not hold".into());
+    }
+    let sum = "SELECT count(*) || ' ' || sum(hashtextextended(ROW(id, at, note)::text, 0)::numeric) FROM ";
+    let of = async |table: &str| client.query_one(&format!("{sum}{table}"), &[]).await.map(|row| row.get::<_, String>(0));
+    let new = of("events").await.map_err(failed("new"))?;
+    let old = of("schema_beside_public_events_old.events").await.map_err(failed("old"))?;
+    if new != old {
+        return Err(format!("the new form holds {new}, the old one {old}").into());
+    }
+    undo(&target, &live.plan, None, &options(), &mut |_| {}).await.map_err(failed("rollback"))?;
+    let back = of("events").await.map_err(failed("back"))?;
+    if back != new {
+        return Err(format!("{new} became {back}").into());
     }
     session.close().await;
     live.end().await;

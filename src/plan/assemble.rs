@@ -118,6 +118,10 @@ fn can_join(cx: &Context<'_>, run: &[&Op], op: &Op) -> bool {
 fn locks(cx: &Context<'_>, op: &Op) -> Vec<Lock> {
     let lives = |lock: &&Lock| {
         let path = crate::catalog::id::undotted(&lock.relation);
+        // What stood under another name before, and waits for its end there.
+        if path[0].starts_with(crate::kind::row::BESIDE) {
+            return true;
+        }
         ["table", "materialized-view", "view", "sequence"].iter().any(|kind| {
             let id = Id::new(kind, path.clone());
             cx.live.contains(&id) || cx.hints.renames.values().any(|old| *old == id)

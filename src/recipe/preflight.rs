@@ -22,7 +22,8 @@ pub fn attach(cx: &Context<'_>, draft: &mut Draft) {
         return;
     }
     let mut found: BTreeMap<usize, Vec<Violations>> = BTreeMap::new();
-    for (at, op) in draft.ops.iter().enumerate() {
+    // A table that another form of it takes the place of has had its rows looked at.
+    for (at, op) in draft.ops.iter().enumerate().filter(|(_, op)| op.recipe != super::repartition::RECIPE) {
         for effect in &op.effects {
             let Effect::Put(object) = effect else { continue };
             let id = object.id();
