@@ -11,6 +11,7 @@ pub mod fill;
 pub mod in_flight;
 mod partition_facts;
 pub mod prove;
+mod moved;
 mod replaced;
 mod retypes;
 pub mod scope;
@@ -85,6 +86,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     if same(&live, &elaborated.desired) {
         return Ok(Computed { plan: nothing(), live, desired: elaborated.desired });
     }
+    moved::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
     let said = expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
     let desired = elaborated.desired;
     let mut facts = facts::read(session, bench, &live, &desired, version.unwrap_or_default(), policy.small_table_rows).await?;

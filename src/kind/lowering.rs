@@ -45,6 +45,8 @@ impl Scope<'_> {
 pub struct Hints {
     /// `was=`: from the new id to the old one.
     pub renames: IndexMap<Id, Id>,
+    /// `was=` of a column that names one of another table: from the new column to the old one.
+    pub moved: IndexMap<Id, Id>,
     /// `was=` on the values of an enum and the attributes of a type: (owner, new name) to old name.
     pub part_renames: BTreeMap<(Id, Ident), Ident>,
     /// `backfill`: the column's value for rows that are already there.

@@ -254,8 +254,11 @@ pub struct Backfill {
 pub struct Copying {
     /// The other table.
     pub into: Id,
-    /// The columns that both have.
+    /// The columns that get a value.
     pub columns: Vec<Ident>,
+    /// What they are called in the table that is read, in the same order; empty: the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Ident>,
     /// The unique key of the other table that tells a row apart.
     pub unique: Vec<Ident>,
 }
@@ -273,13 +276,14 @@ impl Backfill {
     /// that its trigger finds it there; one that changed it before is waited for, and its row is the one that is copied.
     #[must_use]
     pub fn statement(&self, relation: &str, condition: &str) -> String {
-        let Some(Copying { into, columns, unique }) = &self.copy else {
+        let Some(Copying { into, columns, from, unique }) = &self.copy else {
             return format!("UPDATE {relation} SET {} WHERE {condition}", self.set);
         };
+        let read = quoted_list(if from.is_empty() { columns } else { from });
         let columns = quoted_list(columns);
         format!(
-            "WITH batch AS MATERIALIZED (SELECT {columns} FROM {relation} WHERE {condition} FOR SHARE)\n\
-             INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM batch ON CONFLICT ({}) DO NOTHING",
+            "WITH batch AS MATERIALIZED (SELECT {read} FROM {relation} WHERE {condition} FOR SHARE)\n\
+             INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE SELECT {read} FROM batch ON CONFLICT ({}) DO NOTHING",
             into.sql(),
             quoted_list(unique)
         )

@@ -10,7 +10,7 @@ use crate::kind::default::Default;
 use crate::kind::primary_key::PrimaryKey;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
-use crate::plan::op::{Cost, Hazard, LockMode};
+use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 
 const RECIPE: &str = "drop-column";
@@ -74,4 +74,33 @@ pub(super) fn stuck_in_key(cx: &Context<'_>, column: &Column) -> Option<String> 
     (must_be_given(cx, column) && in_key(cx, column)).then(|| {
         format!("{id} is in the primary key until contract: new clients that leave it out cannot insert before; a default lets them")
     })
+}
+
+/// The end of columns that others took the place of, and of what kept them in step, at once: no client could insert
+/// between the two. `first` are the statements before; `why` completes the hazard of each column.
+pub(super) fn end(cx: &Context<'_>, columns: &[&Column], title: String, first: Vec<String>, why: &str, recipe: &'static str) -> Op {
+    let mut action = Action::new(title).lock(&columns[0].table, LockMode::AccessExclusive, Cost::Instant);
+    action.sql = first;
+    let mut lost = Vec::new();
+    for column in columns {
+        let id = column.id();
+        if let Some(kept) = quarantine::column(cx, column) {
+            action.sql.extend(kept.action.sql);
+            action.hazards.extend(kept.action.hazards);
+            continue;
+        }
+        action.sql.extend(column.drop().sql);
+        action = action.hazard(Hazard::DropColumn, format!("{id}, {why}"));
+        lost.push(id.to_string());
+    }
+    if !lost.is_empty() {
+        action = action.loses(lost.join(", "));
+    }
+    let mut op = Op::new(&columns[0].id(), action, StageName::Contract, recipe);
+    for column in columns {
+        let id = column.id();
+        op = op.removes(&Default::id_of(&id)).removes(&id);
+    }
+    op.teardown = true;
+    op
 }

@@ -34,6 +34,7 @@ pub mod rename_part;
 pub mod repartition;
 pub mod replace_columns;
 pub mod retype;
+pub mod split_table;
 pub mod sync;
 pub mod undo;
 
@@ -45,6 +46,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     rename_column::apply(cx, changes, &mut draft);
     repartition::apply(cx, changes, &mut draft);
     retype::apply(cx, changes, &mut draft);
+    split_table::apply(cx, changes, &mut draft);
     replace_columns::apply(cx, changes, &mut draft);
     add_column::apply(cx, changes, &mut draft);
     not_null::apply(cx, changes, &mut draft);

@@ -350,7 +350,7 @@ fn backfill(mut node: Node<'_>, f: &mut Findings) -> Option<Backfill> {
 fn copying(mut node: Node<'_>, f: &mut Findings) -> Option<Copying> {
     let into = id(&mut node, f);
     let mut names = |name| node.values(name, f).unwrap_or_default().into_iter().map(|text| Ident::from(text.value)).collect();
-    let (columns, unique) = (names("columns"), names("unique"));
+    let (columns, from, unique) = (names("columns"), names("from"), names("unique"));
     node.finish(f);
-    Some(Copying { into: into?, columns, unique })
+    Some(Copying { into: into?, columns, from, unique })
 }

@@ -130,10 +130,14 @@ fn backfill_node(backfill: &Backfill) -> NodeOut {
     }
     match copy {
         None => node.children.push(NodeOut::new("set").arg(set.as_str())),
-        Some(Copying { into, columns, unique }) => {
+        Some(Copying { into, columns, from, unique }) => {
             let names = |name: &str, list: &[crate::catalog::Ident]| NodeOut::new(name).args(list.iter().map(smol_str::SmolStr::as_str));
             let mut child = NodeOut::new("into").arg(id(into));
-            child.children.extend([names("columns", columns), names("unique", unique)]);
+            child.children.push(names("columns", columns));
+            if !from.is_empty() {
+                child.children.push(names("from", from));
+            }
+            child.children.push(names("unique", unique));
             node.children.push(child);
         }
     }

@@ -206,7 +206,7 @@ fn fill(cx: &Context<'_>, tree: &Tree<'_>, keys: &Keys) -> Op {
         filter: "true".to_owned(),
         settings: vec![("search_path".to_owned(), backfill::search_path(root))],
         rows: cx.facts.rows(root),
-        copy: Some(Copying { into: made, columns: tree.copied(), unique: keys.new.clone() }),
+        copy: Some(Copying { into: made, columns: tree.copied(), from: Vec::new(), unique: keys.new.clone() }),
     });
     op
 }

@@ -9,9 +9,9 @@ mod triggers;
 
 use group::{Group, New, Old};
 
-use super::{add_column, backfill, drop_column, own_trigger, preflight, published, quarantine};
+use super::{add_column, backfill, drop_column, own_trigger, preflight, published};
 use crate::catalog::id::quote;
-use crate::catalog::{Id, Ident};
+use crate::catalog::Ident;
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
@@ -216,39 +216,18 @@ fn fill(cx: &Context<'_>, group: &Group<'_>) -> Op {
 
 /// The end of the triggers and of the old columns, at once: no client could insert between the two.
 fn contract(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
-    let table = group.table;
     let verb = if group.new.len() == 1 { "replaces" } else { "replace" };
-    let title = format!("Drop {}, which {} {verb}", group.old_title(), own_trigger::listed(&group.new_names()));
-    let mut action = Action::new(title).lock(table, LockMode::AccessExclusive, Cost::Instant);
-    action.sql.extend(sync.take.clone());
+    let news = own_trigger::listed(&group.new_names());
+    let title = format!("Drop {}, which {news} {verb}", group.old_title());
     let defaults: Vec<&Default> = group.new.iter().filter_map(|new| new.default).collect();
-    action.sql.extend(defaults.iter().flat_map(|default| default.create().sql));
-    let mut lost = Vec::new();
-    for Old { column, .. } in &group.old {
-        let id = column.id();
-        if let Some(kept) = quarantine::column(cx, column) {
-            action.sql.extend(kept.action.sql);
-            action.hazards.extend(kept.action.hazards);
-            continue;
-        }
-        action.sql.extend(column.drop().sql);
-        action = action.hazard(Hazard::DropColumn, format!("{id}, whose place {} took", own_trigger::listed(&group.new_names())));
-        lost.push(id.to_string());
-    }
-    if !lost.is_empty() {
-        action = action.loses(lost.join(", "));
-    }
-    let mut op = Op::new(&group.old[0].column.id(), action, StageName::Contract, RECIPE);
-    for Old { column, .. } in &group.old {
-        let id: Id = column.id();
-        op = op.removes(&Default::id_of(&id)).removes(&id);
-    }
+    let first = sync.take.iter().cloned().chain(defaults.iter().flat_map(|default| default.create().sql)).collect();
+    let olds: Vec<&Column> = group.old.iter().map(|old| old.column).collect();
+    let mut op = drop_column::end(cx, &olds, title, first, &format!("whose place {news} took"), RECIPE);
     for helper in &sync.helpers {
         op = op.removes(helper);
     }
     for default in defaults {
         op = op.puts(default.clone());
     }
-    op.teardown = true;
     op
 }
