@@ -63,6 +63,7 @@ const EVERYWHERE: &[&str] = &[
     "rename_column_unique",
     "rename_column_own_trigger",
     "column_split_own_trigger",
+    "table_split",
     "rename_table",
     "index_replace_large",
     "check_replace",
@@ -149,6 +150,30 @@ const WRITTEN: &[Written] = &[
             "first1|smith / ann| / ann marie|lee / bo|van",
         ),
         old: ("SELECT string_agg(full_name, ' / ' ORDER BY id) FROM users", "first1 smith / ANN  LEE / ann marie lee / bo van dam"),
+    },
+    // A user of the new release alone has no profile until it is given one; one that goes takes the values along.
+    Written {
+        case: "table_split",
+        statements: &[
+            "DELETE FROM users WHERE id > 4",
+            "UPDATE user_profiles SET about = 'new' WHERE user_id = 1",
+            "DELETE FROM user_profiles WHERE user_id = 2",
+            "UPDATE users SET avatar = 'old' WHERE id = 3",
+            "UPDATE users SET bio = NULL, avatar = NULL WHERE id = 4",
+            "INSERT INTO users (name) VALUES ('none')",
+            "INSERT INTO users (name) VALUES ('two'); INSERT INTO user_profiles (user_id, about) VALUES (currval('users_id_seq'), 'two')",
+            "WITH own AS (INSERT INTO users (name) VALUES ('one') RETURNING id) INSERT INTO user_profiles (user_id, avatar) SELECT id, 'one' FROM own",
+            "INSERT INTO users (name, bio) VALUES ('old', 'bold')",
+            "UPDATE user_profiles SET user_id = 2 WHERE user_id = 4",
+        ],
+        new: (
+            "SELECT string_agg(concat_ws('|', user_id, about, avatar), ' / ' ORDER BY user_id) FROM user_profiles",
+            "1|new|a1 / 2 / 3|old / 62|two / 63|one / 64|bold",
+        ),
+        old: (
+            "SELECT string_agg(concat_ws('|', id, bio, avatar), ' / ' ORDER BY id) FROM users",
+            "1|new|a1 / 2 / 3|old / 4 / 61 / 62|two / 63|one / 64|bold",
+        ),
     },
     // Nothing gives the old column back: it stays as it was.
     Written {
