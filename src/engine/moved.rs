@@ -31,16 +31,26 @@ pub fn check(live: &Catalog, desired: &Catalog, hints: &Hints, origins: &IndexMa
     findings
 }
 
-fn problem(live: &Catalog, desired: &Catalog, hints: &Hints, (new, table): (&Id, &Id), (old, from): (&Id, &Id)) -> Option<(String, String)> {
+fn problem(
+    live: &Catalog,
+    desired: &Catalog,
+    hints: &Hints,
+    (new, table): (&Id, &Id),
+    (old, from): (&Id, &Id),
+) -> Option<(String, String)> {
     let says = |text: String, help: &str| Some((text, help.to_owned()));
     let Some(was) = live.get_as::<Column>(old) else {
         let there: Vec<&str> = columns_of(live, from).map(|column| column.name.as_str()).collect();
-        let near = suggest(old.name(), &there).map_or_else(|| format!("it has {}", there.join(", ")), |near| format!("did you mean `{near}`?"));
+        let near =
+            suggest(old.name(), &there).map_or_else(|| format!("it has {}", there.join(", ")), |near| format!("did you mean `{near}`?"));
         return Some((format!("{new} was {}, and {from} has no such column", old.name()), near));
     };
     let now = desired.get_as::<Column>(new)?;
     if live.contains(table) {
-        return says(format!("{new} was a column of {from}, and {table} is there already"), "only a table that is made takes columns of another one");
+        return says(
+            format!("{new} was a column of {from}, and {table} is there already"),
+            "only a table that is made takes columns of another one",
+        );
     }
     if !desired.contains(from) {
         return says(format!("{new} was a column of {from}, which goes"), "rename the table instead, or let it stay");
@@ -55,10 +65,16 @@ fn problem(live: &Catalog, desired: &Catalog, hints: &Hints, (new, table): (&Id,
         );
     }
     if was.generated.is_some() || was.identity.is_some() || now.generated.is_some() || now.identity.is_some() {
-        return says(format!("{new} or {old} is generated or an identity, and cannot move"), "add the one and drop the other: take `was` out");
+        return says(
+            format!("{new} or {old} is generated or an identity, and cannot move"),
+            "add the one and drop the other: take `was` out",
+        );
     }
     if now.not_null && !was.not_null {
-        return says(format!("{new} is NOT NULL, and {old} may be NULL"), "leave `not-null` out, or make the old column NOT NULL in a release before");
+        return says(
+            format!("{new} is NOT NULL, and {old} may be NULL"),
+            "leave `not-null` out, or make the old column NOT NULL in a release before",
+        );
     }
     if live.contains(&Default::id_of(old)) {
         return says(

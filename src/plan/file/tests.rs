@@ -104,7 +104,15 @@ fn work() -> impl Strategy<Value = Work> {
     let backfill = (id(), vec(ident(), 0..3), text(), text(), vec((text(), text()), 0..2), option::of(any::<u64>()));
     prop_oneof![
         texts().prop_map(Work::Sql),
-        backfill.prop_map(|(table, key, set, filter, settings, rows)| Work::Backfill(Backfill { table, key, set, filter, settings, rows, copy: None })),
+        backfill.prop_map(|(table, key, set, filter, settings, rows)| Work::Backfill(Backfill {
+            table,
+            key,
+            set,
+            filter,
+            settings,
+            rows,
+            copy: None
+        })),
     ]
 }
 

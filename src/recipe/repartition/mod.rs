@@ -128,9 +128,8 @@ fn staged(cx: &Context<'_>, tree: &Tree<'_>, keys: &Keys, creation: Vec<String>)
 /// In one transaction; the old form waits for its end untouched, and takes the rows back when that is undone.
 fn at_once(cx: &Context<'_>, tree: &Tree<'_>, creation: Vec<String>) -> (Vec<Op>, usize) {
     let list = quoted_list(&tree.copied());
-    let copy = |from: &Id, into: &Id| {
-        format!("INSERT INTO {} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {}", into.sql(), from.sql())
-    };
+    let copy =
+        |from: &Id, into: &Id| format!("INSERT INTO {} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {}", into.sql(), from.sql());
     let (made, aside) = (tree.made(&tree.root), tree.aside(&tree.root));
     let mut action = Action::new(format!("Copy {} into its new form, which takes its place", tree.root));
     action = tree.held(cx, action).lock(&tree.root, LockMode::AccessExclusive, Cost::Rewrite);

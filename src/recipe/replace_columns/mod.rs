@@ -10,8 +10,8 @@ mod triggers;
 use group::{Group, New, Old};
 
 use super::{add_column, backfill, drop_column, own_trigger, preflight, published};
-use crate::catalog::id::quote;
 use crate::catalog::Ident;
+use crate::catalog::id::quote;
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
