@@ -75,6 +75,8 @@ const EVERYWHERE: &[&str] = &[
     "retype_author",
     "storage_parameters",
     "table_partition_hash",
+    "table_partition_attach",
+    "partition_key_replace",
 ];
 
 /// Cases that go back to the end of a stage and forward again: what a switch used up must be there once more.
@@ -87,6 +89,8 @@ const TO_A_STAGE: &[&str] = &[
     "fk_replace_cascade",
     "table_partition_hash",
     "table_partition_other_key",
+    "table_partition_attach",
+    "partition_key_replace_sub",
 ];
 
 fn main() -> ExitCode {

@@ -29,7 +29,13 @@ pub use attach::becomes_part;
 use sync::{Side, Sync};
 use tree::{Keys, Tree};
 
-pub(super) const RECIPE: &str = "repartition-table";
+const RECIPE: &str = "repartition-table";
+
+/// Whether an operation belongs to one of these recipes.
+#[must_use]
+pub fn owns(op: &Op) -> bool {
+    [RECIPE, attach::RECIPE].contains(&op.recipe)
+}
 
 /// Takes the tables whose division changes; says of the others why they are dropped.
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
