@@ -64,7 +64,8 @@ impl Page {
     /// The statement that does the work on this page.
     pub(super) fn update(&self, backfill: &Backfill) -> String {
         let filter = backfill.filter();
-        let condition = if backfill.copy.is_some() && filter == "true" { self.range.clone() } else { format!("{} AND ({filter})", self.range) };
+        let condition =
+            if backfill.copy.is_some() && filter == "true" { self.range.clone() } else { format!("{} AND ({filter})", self.range) };
         backfill.statement(&self.relation, &condition)
     }
 }

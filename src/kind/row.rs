@@ -107,8 +107,7 @@ pub const SET_ASIDE: &str = "schema_quarantine";
 pub const BESIDE: &str = "schema_beside";
 
 /// An SQL condition on `pg_namespace.nspname`.
-pub const USER_SCHEMA: &str =
-    "nspname !~ '^(pg_|_timescaledb|timescaledb_|schema_quarantine|schema_beside)' AND nspname NOT IN ('information_schema', 'schema_ledger')";
+pub const USER_SCHEMA: &str = "nspname !~ '^(pg_|_timescaledb|timescaledb_|schema_quarantine|schema_beside)' AND nspname NOT IN ('information_schema', 'schema_ledger')";
 
 /// An SQL condition: the object is no member of an extension.
 ///

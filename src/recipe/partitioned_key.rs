@@ -5,10 +5,10 @@
 use super::{partition, undo};
 use crate::catalog::Id;
 use crate::catalog::id::{derived_name, quote};
+use crate::kind::Object;
 use crate::kind::index::probe_built;
 use crate::kind::key::Key;
 use crate::kind::table::Table;
-use crate::kind::Object;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode, Transaction};
@@ -60,8 +60,7 @@ fn tree<'c>(cx: &'c Context<'_>, state: &'c crate::catalog::Catalog, id: &Id) ->
     for table in partition::staying(cx, &top.key.table) {
         let part = state.objects.iter().find(|(other, object)| {
             let part = Part::of(object);
-            other.kind == id.kind
-                && part.is_some_and(|part| part.key.table == *table && part.key.part_of.as_ref() == Some(&top.key.name))
+            other.kind == id.kind && part.is_some_and(|part| part.key.table == *table && part.key.part_of.as_ref() == Some(&top.key.name))
         });
         all.extend(tree(cx, state, part?.0)?);
     }
@@ -138,9 +137,9 @@ fn swap(parts: &[Part<'_>], divided: impl Fn(&Part<'_>) -> bool, suffix: &str) -
         sql.extend(part.make(divided(part), suffix));
         // The deepest come first: those beneath it are there.
         let beneath = parts.iter().filter(|other| other.key.part_of.as_ref() == Some(&part.key.name));
-        sql.extend(beneath.map(|other| {
-            format!("ALTER INDEX {} ATTACH PARTITION {}", part.object.id().in_schema(), other.object.id().in_schema())
-        }));
+        sql.extend(
+            beneath.map(|other| format!("ALTER INDEX {} ATTACH PARTITION {}", part.object.id().in_schema(), other.object.id().in_schema())),
+        );
     }
     sql
 }

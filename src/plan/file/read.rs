@@ -6,7 +6,8 @@ use crate::catalog::{Fingerprint, Id, Ident};
 use crate::kdl::{Diagnostics, Document, Finding, Findings, Node, Sources, Text, one_of};
 use crate::plan::op::{Cost, Hazard, Lock, LockMode, Probe, Transaction, Verify};
 use crate::plan::plan::{
-    Allowance, Assumption, Backfill, Copying, HazardNote, Plan, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo, Work,
+    Allowance, Assumption, Backfill, Copying, HazardNote, Plan, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary,
+    Undo, Work,
 };
 
 /// Reads the text of the plan's file at `path`.

@@ -127,8 +127,8 @@ impl<'c> Attach<'c> {
             action.sql.extend(add.sql);
             action.locks.extend(add.locks);
             let name = dotted(&place.table.path);
-            action =
-                action.hazard(Hazard::Breaking, format!("{root}: a row that does not belong to {name} is refused from here until the switch"));
+            action = action
+                .hazard(Hazard::Breaking, format!("{root}: a row that does not belong to {name} is refused from here until the switch"));
             undo.extend(check.drop().sql);
         }
         undo.push(format!("DROP TABLE {}", tree.made(root).sql()));

@@ -69,9 +69,10 @@ impl<'c> Tree<'c> {
             return Err(format!("{publisher} sends its rows: the subscribers come first"));
         }
         let forced = [cx.live, cx.desired].iter().any(|state| {
-            [&old, &new].iter().flat_map(|list| list.iter()).any(|table| {
-                state.get_as::<RowSecurity>(&table.as_kind(RowSecurity::KEYWORD)).is_some_and(|security| security.force)
-            })
+            [&old, &new]
+                .iter()
+                .flat_map(|list| list.iter())
+                .any(|table| state.get_as::<RowSecurity>(&table.as_kind(RowSecurity::KEYWORD)).is_some_and(|security| security.force))
         });
         if forced {
             return Err("its row security holds for its owner too, who copies the rows".to_owned());
@@ -181,7 +182,8 @@ fn relations_fit(cx: &Context<'_>, changes: &Changes, root: &Id, old: &[Id], new
     }
     let needs: BTreeSet<Id> = objects(cx.live, old).flat_map(|object| cx.live.all_needs(object)).collect();
     let replaced = needs.iter().find(|need| {
-        matches!(changes.get(*need), Some(Change::Replace | Change::Convert(_))) && !need.path.starts_with(&root.path)
+        matches!(changes.get(*need), Some(Change::Replace | Change::Convert(_)))
+            && !need.path.starts_with(&root.path)
             && !old.iter().any(|part| need.path.starts_with(&part.path))
     });
     match replaced {
