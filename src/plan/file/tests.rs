@@ -103,7 +103,8 @@ fn texts() -> impl Strategy<Value = Vec<String>> {
 
 fn work() -> impl Strategy<Value = Work> {
     let backfill = (id(), vec(ident(), 0..3), text(), text(), vec((text(), text()), 0..2), option::of(any::<u64>()));
-    let copying = (id(), vec(ident(), 1..3), vec(ident(), 1..3)).prop_map(|(into, columns, unique)| Copying { into, columns, unique });
+    let copying =
+        (id(), vec(ident(), 1..3), vec(ident(), 1..3)).prop_map(|(into, columns, unique)| Box::new(Copying { into, columns, unique }));
     let backfill = (backfill, option::of(copying));
     prop_oneof![
         texts().prop_map(Work::Sql),

@@ -202,7 +202,7 @@ impl<'c> Attach<'c> {
         sql.extend(tree.wanted(cx).iter().flat_map(|key| key.drop().sql));
         sql.extend(place.drop().sql);
         if tree.new.len() > 2 {
-            let list = quoted_list(&tree.copied());
+            let list = quoted_list(tree.copied());
             sql.push(format!("INSERT INTO {} ({list}) SELECT {list} FROM {}", part.sql(), root.sql()));
             sql.push(format!("TRUNCATE {}", root.sql()));
         }

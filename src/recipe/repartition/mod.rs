@@ -144,7 +144,7 @@ fn staged(cx: &Context<'_>, tree: &Tree<'_>, keys: &Keys, creation: Vec<String>)
 
 /// In one transaction; the old form waits for its end untouched, and takes the rows back when that is undone.
 fn at_once(cx: &Context<'_>, tree: &Tree<'_>, creation: Vec<String>) -> (Vec<Op>, usize) {
-    let list = quoted_list(&tree.copied());
+    let list = quoted_list(tree.copied());
     let copy =
         |from: &Id, into: &Id| format!("INSERT INTO {} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {}", into.sql(), from.sql());
     let (made, aside) = (tree.made(&tree.root), tree.aside(&tree.root));
@@ -222,7 +222,7 @@ fn fill(cx: &Context<'_>, tree: &Tree<'_>, keys: &Keys) -> Op {
         filter: "true".to_owned(),
         settings: vec![("search_path".to_owned(), backfill::search_path(root))],
         rows: cx.facts.rows(root),
-        copy: Some(Copying { into: made, columns: tree.copied(), unique: keys.new.clone() }),
+        copy: Some(Box::new(Copying { into: made, columns: tree.copied(), unique: keys.new.clone() })),
     });
     op
 }

@@ -223,7 +223,7 @@ impl Tree<'_> {
     /// A query whose answer is `same` where both forms hold the same rows: `other` is the one that clients do not see.
     /// One statement sees one moment of both, and only reads.
     pub(super) fn compare(&self, other: &Id) -> String {
-        let list = quoted_list(&self.copied());
+        let list = quoted_list(self.copied());
         let sum = |table: &Id| {
             format!(
                 "SELECT count(*) AS rows, sum(hashtextextended(ROW({list})::text COLLATE \"C\", 0)::numeric) AS sum FROM {}",
