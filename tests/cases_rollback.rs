@@ -52,6 +52,7 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("retype_serial_key", "a bigint need not be an int again"),
     ("retype_view", "a bigint need not be an int again"),
     ("release_mixed", "it adds a value to an enum"),
+    ("table_partition_direct", "the old form goes at once"),
 ];
 
 /// One case of each recipe, to be stopped after every step and killed on the way back.
@@ -78,6 +79,8 @@ const EVERYWHERE: &[&str] = &[
     "retype_author",
     "storage_parameters",
     "table_partition_hash",
+    "table_partition_attach",
+    "partition_key_replace",
 ];
 
 /// Cases that go back to the end of a stage and forward again: what a switch used up must be there once more.
@@ -90,6 +93,8 @@ const TO_A_STAGE: &[&str] = &[
     "fk_replace_cascade",
     "table_partition_hash",
     "table_partition_other_key",
+    "table_partition_attach",
+    "partition_key_replace_sub",
 ];
 
 /// What clients of both releases write between the switch and contract, and what each side then holds.
@@ -215,6 +220,7 @@ fn main() -> ExitCode {
         trials.push(Trial::test(written.case, || block_on(keeps_what_new_clients_wrote(written))).with_kind("written to by new clients"));
     }
     trials.push(Trial::test("table_partition_range", || block_on(divided_keeps_what_was_written())).with_kind("written to by all clients"));
+    trials.push(Trial::test("table_partition_range", || block_on(divided_keeps_rights())).with_kind("owned by another"));
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -363,6 +369,49 @@ async fn divided_keeps_what_was_written() -> Result<()> {
     if back != new {
         return Err(format!("{new} became {back}").into());
     }
+    session.close().await;
+    live.end().await;
+    Ok(())
+}
+
+/// Owner and privileges go along, and who has no right to the other form writes to the table all the same; who applies is
+/// no superuser, only a member of the owner.
+async fn divided_keeps_rights() -> Result<()> {
+    let live = Box::pin(Live::start("table_partition_range")).await?;
+    live.copy("changed").await?;
+    let session = schema::pg::connect(&live.target("changed")).await.map_err(failed("connect"))?;
+    let client = session.client();
+    let say = async |sql: &str| client.batch_execute(sql).await.map_err(|error| format!("{sql}: {}", schema::pg::explain(&error)));
+    say("DROP ROLE IF EXISTS divide_applier; DROP ROLE IF EXISTS divide_owner; DROP ROLE IF EXISTS divide_clerk").await?;
+    say("CREATE ROLE divide_owner; CREATE ROLE divide_clerk; CREATE ROLE divide_applier LOGIN IN ROLE divide_owner, pg_monitor").await?;
+    say("ALTER TABLE events OWNER TO divide_owner; GRANT ALL ON SCHEMA public TO divide_owner, divide_applier; GRANT CREATE ON DATABASE changed TO divide_applier").await?;
+    say("GRANT SELECT, INSERT ON events TO divide_clerk WITH GRANT OPTION; GRANT UPDATE (note) ON events TO divide_clerk; GRANT SELECT ON events TO PUBLIC").await?;
+    let rights = "SELECT pg_get_userbyid(relowner) || ' ' || (SELECT array_agg(x::text ORDER BY x::text)::text FROM unnest(relacl) x) || ' ' \
+                  || (SELECT string_agg(attname || attacl::text, ' ') FROM pg_attribute WHERE attrelid = c.oid AND attacl IS NOT NULL) \
+                  FROM pg_class c WHERE oid = 'public.events'::regclass";
+    let held = async || client.query_one(rights, &[]).await.map(|row| row.get::<_, String>(0)).map_err(failed("rights"));
+    let before = held().await?;
+    let target = Target::parse(&live.address("changed").replace("user=postgres", "user=divide_applier")).map_err(failed("target"))?;
+    for (at, stage) in [StageName::Expand, StageName::Backfill, StageName::Switch].into_iter().enumerate() {
+        run(&target, &live.plan, &Options { through: stage, ..forward() }, &mut |_| {}).await.map_err(failed(stage.name()))?;
+        say(&format!(
+            "SET ROLE divide_clerk; INSERT INTO events VALUES ({0}, '2025-02-02', 'clerk'); UPDATE events SET note = 'clerk' WHERE id = {0}; RESET ROLE",
+            5000 + at
+        ))
+        .await?;
+        let now = held().await?;
+        if now != before {
+            return Err(format!("{}: the rights were {before} and are {now}", stage.name()).into());
+        }
+    }
+    undo(&target, &live.plan, None, &options(), &mut |_| {}).await.map_err(failed("rollback"))?;
+    let now = held().await?;
+    let rows: i64 = client.query_one("SELECT count(*) FROM events WHERE note = 'clerk'", &[]).await.map_err(failed("rows"))?.get(0);
+    if now != before || rows != 3 {
+        return Err(format!("rolled back, the rights were {before} and are {now}; {rows} of 3 rows are there").into());
+    }
+    say("REASSIGN OWNED BY divide_owner, divide_applier TO postgres; DROP OWNED BY divide_owner, divide_applier, divide_clerk").await?;
+    say("DROP ROLE divide_applier; DROP ROLE divide_owner; DROP ROLE divide_clerk").await?;
     session.close().await;
     live.end().await;
     Ok(())

@@ -132,7 +132,7 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Demo(args) => Box::pin(demo::run(args, &global, out)).await,
         Command::Inspect(args) => inspect::run(args, &global, out).await,
         Command::Fmt(args) => fmt::run(&args, &global, out),
-        Command::Check(args) => check::run(args, &global, out).await,
+        Command::Check(args) => Box::pin(check::run(args, &global, out)).await,
         Command::Diff(args) => Box::pin(diff::run(args, &global, out)).await,
         Command::Plan(args) => Box::pin(plan::run(args, &global, out)).await,
         Command::Show(args) => show::run(&args, &global, out),

@@ -246,7 +246,7 @@ pub struct Backfill {
     pub rows: Option<u64>,
     /// Its rows are copied into another table; they stay as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub copy: Option<Copying>,
+    pub copy: Option<Box<Copying>>,
 }
 
 /// Rows that are copied in batches: those that are in the other table already, put there by a trigger, are left alone.
@@ -276,7 +276,7 @@ impl Backfill {
     /// that its trigger finds it there; one that changed it before is waited for, and its row is the one that is copied.
     #[must_use]
     pub fn statement(&self, relation: &str, condition: &str) -> String {
-        let Some(Copying { into, columns, from, unique }) = &self.copy else {
+        let Some(Copying { into, columns, from, unique }) = self.copy.as_deref() else {
             return format!("UPDATE {relation} SET {} WHERE {condition}", self.set);
         };
         let read = quoted_list(if from.is_empty() { columns } else { from });

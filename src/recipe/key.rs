@@ -26,6 +26,10 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         .map(|(id, _)| id.clone())
         .collect();
     for id in ids {
+        // It went with the one above.
+        if !changes.contains_key(&id) {
+            continue;
+        }
         let (key, word, nulls) = match cx.desired.get(&id) {
             Some(Object::PrimaryKey(object)) => (&object.key, "PRIMARY KEY", false),
             // USING INDEX takes NULLS NOT DISTINCT from the index.

@@ -100,7 +100,9 @@ pub fn replace(cx: &Context<'_>, id: &Id, changes: &mut Changes, draft: &mut Dra
     for part in news.iter().rev() {
         action = action.lock(&part.key.table, LockMode::AccessExclusive, Cost::Instant);
     }
-    if old.columns != new.columns {
+    // ON CONFLICT asks for the columns, in whatever order.
+    let within = |a: &Key, b: &Key| a.columns.iter().all(|name| b.columns.contains(name));
+    if !within(old, new) || !within(new, old) {
         action = action.hazard(Hazard::Breaking, format!("{id}: ON CONFLICT on its old columns fails"));
     }
     action.sql = swap(&news, divided, "_idx");

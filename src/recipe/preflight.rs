@@ -23,7 +23,7 @@ pub fn attach(cx: &Context<'_>, draft: &mut Draft) {
     }
     let mut found: BTreeMap<usize, Vec<Violations>> = BTreeMap::new();
     // A table that another form of it takes the place of has had its rows looked at.
-    for (at, op) in draft.ops.iter().enumerate().filter(|(_, op)| op.recipe != super::repartition::RECIPE) {
+    for (at, op) in draft.ops.iter().enumerate().filter(|(_, op)| !super::repartition::owns(op)) {
         for effect in &op.effects {
             let Effect::Put(object) = effect else { continue };
             let id = object.id();

@@ -244,7 +244,7 @@ fn copy(cx: &Context<'_>, split: &Split<'_>) -> Op {
     let (table, new) = (split.old, split.new);
     let (all_new, all_old) = split.all();
     let given = |alias: &str| {
-        format!("num_nonnulls({}) > 0", if alias.is_empty() { quoted_list(&split.old_names()) } else { of(alias, &split.old_names()) })
+        format!("num_nonnulls({}) > 0", if alias.is_empty() { quoted_list(split.old_names()) } else { of(alias, &split.old_names()) })
     };
     let backfill = Backfill {
         table: table.clone(),
@@ -253,12 +253,12 @@ fn copy(cx: &Context<'_>, split: &Split<'_>) -> Op {
         filter: given(""),
         settings: vec![(rename_column::MARKER.to_owned(), "on".to_owned())],
         rows: cx.facts.rows(table),
-        copy: Some(Copying {
+        copy: Some(Box::new(Copying {
             into: new.clone(),
             columns: all_new,
             from: all_old,
             unique: split.key.iter().map(|(new, _)| new.clone()).collect(),
-        }),
+        })),
     };
     let mut action = Action::new(format!("Copy what {table} holds into {new}")).lock(table, LockMode::RowShare, Cost::Scan);
     let small = cx.is_small(table);

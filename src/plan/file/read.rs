@@ -342,7 +342,7 @@ fn backfill(mut node: Node<'_>, f: &mut Findings) -> Option<Backfill> {
     });
     node.finish(f);
     let copy = match copy {
-        Some(copy) => Some(copy?),
+        Some(copy) => Some(Box::new(copy?)),
         None => None,
     };
     Some(Backfill { table: table?, key, set: set?, filter: filter?, settings, rows, copy })

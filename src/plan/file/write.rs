@@ -128,7 +128,7 @@ fn backfill_node(backfill: &Backfill) -> NodeOut {
     if !key.is_empty() {
         node.children.push(NodeOut::new("key").args(key.iter().map(smol_str::SmolStr::as_str)));
     }
-    match copy {
+    match copy.as_deref() {
         None => node.children.push(NodeOut::new("set").arg(set.as_str())),
         Some(Copying { into, columns, from, unique }) => {
             let names = |name: &str, list: &[crate::catalog::Ident]| NodeOut::new(name).args(list.iter().map(smol_str::SmolStr::as_str));

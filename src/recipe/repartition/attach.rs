@@ -5,7 +5,6 @@
 //! Chosen where the partition is of the same form: the only one, or the one whose author says that it was the table
 //! (`partition events_old was=events`).
 
-use super::RECIPE;
 use super::followers::is_at_switch;
 use super::tree::{Tree, objects};
 use crate::catalog::id::{derived_name, dotted, quote, quoted_list};
@@ -22,6 +21,8 @@ use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 use crate::plan::rename::placed_object;
 use crate::recipe::retype::followers::Followers;
+
+pub(in crate::recipe) const RECIPE: &str = "become-partition";
 
 /// A table and the partition that it becomes.
 #[derive(Debug)]
@@ -105,6 +106,9 @@ impl<'c> Attach<'c> {
         ops.push(op);
         ops.extend(tree.validations(cx));
         ops.push(super::statistics(tree, false));
+        for op in &mut ops {
+            op.recipe = RECIPE;
+        }
         Ok((ops, switch))
     }
 
@@ -198,7 +202,7 @@ impl<'c> Attach<'c> {
         sql.extend(tree.wanted(cx).iter().flat_map(|key| key.drop().sql));
         sql.extend(place.drop().sql);
         if tree.new.len() > 2 {
-            let list = quoted_list(&tree.copied());
+            let list = quoted_list(tree.copied());
             sql.push(format!("INSERT INTO {} ({list}) SELECT {list} FROM {}", part.sql(), root.sql()));
             sql.push(format!("TRUNCATE {}", root.sql()));
         }

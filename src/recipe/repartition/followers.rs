@@ -17,7 +17,7 @@ const KINDS: [&str; 8] = ["view", "materialized-view", "policy", "trigger", "rul
 const APART: [&str; 8] = ["comment", "owner", "grant", "cluster-on", "view-column", "owned-by", "foreign-key", "replica-identity"];
 
 /// What is dropped, and what is made, in the order of making.
-pub(super) fn of(cx: &Context<'_>, changes: &Changes, root: &Id, old: &[Id], new: &[Id]) -> Result<(Vec<Id>, Vec<Id>), String> {
+pub(super) fn of(cx: &Context<'_>, changes: &Changes, old: &[Id], new: &[Id]) -> Result<(Vec<Id>, Vec<Id>), String> {
     let own: BTreeSet<Id> = objects(cx.live, old).map(Object::id).collect();
     let mut again: BTreeSet<Id> = BTreeSet::new();
     let children = cx.live.children();
@@ -57,14 +57,13 @@ pub(super) fn of(cx: &Context<'_>, changes: &Changes, root: &Id, old: &[Id], new
     for id in &again {
         let needs = cx.live.get(id).map(|object| cx.live.all_needs(object)).unwrap_or_default();
         let other = needs.iter().filter(|need| !again.contains(*need) && !own.contains(*need)).find(|need| {
-            let changed = need.kind == "column" && cx.live.get(need) != cx.desired.get(need);
-            matches!(changes.get(*need), Some(Change::Replace | Change::Convert(_))) || changed && changes.contains_key(*need)
+            let differs = need.kind == "column" && cx.live.get(need) != cx.desired.get(need);
+            matches!(changes.get(*need), Some(Change::Replace | Change::Convert(_))) || differs && changes.contains_key(*need)
         });
         if let Some(other) = other {
             return Err(format!("{id} uses {other} as well, which changes in the same plan: make two plans of it"));
         }
     }
-    let _ = root;
     let with_own = |state: &Catalog, tables: &[Id]| {
         let acts: BTreeSet<Id> =
             objects(state, tables).filter(|object| is_at_switch(state, object)).map(Object::id).chain(again.iter().cloned()).collect();

@@ -29,7 +29,13 @@ pub use attach::becomes_part;
 use sync::{Side, Sync};
 use tree::{Keys, Tree};
 
-pub(super) const RECIPE: &str = "repartition-table";
+const RECIPE: &str = "repartition-table";
+
+/// Whether an operation belongs to one of these recipes.
+#[must_use]
+pub fn owns(op: &Op) -> bool {
+    [RECIPE, attach::RECIPE].contains(&op.recipe)
+}
 
 /// Takes the tables whose division changes; says of the others why they are dropped.
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
@@ -60,8 +66,19 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             };
             Ok((tree, ops))
         };
-        match attached.and_then(Result::ok).map_or_else(copied, Ok) {
-            Ok((tree, ops)) => put(cx, &tree, ops, changes, draft),
+        let said = cx.hints.renames.iter().any(|(new, old)| *old == root && becomes_part(cx.desired, old, new));
+        let (attached, why) = match attached {
+            Some(Ok(planned)) => (Some(planned), None),
+            Some(Err(reason)) => (None, Some(reason).filter(|_| said)),
+            None => (None, None),
+        };
+        match attached.map_or_else(copied, Ok) {
+            Ok((tree, mut ops)) => {
+                if let (Some(why), Some(first)) = (why, ops.0.first_mut()) {
+                    first.action.title = format!("{}, for it cannot become a partition itself: {why}", first.action.title);
+                }
+                put(cx, &tree, ops, changes, draft);
+            }
             Err(reason) => {
                 let reason: String = reason;
                 draft.refused.insert(root, reason);
@@ -127,7 +144,7 @@ fn staged(cx: &Context<'_>, tree: &Tree<'_>, keys: &Keys, creation: Vec<String>)
 
 /// In one transaction; the old form waits for its end untouched, and takes the rows back when that is undone.
 fn at_once(cx: &Context<'_>, tree: &Tree<'_>, creation: Vec<String>) -> (Vec<Op>, usize) {
-    let list = quoted_list(&tree.copied());
+    let list = quoted_list(tree.copied());
     let copy =
         |from: &Id, into: &Id| format!("INSERT INTO {} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {}", into.sql(), from.sql());
     let (made, aside) = (tree.made(&tree.root), tree.aside(&tree.root));
@@ -205,7 +222,7 @@ fn fill(cx: &Context<'_>, tree: &Tree<'_>, keys: &Keys) -> Op {
         filter: "true".to_owned(),
         settings: vec![("search_path".to_owned(), backfill::search_path(root))],
         rows: cx.facts.rows(root),
-        copy: Some(Copying { into: made, columns: tree.copied(), from: Vec::new(), unique: keys.new.clone() }),
+        copy: Some(Box::new(Copying { into: made, columns: tree.copied(), from: Vec::new(), unique: keys.new.clone() })),
     });
     op
 }

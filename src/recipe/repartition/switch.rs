@@ -115,7 +115,13 @@ impl Tree<'_> {
             action = name_blocking(action, view, cx.facts.rows(&self.root));
         }
         let news = super::tree::unique_keys(cx.desired, &self.root);
-        let lost = super::tree::unique_keys(cx.live, &self.root).into_iter().find(|old| !news.iter().any(|new| new.columns == old.columns));
+        let lost = super::tree::unique_keys(cx.live, &self.root).into_iter().find(|old| {
+            // In whatever order.
+            let same = |new: &&crate::kind::key::Key| {
+                new.columns.len() == old.columns.len() && new.columns.iter().all(|name| old.columns.contains(name))
+            };
+            !news.iter().any(same)
+        });
         if let Some(old) = lost.filter(|_| !cx.policy.direct) {
             let columns = old.columns.join(", ");
             action = action.hazard(Hazard::Breaking, format!("{}: ON CONFLICT ({columns}) fails from the switch on", self.root));
@@ -217,7 +223,7 @@ impl Tree<'_> {
     /// A query whose answer is `same` where both forms hold the same rows: `other` is the one that clients do not see.
     /// One statement sees one moment of both, and only reads.
     pub(super) fn compare(&self, other: &Id) -> String {
-        let list = quoted_list(&self.copied());
+        let list = quoted_list(self.copied());
         let sum = |table: &Id| {
             format!(
                 "SELECT count(*) AS rows, sum(hashtextextended(ROW({list})::text COLLATE \"C\", 0)::numeric) AS sum FROM {}",

@@ -48,17 +48,18 @@ impl Sync {
             take: Vec::new(),
             helpers: vec![Id::new("function", [schema.as_str(), name.as_str(), ""])],
         };
-        let mut add = |table: &Id, trigger: &str, what: &str, arguments: &str| {
-            let (trigger_sql, on) = (quote(trigger), table.sql());
-            sync.make.push(format!("CREATE TRIGGER {trigger_sql} AFTER {what} EXECUTE FUNCTION {function}({arguments})").replace("@", &on));
-            sync.make.push(format!("ALTER TABLE {on} ENABLE ALWAYS TRIGGER {trigger_sql}"));
-            sync.take.push(format!("DROP TRIGGER {trigger_sql} ON {on}"));
+        let mut add = |table: &Id, trigger: &str, events: &str, each: &str, arguments: &str| {
+            let (name, on) = (quote(trigger), table.sql());
+            sync.make
+                .push(format!("CREATE TRIGGER {name} AFTER {events} ON {on} FOR EACH {each} EXECUTE FUNCTION {function}({arguments})"));
+            sync.make.push(format!("ALTER TABLE {on} ENABLE ALWAYS TRIGGER {name}"));
+            sync.take.push(format!("DROP TRIGGER {name} ON {on}"));
             sync.helpers.push(table.child("trigger", trigger));
         };
-        add(root, &trigger, "INSERT OR UPDATE OR DELETE ON @ FOR EACH ROW", "");
+        add(root, &trigger, "INSERT OR UPDATE OR DELETE", "ROW", "");
         for table in relations {
             let arguments = if table == root { "" } else { "'part'" };
-            add(table, &format!("!{}", derived_name(&name, "_truncate")), "TRUNCATE ON @ FOR EACH STATEMENT", arguments);
+            add(table, &format!("!{}", derived_name(&name, "_truncate")), "TRUNCATE", "STATEMENT", arguments);
         }
         sync.take.push(format!("DROP FUNCTION {function}()"));
         sync

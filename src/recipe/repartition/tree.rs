@@ -86,7 +86,7 @@ impl<'c> Tree<'c> {
             }
         }
         let keys = if by_key { Some(keys(cx, root, &new)?) } else { None };
-        let (before, after) = followers::of(cx, changes, root, &old, &new)?;
+        let (before, after) = followers::of(cx, changes, &old, &new)?;
         Ok(Self { root: root.clone(), old, new, columns, keys, incoming, owned, before, after })
     }
 
