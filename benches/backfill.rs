@@ -5,7 +5,10 @@
 //! 500,000) and `SECONDS=…` (default 20) change the size.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints figures")]
 
-use std::process::{Command, Stdio};
+#[allow(dead_code, reason = "the load benchmark uses all of it")]
+#[path = "support/pgbench.rs"]
+mod pgbench;
+
 use std::time::{Duration, Instant};
 
 use schema::apply::{Options, Outcome, Pace, apply};
@@ -47,31 +50,27 @@ async fn main() {
     }
     println!("by hand    {:>9.0} rows/s", per_second(by_hand));
     println!("apply      {:>9.0} rows/s without pauses, {:.2} of it", per_second(ours), by_hand.as_secs_f64() / ours.as_secs_f64());
-    pgbench(&scratch, &["-i", "-s", "10", "-q"]);
-    let alone = latencies(&scratch, seconds);
+    let made = pgbench::command(&scratch).args(["-i", "-s", "10", "-q", "postgres"]).stderr(std::process::Stdio::null()).status();
+    assert!(made.expect("pgbench starts").success());
+    let alone = pgbench::Running::start(&scratch, "postgres", seconds, &[]).end();
     batch(&session, &table).await;
-    let time = seconds.to_string();
-    let child = spawn(&scratch, &time);
+    let running = pgbench::Running::start(&scratch, "postgres", seconds, &[]);
     let begun = Instant::now();
     let mut fills = 0_u32;
     while begun.elapsed() < Duration::from_secs(seconds) {
-        batch(&session, "UPDATE t SET new = NULL WHERE id < 0").await;
         filled(&scratch, Pace::default()).await;
         fills += 1;
         if begun.elapsed() < Duration::from_secs(seconds) {
             batch(&session, "ALTER TABLE t DROP COLUMN new; ALTER TABLE t ADD new int").await;
         }
     }
-    let output = child.wait_with_output().expect("ends");
-    assert!(output.status.success());
-    let beside = percentiles(&scratch);
-    println!("pgbench alone          p50 {:>6.2} ms  p99 {:>6.2} ms", alone.0, alone.1);
-    println!(
-        "pgbench and backfills  p50 {:>6.2} ms  p99 {:>6.2} ms, {:.2} of it ({fills} backfills)",
-        beside.0,
-        beside.1,
-        beside.1 / alone.1
-    );
+    let beside = running.end();
+    for (what, felt) in [("pgbench alone", &alone), ("pgbench and backfills", &beside)] {
+        assert!(felt.failed.is_empty(), "{:?}", felt.failed);
+        let (p50, p99, max) = (felt.percentile(50), felt.percentile(99), felt.longest());
+        println!("{what:<22} p50 {p50:>6.2} ms  p99 {p99:>6.2} ms  longest {max:>7.2} ms  {} transactions", felt.count());
+    }
+    println!("p99 beside {fills} backfills: {:.2} of it alone", beside.percentile(99) / alone.percentile(99));
 }
 
 async fn batch(session: &Session, sql: &str) {
@@ -133,48 +132,4 @@ async fn filled(scratch: &Scratch, pace: Pace) -> Duration {
     let outcome = apply(session, &scratch.target("postgres"), &plan, &text, &hash, &options, &mut |_| ()).await;
     assert_eq!(outcome.expect("fills"), Outcome::Done);
     begun.elapsed()
-}
-
-fn command(scratch: &Scratch) -> Command {
-    let mut command = Command::new(scratch.installation().program("pgbench"));
-    let port = scratch.target("postgres").endpoints[0].port.to_string();
-    command.arg("-h").arg(scratch.socket_dir()).args(["-p", &port, "-U", "postgres"]).stdout(Stdio::null()).stderr(Stdio::null());
-    command
-}
-
-fn pgbench(scratch: &Scratch, args: &[&str]) {
-    assert!(command(scratch).args(args).arg("postgres").status().expect("runs").success());
-}
-
-/// Paced clients: the latency is the server's, not that of a full machine. Logged to `log.*` in a folder of their own.
-fn spawn(scratch: &Scratch, time: &str) -> std::process::Child {
-    let folder = logs(scratch);
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).expect("makes");
-    let prefix = folder.join("log");
-    let prefix = format!("--log-prefix={}", prefix.display());
-    command(scratch).args(["-c", "4", "-T", time, "-R", "200", "-n", "-l", &prefix, "postgres"]).spawn().expect("starts")
-}
-
-fn logs(scratch: &Scratch) -> std::path::PathBuf {
-    std::env::temp_dir().join(format!("schema-bench-{}", scratch.pid()))
-}
-
-fn latencies(scratch: &Scratch, seconds: u64) -> (f64, f64) {
-    assert!(spawn(scratch, &seconds.to_string()).wait().expect("ends").success());
-    percentiles(scratch)
-}
-
-/// p50 and p99 in milliseconds; the third column of the log is the latency in microseconds.
-fn percentiles(scratch: &Scratch) -> (f64, f64) {
-    let folder = logs(scratch);
-    let mut all: Vec<f64> = Vec::new();
-    for entry in std::fs::read_dir(&folder).expect("is there") {
-        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("reads");
-        all.extend(text.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<f64>().ok()));
-    }
-    let _ = std::fs::remove_dir_all(&folder);
-    all.sort_by(f64::total_cmp);
-    let at = |share: usize| all[(all.len() * share / 100).min(all.len() - 1)] / 1000.0;
-    (at(50), at(99))
 }

@@ -10,23 +10,21 @@
 
 #[path = "support/clients.rs"]
 mod clients;
+#[path = "support/loaded.rs"]
+mod loaded;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clients::{Client, Felt, Kind, Release};
 use libtest_mimic::{Arguments, Failed, Trial};
-use schema::apply::{Event, Options, Outcome, apply};
-use schema::catalog::Fingerprint;
-use schema::engine::fill::fill;
-use schema::engine::{Request, Scope, Workbench, compute};
-use schema::pg::introspect::introspect;
-use schema::pg::{DatabaseOptions, Session, Target, connect};
+use loaded::{Case, failed, plan, run};
+use schema::engine::Workbench;
+use schema::pg::{Target, connect};
+use schema::plan::Plan;
 use schema::plan::plan::StageName;
-use schema::plan::{Plan, Policy};
-use schema::source::{Desired, read_text};
 
 /// Rows of a case of which nobody says another number.
 const ROWS: i64 = 200_000;
@@ -44,10 +42,6 @@ const SIDE_BY_SIDE: Duration = Duration::from_secs(2);
 const STALL: Duration = Duration::from_millis(1_200 + 100);
 
 type Result<T> = std::result::Result<T, Failed>;
-
-fn failed<E: std::fmt::Display>(what: &str) -> impl FnOnce(E) -> Failed {
-    move |error| format!("{what}: {error}").into()
-}
 
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/load");
@@ -71,21 +65,15 @@ fn main() -> ExitCode {
 
 async fn case(folder: &Path) -> Result<()> {
     let rows = std::env::var("SCHEMA_LOAD_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROWS);
-    let read = |name: &str| std::fs::read_to_string(folder.join(name)).map_err(failed(name));
-    let state = |name: &str| -> Result<Desired> { Ok(read_text(name, &read(name)?).map_err(|error| schema::cli::out::plain(&error))?) };
-    let (before, after) = (state("before.kdl")?, state("after.kdl")?);
-    let says = read("clients.sql")?;
-    let (old, new) = (Release::read(&says, "old")?, Release::read(&says, "new")?);
+    let case = Case::read(folder)?;
+    let (old, new) = (Release::read(&case.clients, "old")?, Release::read(&case.clients, "new")?);
 
     let mut bench = Workbench::new();
     bench.start(None).await.map_err(failed("server"))?;
-    let session = database(&bench, &before).await?;
-    let seed = read("seed.sql")?.replace(":rows", &rows.to_string());
-    for sql in [seed.as_str(), "ANALYZE"] {
-        session.client().batch_execute(sql).await.map_err(|error| format!("{sql}: {}", schema::pg::explain(&error)))?;
-    }
-    let target = bench.scratch().expect("it was started").target("load");
-    let plan = plan(&session, after, &mut bench).await?;
+    let scratch = bench.scratch().expect("it was started");
+    let session = case.database(scratch, rows).await?;
+    let target = scratch.target("load");
+    let plan = plan(&session, case.after, &mut bench).await?;
     session.close().await;
 
     // Each client has some of the rows for itself; the others nobody touches.
@@ -134,7 +122,7 @@ async fn case(folder: &Path) -> Result<()> {
     if all.statements < 500 {
         return Err(format!("only {} statements ran", all.statements).into());
     }
-    compare(&target, &says, rows, &all).await?;
+    compare(&target, &case.clients, rows, &all).await?;
     bench.stop().await;
     Ok(())
 }
@@ -165,58 +153,4 @@ async fn compare(target: &Target, says: &str, rows: i64, all: &Felt) -> Result<(
 
 fn names(plan: &Plan, hazard: &str) -> bool {
     plan.hazards.iter().any(|note| note.hazard.name() == hazard)
-}
-
-async fn database(bench: &Workbench, before: &Desired) -> Result<Session> {
-    let scratch = bench.scratch().expect("it was started");
-    scratch.create_database("load", &DatabaseOptions::default()).await.map_err(failed("database"))?;
-    let session = scratch.connect("load").await.map_err(failed("connect"))?;
-    let rejected = fill(&session, &before.catalog, |_| true).await.map_err(failed("fill"))?;
-    if let Some(one) = rejected.first() {
-        return Err(format!("{}: {}\n{}", one.id, schema::pg::explain(&one.error), one.sql).into());
-    }
-    session.client().batch_execute("RESET ALL").await.map_err(failed("reset"))?;
-    Ok(session)
-}
-
-async fn plan(session: &Session, desired: Desired, bench: &mut Workbench) -> Result<Plan> {
-    let scope = Scope::default();
-    let mut live = introspect(session, scope.managed).await.map_err(failed("introspect"))?;
-    live.read_dependencies(session).await.map_err(failed("dependencies"))?;
-    let request = Request {
-        session: Some(session),
-        live: live.catalog,
-        live_is_elaborated: true,
-        desired,
-        scope: &scope,
-        policy: Policy { small_table_rows: 1_000, ..Policy::default() },
-        prove: true,
-        server: None,
-    };
-    let mut plan = compute(request, bench)
-        .await
-        .map_err(|error| {
-            let error = schema::error::CliError::from(error);
-            error.report().map_or_else(|| error.to_string(), |report| schema::cli::out::plain(report.as_ref()))
-        })?
-        .plan;
-    "0001-load".clone_into(&mut plan.name);
-    Ok(plan)
-}
-
-/// One run of `schema apply` through a stage, with its own defaults.
-async fn run(target: &Target, plan: &Plan, through: StageName) -> Result<()> {
-    let begun = Instant::now();
-    let session = connect(target).await.map_err(failed("connect"))?;
-    let text = serde_json::to_string(plan).map_err(failed("plan"))?;
-    let hash = Fingerprint::of_bytes(text.as_bytes()).0;
-    let confirmed = through == StageName::Contract;
-    let options = Options { through, confirm_old_clients_gone: confirmed, who: "test".to_owned(), ..Options::default() };
-    let mut told = Vec::new();
-    let outcome = apply(session, target, plan, &text, &hash, &options, &mut |event: Event| told.push(event)).await;
-    match outcome.map_err(|error| format!("{error}\n{told:?}"))? {
-        Outcome::Done => Ok(()),
-        Outcome::Waiting { stage, .. } if stage > through => Ok(()),
-        other => Err(format!("after {:?} it ends as {other:?}", begun.elapsed()).into()),
-    }
 }

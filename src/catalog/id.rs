@@ -14,18 +14,47 @@ pub type Ident = SmolStr;
 /// Never an OID: two servers that hold the same schema give the same ids. The path of a child
 /// starts with its parent's path (`column public.orders.id`); satellites that can hang on anything
 /// (comments, owners, grants) put their parent's keyword first.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Eq, Serialize, Deserialize)]
+#[serde(from = "Names")]
 pub struct Id {
     /// The keyword of the kind, as in KDL: `table`, `foreign-key`.
     pub kind: SmolStr,
     /// From the outermost name to the object's own.
     pub path: Arc<[Ident]>,
+    /// All names folded into one word: every look-up in a catalog hashes an id, and in a large one to read the names
+    /// again takes longer than all else.
+    #[serde(skip)]
+    word: u64,
+}
+
+/// An [`Id`] as it is kept.
+#[derive(Deserialize)]
+struct Names {
+    kind: SmolStr,
+    path: Arc<[Ident]>,
+}
+
+impl From<Names> for Id {
+    fn from(Names { kind, path }: Names) -> Self {
+        Self::of(kind, path)
+    }
 }
 
 impl Id {
+    fn of(kind: SmolStr, path: Arc<[Ident]>) -> Self {
+        let word = word(&kind, &path);
+        Self { kind, path, word }
+    }
+
+    /// A number that differs for nearly all ids, in one run of this program.
+    #[must_use]
+    pub const fn mark(&self) -> u64 {
+        self.word
+    }
+
     /// The id of an object of `kind` at `path`.
     pub fn new<S: Into<Ident>>(kind: &str, path: impl IntoIterator<Item = S>) -> Self {
-        Self { kind: SmolStr::new(kind), path: path.into_iter().map(Into::into).collect() }
+        Self::of(SmolStr::new(kind), path.into_iter().map(Into::into).collect())
     }
 
     /// A child of `self`: its path goes on from here.
@@ -44,19 +73,19 @@ impl Id {
     /// The object that a satellite hangs on, where `extra` names follow the parent's path.
     #[must_use]
     pub fn satellite_parent(&self, extra: usize) -> Self {
-        Self { kind: self.path[0].clone(), path: self.path[1..self.path.len() - extra].into() }
+        Self::of(self.path[0].clone(), self.path[1..self.path.len() - extra].into())
     }
 
     /// The same path, as another kind.
     #[must_use]
     pub fn as_kind(&self, kind: &str) -> Self {
-        Self { kind: SmolStr::new(kind), path: self.path.clone() }
+        Self::of(SmolStr::new(kind), self.path.clone())
     }
 
     /// The path without its last name, as an id of `kind`.
     #[must_use]
     pub fn up(&self, kind: &str) -> Self {
-        Self { kind: SmolStr::new(kind), path: self.path[..self.path.len() - 1].into() }
+        Self::of(SmolStr::new(kind), self.path[..self.path.len() - 1].into())
     }
 
     /// A sibling: the same kind and parent with another name.
@@ -130,20 +159,42 @@ impl std::str::FromStr for Id {
     }
 }
 
-/// Every look-up in a catalog hashes an id. The names are folded into one word first (as `rustc-hash` does), so
-/// that the map's own hash, made for hostile keys, has eight bytes to do instead of several short strings.
+/// The names folded into one word (as `rustc-hash` does): the map's own hash, made for hostile keys, then has eight bytes
+/// to do instead of several short strings.
+fn word(kind: &str, path: &[Ident]) -> u64 {
+    let mut word = 0_u64;
+    for name in std::iter::once(kind).chain(path.iter().map(Ident::as_str)) {
+        for chunk in name.as_bytes().chunks(8) {
+            let mut bytes = [0; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            word = fold(word, u64::from_le_bytes(bytes));
+        }
+        word = fold(word, name.len() as u64);
+    }
+    word
+}
+
 impl std::hash::Hash for Id {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        let mut word = 0_u64;
-        for name in std::iter::once(&self.kind).chain(self.path.iter()) {
-            for chunk in name.as_bytes().chunks(8) {
-                let mut bytes = [0; 8];
-                bytes[..chunk.len()].copy_from_slice(chunk);
-                word = fold(word, u64::from_le_bytes(bytes));
-            }
-            word = fold(word, name.len() as u64);
-        }
-        state.write_u64(word);
+        state.write_u64(self.word);
+    }
+}
+
+impl PartialEq for Id {
+    fn eq(&self, other: &Self) -> bool {
+        self.word == other.word && self.kind == other.kind && self.path == other.path
+    }
+}
+
+impl Ord for Id {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.kind.cmp(&other.kind).then_with(|| self.path.cmp(&other.path))
+    }
+}
+
+impl PartialOrd for Id {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -87,15 +87,18 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         let session = crate::project::session(&place).await?;
         target = Some(crate::project::described(&session));
         waiting = planning::under_way(&session).await?.into_iter().map(|plan| plan.name).collect();
-        let desired = match (reading, &args.to) {
-            (Some(reading), _) => {
-                reading.await.expect("reading reports findings and does not panic").map_err(crate::engine::EngineError::from)?
-            }
-            (None, Some(to)) => planning::state(&project, to, &scope, &mut bench).await?.into_end(),
-            (None, None) => planning::source(&project, &scope, &mut bench).await?,
+        let desired = async {
+            Ok(match (reading, &args.to) {
+                (Some(reading), _) => {
+                    reading.await.expect("reading reports findings and does not panic").map_err(crate::engine::EngineError::from)?
+                }
+                (None, Some(to)) => planning::state(&project, to, &scope, &mut bench).await?.into_end(),
+                (None, None) => planning::source(&project, &scope, &mut bench).await?,
+            })
         };
+        let (desired, live) = tokio::try_join!(desired, planning::live(&session, &scope))?;
         empty = args.to.is_none() && desired.sources.iter().next().is_none() && !is_sql;
-        planning::from_database(&session, desired, &scope, policy, prove, &mut bench).await?
+        Box::pin(planning::from_live(&session, live, desired, &scope, policy, prove, &mut bench)).await?
     };
     bench.stop().await;
     let mut plan = computed.plan;

@@ -9,7 +9,7 @@ use crate::engine::{Computed, Request, Scope, State, Workbench, compute, state};
 use crate::error::CliError;
 use crate::pg::Session;
 use crate::pg::Target;
-use crate::pg::introspect::{Managed, introspect_live};
+use crate::pg::introspect::{Live, Managed, introspect_live};
 use crate::plan::Policy;
 use crate::project::{Project, target};
 
@@ -67,6 +67,31 @@ pub async fn source(project: &Project, scope: &Scope, bench: &mut Workbench) -> 
 /// See [`compute`].
 pub async fn from_database(
     session: &Session,
+    desired: crate::source::Desired,
+    scope: &Scope,
+    policy: Policy,
+    prove: bool,
+    bench: &mut Workbench,
+) -> Result<Computed, CliError> {
+    let live = live(session, scope).await?;
+    Box::pin(from_live(session, live, desired, scope, policy, prove, bench)).await
+}
+
+/// What a live database holds, without its dependencies.
+///
+/// # Errors
+/// A database that cannot be read.
+pub async fn live(session: &Session, scope: &Scope) -> Result<Live, CliError> {
+    Ok(introspect_live(session, scope.managed).await.map_err(crate::engine::EngineError::from)?)
+}
+
+/// The plan from what a live database holds to a desired state.
+///
+/// # Errors
+/// See [`compute`].
+pub async fn from_live(
+    session: &Session,
+    mut live: Live,
     mut desired: crate::source::Desired,
     scope: &Scope,
     policy: Policy,
@@ -74,7 +99,6 @@ pub async fn from_database(
     bench: &mut Workbench,
 ) -> Result<Computed, CliError> {
     let under_way = under_way(session).await?;
-    let mut live = introspect_live(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
     // Dependencies are asked for only when something differs that counts.
     live.catalog = scope.live(live.catalog, &desired.catalog)?;
     desired.catalog = scope.desired(desired.catalog, &live.catalog);

@@ -167,28 +167,32 @@ impl<'a> Dependants<'a> {
 /// Every need of a state, each as two numbers: turning 10,000 tables round by id takes longer than all the rest of a
 /// plan, looking through these numbers takes nothing.
 fn needs(catalog: &Catalog) -> Vec<Need> {
-    let place = |place: usize| u32::try_from(place).expect("a state holds fewer than four thousand million objects");
+    let objects = catalog.objects.as_slice();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = objects.len().div_ceil(threads).max(SHARE);
+    let of_range = |first: usize| {
+        let mut needs = Vec::new();
+        for (at, (id, object)) in objects.iter().enumerate().skip(first).take(share) {
+            let place = u32::try_from(at).expect("a state holds fewer than four thousand million objects");
+            needs.extend(object.needs().iter().map(|need| (mark(need), place)));
+            needs.extend(catalog.needs.get(id).into_iter().flatten().map(|need| (mark(need), place)));
+        }
+        needs
+    };
     std::thread::scope(|scope| {
-        let recorded = scope.spawn(|| {
-            let of = |(id, needs): (&Id, &BTreeSet<Id>)| {
-                let at = place(catalog.objects.get_index_of(id)?);
-                Some(needs.iter().map(|need| (mark(need), at)).collect::<Vec<_>>())
-            };
-            catalog.needs.iter().filter_map(of).flatten().collect::<Vec<_>>()
-        });
-        let own = catalog
-            .objects
-            .values()
-            .enumerate()
-            .flat_map(|(at, object)| object.needs().into_iter().map(move |need| (mark(&need), place(at))));
-        let mut all: Vec<Need> = own.collect();
-        all.extend(recorded.join().expect("objects are plain, sized data"));
+        let workers: Vec<_> = (share..objects.len()).step_by(share).map(|first| scope.spawn(move || of_range(first))).collect();
+        let mut all = of_range(0);
+        for worker in workers {
+            all.extend(worker.join().expect("objects are plain, sized data"));
+        }
         all
     })
 }
 
-/// A number that differs for nearly all ids (FNV-1a over the last two names).
-fn mark(id: &Id) -> u32 {
-    let names = &id.path[id.path.len().saturating_sub(2)..];
-    names.iter().flat_map(|name| name.bytes()).fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+/// Fewer objects than this are not worth a thread.
+const SHARE: usize = 10_000;
+
+/// Half of what tells ids apart: so many of these numbers are looked through that their size counts.
+const fn mark(id: &Id) -> u32 {
+    (id.mark() >> 32) as u32
 }

@@ -1,10 +1,13 @@
 //! What each file says, and all of them together, kept in the user's cache folder: parsing KDL is most of the
 //! time that reading takes.
 //!
-//! An entry belongs to one text and one build of this program. A cache that cannot be read or
-//! written is never an error: the file is parsed again.
+//! Two entries belong to a source folder and one build of this program: what all its files say, while none of them
+//! changes; and what each of them says, for when some do. A cache that cannot be read or written is never an error:
+//! the files are parsed again.
 
+use std::collections::HashMap;
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +19,7 @@ use crate::kind::Lowering;
 use crate::kind::lowering::{Hints, Origin};
 
 /// Changes whenever the form of an entry does.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Entries that nobody used for this long are removed.
 const KEPT: Duration = Duration::from_hours(24 * 30);
@@ -24,7 +27,7 @@ const KEPT: Duration = Duration::from_hours(24 * 30);
 /// How often an entry's time of use is noted, and old ones are looked for.
 const DAY: Duration = Duration::from_hours(24);
 
-/// Beneath it, parsing is as quick as a look into the cache.
+/// Beneath it, in bytes, parsing is as quick as a look into the cache.
 const SMALLEST: usize = 256;
 
 /// A folder of entries.
@@ -34,11 +37,25 @@ pub struct Cache {
     build: String,
 }
 
-/// The place of what one text says.
+/// The place of what many texts say.
 #[derive(Debug)]
 pub struct Entry {
     path: PathBuf,
 }
+
+/// What each text of a folder said when it was read last. One file: to make ten thousand costs as much as to parse them.
+#[derive(Debug, Default)]
+pub struct Parts {
+    bytes: Vec<u8>,
+    places: HashMap<Hash, Range<usize>>,
+}
+
+/// The hash of a text.
+pub type Hash = [u8; 32];
+
+/// What one text says, as it is kept.
+#[derive(Debug)]
+pub struct Part(Vec<u8>);
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -72,15 +89,18 @@ impl Cache {
         cache
     }
 
-    /// The entry of a text; small ones have none.
+    /// The entry of what each text says by itself, by the folder in which all of them stand.
     #[must_use]
-    pub fn entry(&self, text: &str) -> Option<Entry> {
-        if text.len() < SMALLEST {
-            return None;
+    pub fn parts(&self, sources: &Sources) -> Entry {
+        let mut folders = sources.iter().map(|(_, source)| source.path.parent().unwrap_or(Path::new("")));
+        let mut common = folders.next().map(Path::to_owned).unwrap_or_default();
+        for folder in folders {
+            while !folder.starts_with(&common) && common.pop() {}
         }
+        let common = std::path::absolute(&common).unwrap_or(common);
         let mut hasher = blake3::Hasher::new();
-        hasher.update(self.build.as_bytes()).update(&[0]).update(text.as_bytes());
-        Some(Entry { path: self.folder.join(hasher.finalize().to_hex().as_str()) })
+        hasher.update(self.build.as_bytes()).update(b"\0parts\0").update(common.as_os_str().as_encoded_bytes());
+        Entry { path: self.folder.join(hasher.finalize().to_hex().as_str()) }
     }
 
     /// The entry of many texts together, in this order; none where they are small.
@@ -119,15 +139,57 @@ fn age(data: &std::fs::Metadata) -> Duration {
     data.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok()).unwrap_or_default()
 }
 
-impl Entry {
-    /// What the text says, with spans in `file`.
+impl Parts {
+    /// What a text with this hash says, with spans in `file`.
     #[must_use]
-    pub fn get(&self, file: FileId) -> Option<Lowering> {
-        let Stored { catalog, hints, mut origins } = self.read()?;
+    pub fn get(&self, hash: &Hash, file: FileId) -> Option<Lowering> {
+        let Stored { catalog, hints, mut origins } = postcard::from_bytes(&self.bytes[self.places.get(hash)?.clone()]).ok()?;
         for (_, origin) in &mut origins {
             move_to(origin, file);
         }
         Some(Lowering { catalog, hints, origins: origins.into_iter().collect(), ..Lowering::default() })
+    }
+
+    /// The same as it is kept, to be kept again.
+    #[must_use]
+    pub fn kept(&self, hash: &Hash) -> Option<Part> {
+        Some(Part(self.bytes[self.places.get(hash)?.clone()].to_vec()))
+    }
+}
+
+impl Part {
+    /// What one text says; there was nothing to complain about.
+    #[must_use]
+    pub fn of(said: &Lowering) -> Option<Self> {
+        let Lowering { catalog, hints, origins, findings: _, repeated: _, unread: _ } = said;
+        postcard::to_stdvec(&Borrowed { catalog, hints, origins: origins.iter().collect() }).ok().map(Self)
+    }
+}
+
+impl Entry {
+    /// What each text said.
+    #[must_use]
+    pub fn get_parts(&self) -> Parts {
+        let read = || {
+            let bytes = self.content()?;
+            let (lengths, rest) = postcard::take_from_bytes::<Vec<(Hash, usize)>>(&bytes).ok()?;
+            let mut at = bytes.len() - rest.len();
+            let mut places = HashMap::with_capacity(lengths.len());
+            for (hash, length) in lengths {
+                places.insert(hash, at..at.checked_add(length).filter(|end| *end <= bytes.len())?);
+                at += length;
+            }
+            Some(Parts { bytes, places })
+        };
+        read().unwrap_or_default()
+    }
+
+    /// Keeps what each text says, and nothing of those that are gone.
+    pub fn put_parts(&self, parts: &[(Hash, Part)]) {
+        let lengths: Vec<(Hash, usize)> = parts.iter().map(|(hash, part)| (*hash, part.0.len())).collect();
+        let Ok(mut bytes) = postcard::to_stdvec(&lengths) else { return };
+        bytes.extend(parts.iter().flat_map(|(_, part)| &part.0));
+        self.keep_bytes(bytes);
     }
 
     /// What many texts together say: there was nothing to complain about.
@@ -137,30 +199,29 @@ impl Entry {
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
-        let bytes = std::fs::read(&self.path).ok()?;
+        postcard::from_bytes(&self.content()?).ok()
+    }
+
+    fn content(&self) -> Option<Vec<u8>> {
+        let mut bytes = std::fs::read(&self.path).ok()?;
         // The last bytes are the hash of the others: half an entry is none.
         let (content, hash) = bytes.split_last_chunk::<32>()?;
         if blake3::hash(content).as_bytes() != hash {
             return None;
         }
-        let read = postcard::from_bytes(content).ok()?;
+        bytes.truncate(bytes.len() - 32);
         self.note_use();
-        Some(read)
-    }
-
-    /// Keeps what the text says.
-    pub fn put(&self, said: &Lowering) {
-        let Lowering { catalog, hints, origins, findings: _, repeated: _, unread: _ } = said;
-        self.keep(&Borrowed { catalog, hints, origins: origins.iter().collect() });
+        Some(bytes)
     }
 
     /// Keeps what many texts together say.
     pub fn put_whole(&self, catalog: &Catalog, hints: &Hints) {
-        self.keep(&(catalog, hints));
+        if let Ok(bytes) = postcard::to_stdvec(&(catalog, hints)) {
+            self.keep_bytes(bytes);
+        }
     }
 
-    fn keep(&self, what: &impl Serialize) {
-        let Ok(mut bytes) = postcard::to_stdvec(what) else { return };
+    fn keep_bytes(&self, mut bytes: Vec<u8>) {
         bytes.extend(*blake3::hash(&bytes).as_bytes());
         // A full disk or a read-only home only costs time.
         let _ = self.write(&bytes);

@@ -11,7 +11,7 @@ use crate::kdl::{Diagnostics, Document, FileId, Finding, Node, Sources};
 use crate::kind::lowering::{Hints, Origin, defined_twice};
 use crate::kind::{KINDS, Lowering, Registration, Scope, comment::Comment, grant::Grant, owner::Owner, sql_type, weight};
 
-use super::cache::{Cache, Entry};
+use super::cache::{Cache, Entry, Hash, Part, Parts};
 
 /// The desired state as people wrote it.
 #[derive(Clone, Debug, Default)]
@@ -142,13 +142,22 @@ fn lower(sources: &Sources, cache: Option<&Cache>) -> Lowering {
     out
 }
 
+/// One file, lowered by itself, as what it says is kept.
+struct Lowered {
+    said: Lowering,
+    kept: Option<(Hash, Part)>,
+    fresh: bool,
+}
+
 /// Lowers every file by itself, on as many threads as there are cores: parsing KDL is most of the
-/// work of a plan without changes.
+/// work of a plan without changes. What a file said the last time is taken from the cache.
 fn lower_files(sources: &Sources, cache: Option<&Cache>) -> Vec<Lowering> {
     let ids: Vec<_> = sources.iter().map(|(id, _)| id).collect();
+    let entry = cache.map(|cache| cache.parts(sources));
+    let known = entry.as_ref().map(Entry::get_parts);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(ids.len().max(1));
     let next = std::sync::atomic::AtomicUsize::new(0);
-    let mut parts: Vec<(usize, Lowering)> = std::thread::scope(|scope| {
+    let mut parts: Vec<(usize, Lowered)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
@@ -156,7 +165,7 @@ fn lower_files(sources: &Sources, cache: Option<&Cache>) -> Vec<Lowering> {
                     loop {
                         let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                         let Some(id) = ids.get(at) else { return done };
-                        done.push((at, lower_file(sources, *id, cache)));
+                        done.push((at, lower_file(sources, *id, known.as_ref())));
                     }
                 })
             })
@@ -164,26 +173,29 @@ fn lower_files(sources: &Sources, cache: Option<&Cache>) -> Vec<Lowering> {
         workers.into_iter().flat_map(|worker| worker.join().expect("reading reports findings and does not panic")).collect()
     });
     parts.sort_unstable_by_key(|(at, _)| *at);
-    parts.into_iter().map(|(_, part)| part).collect()
+    let fresh = parts.iter().any(|(_, part)| part.fresh);
+    let (said, kept): (Vec<Lowering>, Vec<_>) = parts.into_iter().map(|(_, part)| (part.said, part.kept)).unzip();
+    if let Some(entry) = entry.filter(|_| fresh) {
+        entry.put_parts(&kept.into_iter().flatten().collect::<Vec<_>>());
+    }
+    said
 }
 
 /// Lowers one file, or takes what it said the last time.
-fn lower_file(sources: &Sources, id: FileId, cache: Option<&Cache>) -> Lowering {
-    let entry = cache.zip(sources.get(id)).and_then(|(cache, source)| cache.entry(&source.text));
-    if let Some(known) = entry.as_ref().and_then(|entry| entry.get(id)) {
-        return known;
-    }
-    let mut out = Lowering::default();
-    match Document::parse_in(sources, id) {
-        Ok(document) => read_nodes(document.nodes(), &Scope { parent: None, schema: "" }, TOP, &[], &mut out),
-        Err(findings) => out.findings = findings,
-    }
-    if let Some(entry) = entry
-        && out.findings.is_empty()
+fn lower_file(sources: &Sources, id: FileId, known: Option<&Parts>) -> Lowered {
+    let hash = known.zip(sources.get(id)).map(|(_, source)| *blake3::hash(source.text.as_bytes()).as_bytes());
+    if let Some((known, hash)) = known.zip(hash)
+        && let Some(said) = known.get(&hash, id)
     {
-        entry.put(&out);
+        return Lowered { said, kept: known.kept(&hash).map(|part| (hash, part)), fresh: false };
     }
-    out
+    let mut said = Lowering::default();
+    match Document::parse_in(sources, id) {
+        Ok(document) => read_nodes(document.nodes(), &Scope { parent: None, schema: "" }, TOP, &[], &mut said),
+        Err(findings) => said.findings = findings,
+    }
+    let kept = hash.filter(|_| said.findings.is_empty()).and_then(|hash| Some((hash, Part::of(&said)?)));
+    Lowered { said, fresh: kept.is_some(), kept }
 }
 
 /// Adds what one file says to the whole. Only a schema may be opened in many files.

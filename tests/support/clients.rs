@@ -43,7 +43,8 @@ impl Release {
         self.get("read").unwrap_or_default().to_owned()
     }
 
-    fn get(&self, verb: &str) -> Option<&str> {
+    /// How it does it.
+    pub fn get(&self, verb: &str) -> Option<&str> {
         self.statements.get(verb).map(String::as_str)
     }
 }

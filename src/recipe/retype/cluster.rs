@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::followers::Followers;
 use super::pair::Pair;
 use super::parts::{self, Part};
-use crate::catalog::Id;
+use crate::catalog::{Id, Ident};
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::table::Table;
 use crate::plan::change::{Change, Changes};
@@ -29,9 +29,10 @@ pub(super) struct Cluster<'c> {
 /// Columns by the tables that foreign keys between them join; only where one of the tables is large.
 pub(super) fn connected<'c>(cx: &Context<'c>, wanted: Vec<Pair<'c>>) -> Vec<Vec<Pair<'c>>> {
     let columns: BTreeSet<Id> = wanted.iter().map(Pair::id).collect();
+    let tables: BTreeSet<Id> = wanted.iter().map(|pair| pair.table().clone()).collect();
     let mut root: BTreeMap<Id, Id> = wanted.iter().map(|pair| (pair.table().clone(), pair.table().clone())).collect();
     for key in cx.live.of::<ForeignKey>().chain(cx.desired.of::<ForeignKey>()) {
-        let (own, theirs) = named(key, &columns);
+        let (own, theirs) = named(key, &tables, &columns);
         if own && theirs {
             let (a, b) = (root[&key.table].clone(), root[&key.references].clone());
             let (low, high) = if a < b { (a, b) } else { (b, a) };
@@ -51,10 +52,11 @@ pub(super) fn connected<'c>(cx: &Context<'c>, wanted: Vec<Pair<'c>>) -> Vec<Vec<
 }
 
 /// Whether a foreign key names such columns on its own side, and on the other.
-fn named(key: &ForeignKey, columns: &BTreeSet<Id>) -> (bool, bool) {
-    let own = key.columns.iter().any(|name| columns.contains(&key.table.child("column", name)));
-    let theirs = key.referenced_columns.iter().any(|name| columns.contains(&key.references.child("column", name)));
-    (own, theirs)
+fn named(key: &ForeignKey, tables: &BTreeSet<Id>, columns: &BTreeSet<Id>) -> (bool, bool) {
+    // Few tables have one: of the others no id is made.
+    let any =
+        |table: &Id, names: &[Ident]| tables.contains(table) && names.iter().any(|name| columns.contains(&table.child("column", name)));
+    (any(&key.table, &key.columns), any(&key.references, &key.referenced_columns))
 }
 
 impl<'c> Cluster<'c> {
@@ -74,7 +76,7 @@ impl<'c> Cluster<'c> {
                 }
             }
         }
-        leaving(cx, &columns, &parts)?;
+        leaving(cx, &tables, &columns, &parts)?;
         let followers = Followers::of(cx, changes, &pairs, &parts)?;
         let keyed = parts.iter().any(|part| matches!(part.id.kind.as_str(), "primary-key" | "foreign-key"));
         let undoable = !keyed && pairs.iter().all(|pair| pair.reverts && pair.old.identity.is_none());
@@ -132,12 +134,11 @@ fn may_stand_beside(cx: &Context<'_>, changes: &Changes, pair: &Pair<'_>) -> Res
 
 /// What names the columns now and goes in the same plan stays on the old column until then; where the switch has
 /// to take away what it leans on, it cannot.
-fn leaving(cx: &Context<'_>, columns: &BTreeSet<Id>, parts: &[Part<'_>]) -> Result<(), String> {
-    for (id, object) in cx.live.objects.iter().filter(|(id, _)| !cx.desired.contains(id)) {
-        let needs = || cx.live.all_needs(object);
+fn leaving(cx: &Context<'_>, tables: &BTreeSet<Id>, columns: &BTreeSet<Id>, parts: &[Part<'_>]) -> Result<(), String> {
+    for id in columns.iter().flat_map(|column| cx.dependants.of(column)).filter(|id| !cx.desired.contains(id)) {
         let leans = match id.kind.as_str() {
-            "primary-key" => needs().iter().any(|need| columns.contains(need)),
-            "foreign-key" => cx.live.get_as::<ForeignKey>(id).is_some_and(|key| named(key, columns).1) && !parts.is_empty(),
+            "primary-key" => true,
+            "foreign-key" => cx.live.get_as::<ForeignKey>(id).is_some_and(|key| named(key, tables, columns).1) && !parts.is_empty(),
             _ => false,
         };
         if leans {

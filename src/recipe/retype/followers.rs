@@ -1,6 +1,7 @@
 //! What follows a column's number in the catalog, whatever its name: views, policies, triggers, statistics. At the
 //! switch it is dropped before the two names are swapped and made again behind.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
 use super::pair::Pair;
@@ -67,7 +68,8 @@ fn closure(cx: &Context<'_>, changes: &Changes, pairs: &[Pair<'_>], parts: &[Par
     let tables: BTreeSet<&Id> = pairs.iter().map(Pair::table).collect();
     let triggers = cx.live.of::<Trigger>().filter(|trigger| trigger.for_each_row && tables.contains(&trigger.relation)).map(Trigger::id);
     let mut again: BTreeSet<Id> = triggers.filter(|id| cx.desired.contains(id)).collect();
-    let children = cx.live.children();
+    // Mostly nothing has to be made again.
+    let children = LazyCell::new(|| cx.live.children());
     let dropped_keys = parts.iter().filter(|part| part.key().is_some() && part.live.is_some()).map(|part| part.id.clone());
     let mut open: Vec<Id> = again.iter().cloned().chain(pairs.iter().map(Pair::id)).chain(dropped_keys).collect();
     while let Some(id) = open.pop() {

@@ -1,5 +1,7 @@
 //! Indexes and constraints that name a column: made over the shadow column, beside the traffic.
 
+use std::collections::BTreeSet;
+
 use super::{Pair, RECIPE};
 use crate::catalog::id::{derived_name, quote};
 use crate::catalog::{Catalog, Id, Ident};
@@ -29,14 +31,18 @@ pub(super) const KINDS: [&str; 5] = ["index", "primary-key", "unique", "check", 
 /// What is wanted over these columns. An exclusion constraint is none: its index cannot be made beside.
 pub(super) fn of<'c>(cx: &Context<'c>, pairs: &[Pair<'c>]) -> Vec<Part<'c>> {
     let columns: Vec<Id> = pairs.iter().map(Pair::id).collect();
+    let tables: BTreeSet<&Id> = pairs.iter().map(Pair::table).collect();
+    // What it needs is asked only of what stands on these tables: the others may be very many.
     let names = |catalog: &Catalog, object: &Object| {
-        let needs = catalog.all_needs(object);
-        columns.iter().any(|column| needs.contains(column))
+        on(object).into_iter().flatten().any(|table| tables.contains(table)) && {
+            let needs = catalog.all_needs(object);
+            columns.iter().any(|column| needs.contains(column))
+        }
     };
     cx.desired
         .objects
         .iter()
-        .filter(|(id, object)| KINDS.contains(&id.kind.as_str()) && names(cx.desired, object))
+        .filter(|(_, object)| names(cx.desired, object))
         // Of a new table nothing is made before the switch.
         .filter(|(_, object)| object.parent().is_some_and(|parent| cx.persists(&parent)))
         .map(|(id, wanted)| {
@@ -47,6 +53,18 @@ pub(super) fn of<'c>(cx: &Context<'c>, pairs: &[Pair<'c>]) -> Vec<Part<'c>> {
             Part { id: id.clone(), wanted, live: cx.live.get(id), beside: named(beside, &name), name }
         })
         .collect()
+}
+
+/// The tables that an index or constraint is about.
+fn on(object: &Object) -> [Option<&Id>; 2] {
+    match object {
+        Object::Index(index) => [Some(&index.on), None],
+        Object::PrimaryKey(key) => [Some(&key.key.table), None],
+        Object::Unique(key) => [Some(&key.key.table), None],
+        Object::Check(check) => [Some(&check.table), None],
+        Object::ForeignKey(key) => [Some(&key.table), Some(&key.references)],
+        _ => [None, None],
+    }
 }
 
 /// The object under another name, to be validated or not as it is.
