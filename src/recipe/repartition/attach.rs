@@ -100,6 +100,9 @@ impl<'c> Attach<'c> {
         let undo = [self.undo_sql(cx), tree.proven_again()].concat();
         let mut op = tree.effects(cx, Op::new(root, action, StageName::Switch, RECIPE).undo(undo));
         op = op.removes(&Id::new("schema", [tree.schema_new()]));
+        for table in self.made() {
+            op = op.removes(&tree.made(&table));
+        }
         if let Some(check) = check {
             op = op.removes(&check.id());
         }
@@ -134,6 +137,9 @@ impl<'c> Attach<'c> {
         undo.push(format!("DROP TABLE {}", tree.made(root).sql()));
         undo.push(format!("DROP SCHEMA {}", quote(&schema)));
         let mut op = Op::new(root, action, StageName::Expand, RECIPE).undo(undo).puts_temporary(&Id::new("schema", [schema]));
+        for table in self.made() {
+            op = op.puts_temporary(&tree.made(&table));
+        }
         if let Some(check) = check {
             op = op.puts_temporary(&check.id());
             let key = crate::kind::violations::named_by(cx.live, root).join(", ");

@@ -133,7 +133,10 @@ fn staged(cx: &Context<'_>, tree: &Tree<'_>, keys: &Keys, creation: Vec<String>)
     for id in Sync::of(tree, keys, Side::Old).helpers {
         op = op.removes(&id);
     }
-    for id in Sync::of(tree, keys, Side::New).helpers {
+    for id in tree.new.iter().map(|table| tree.made(table)) {
+        op = op.removes(&id);
+    }
+    for id in Sync::of(tree, keys, Side::New).helpers.into_iter().chain(tree.old.iter().map(|table| tree.aside(table))) {
         op = op.puts_temporary(&id);
     }
     ops.push(op);
@@ -171,8 +174,8 @@ fn at_once(cx: &Context<'_>, tree: &Tree<'_>, creation: Vec<String>) -> (Vec<Op>
     undo.extend(schemas.iter().map(|schema| format!("DROP SCHEMA {}", quote(schema))));
     undo.extend(tree.proven_again());
     op = op.undo(undo);
-    for schema in schemas {
-        op = op.puts_temporary(&Id::new("schema", [schema]));
+    for id in schemas.map(|schema| Id::new("schema", [schema])).into_iter().chain(tree.old.iter().map(|table| tree.aside(table))) {
+        op = op.puts_temporary(&id);
     }
     let mut ops = vec![op];
     ops.extend(tree.validations(cx));
@@ -203,7 +206,7 @@ fn expand(cx: &Context<'_>, tree: &Tree<'_>, keys: &Keys, creation: Vec<String>)
     let mut op = Op::new(&tree.root, action, StageName::Expand, RECIPE).undo(undo);
     op.violations.extend(unplaced);
     let helpers = schemas.iter().map(|schema| Id::new("schema", [schema.clone()])).chain(sync.helpers).chain(tree.helper_index());
-    for id in helpers {
+    for id in helpers.chain(tree.new.iter().map(|table| tree.made(table))) {
         op = op.puts_temporary(&id);
     }
     op

@@ -190,7 +190,9 @@ impl Tree<'_> {
         let mut end = teardown(Action::new(format!("Drop the old form of {root}")));
         end.action.sql = self.end_sql();
         for table in &self.old {
-            end.action = end.action.lock(&self.aside(table), LockMode::AccessExclusive, Cost::Instant);
+            let aside = self.aside(table);
+            end.action = end.action.lock(&aside, LockMode::AccessExclusive, Cost::Instant);
+            end = end.removes(&aside);
         }
         if let Some(index) = self.helper_index() {
             end.action.sql.insert(0, format!("DROP INDEX {}", index.in_schema()));
