@@ -106,6 +106,7 @@ async fn filled(scratch: &Scratch, pace: Pace) -> Duration {
         filter: "new IS NULL".to_owned(),
         settings: Vec::new(),
         rows: None,
+        copy: None,
     };
     let step = Step {
         number: 1,

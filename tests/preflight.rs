@@ -206,6 +206,16 @@ const WRONG: &[Wrong] = &[
         repair: "DELETE FROM e_2025 WHERE n = 2",
         found: "1 rows of table public.e_2025 are outside its bound as a partition of table public.e (FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')): at 2024-12-31, n 2",
     },
+    Wrong {
+        name: "unplaced",
+        before: "CREATE TABLE e (id int, at date, PRIMARY KEY (id, at)); INSERT INTO e VALUES (1, '2025-05-05'), (2, '2024-12-31'), (3, '2026-06-06')",
+        later: "",
+        after: "table e { column id int; column at date; primary-key id at; partition-by range at; \
+                partition e_2025 from=\"'2025-01-01'\" to=\"'2026-01-01'\" { primary-key id at part-of=e_pkey; }; \
+                partition e_2026 from=\"'2026-01-01'\" to=\"'2027-01-01'\" { primary-key id at part-of=e_pkey; }; }",
+        repair: "DELETE FROM e WHERE id = 2",
+        found: "1 rows of table public.e find no partition: id 2, at 2024-12-31",
+    },
 ];
 
 fn told(error: &ApplyError) -> String {

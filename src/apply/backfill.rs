@@ -14,7 +14,7 @@ use super::event::Event;
 use super::halt::Halt;
 use super::ledger::{self, Progress};
 use super::lock::first_value;
-use super::page::{Page, Paging, filter};
+use super::page::{Page, Paging};
 use super::retry::Tries;
 use super::throttle::Throttle;
 use super::transactional::{Cause, Fault, begin, failure, gave_up, record, rollback, verify};
@@ -88,7 +88,7 @@ impl Run<'_> {
             let share = if std::mem::take(&mut self.waited_for) { context.options.pace.pause.max(1.0) } else { context.options.pace.pause };
             context.sleep(took.mul_f64(share.max(0.0))).await?;
         }
-        let everything = filter(self.backfill).trim().eq_ignore_ascii_case("true");
+        let everything = self.backfill.filter().trim().eq_ignore_ascii_case("true");
         if everything || !self.remains(context, progress).await? {
             return Ok(false);
         }
@@ -112,7 +112,7 @@ impl Run<'_> {
     }
 
     async fn remains(&self, context: &Context<'_>, progress: &Progress) -> Result<bool, Halt> {
-        let sql = format!("SELECT EXISTS (SELECT FROM {} WHERE {})", self.backfill.table.relation(), filter(self.backfill));
+        let sql = format!("SELECT EXISTS (SELECT FROM {} WHERE {})", self.backfill.table.relation(), self.backfill.filter());
         match context.ddl().simple_query(&sql).await {
             Ok(answer) => Ok(first_value(&answer) == Some("t")),
             Err(error) => Err(Fault::server(&sql, error).into_halt(context, self.step, kept(progress))),

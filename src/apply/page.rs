@@ -54,7 +54,7 @@ pub(super) struct Page {
     pub(super) cursor: Vec<String>,
     /// Its rows, those included that want nothing; about, by ctid.
     pub(super) rows: i64,
-    /// The relation to update.
+    /// The relation whose rows they are.
     relation: String,
     /// Which rows: a condition.
     range: String,
@@ -63,13 +63,11 @@ pub(super) struct Page {
 impl Page {
     /// The statement that does the work on this page.
     pub(super) fn update(&self, backfill: &Backfill) -> String {
-        format!("UPDATE {} SET {} WHERE {} AND ({})", self.relation, backfill.set, self.range, filter(backfill))
+        let filter = backfill.filter();
+        let condition =
+            if backfill.copy.is_some() && filter == "true" { self.range.clone() } else { format!("{} AND ({filter})", self.range) };
+        backfill.statement(&self.relation, &condition)
     }
-}
-
-/// Which rows still want it; a missing filter means all.
-pub(super) fn filter(backfill: &Backfill) -> &str {
-    if backfill.filter.trim().is_empty() { "true" } else { &backfill.filter }
 }
 
 const COLUMNS: &str = "

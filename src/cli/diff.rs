@@ -80,7 +80,7 @@ fn text(summary: &[Summary]) -> String {
 fn sql(plan: &Plan) -> String {
     let statements = plan.steps().flat_map(|(_, step)| match &step.work {
         Work::Sql(statements) => statements.clone(),
-        Work::Backfill(backfill) => vec![format!("UPDATE {} SET {} WHERE {}", backfill.table.sql(), backfill.set, backfill.filter)],
+        Work::Backfill(backfill) => vec![backfill.whole()],
     });
     statements.fold(String::new(), |script, statement| script + &statement + ";\n")
 }

@@ -92,7 +92,8 @@ const fn explanation(hazard: Hazard) -> (&'static str, &'static str) {
         ),
         Hazard::Breaking => (
             "a statement of an old client would fail",
-            "There is no form in which clients of the old and of the new release both work. Stop the old ones first, or split the change in two releases.",
+            "There is no form in which clients of the old and of the new release both work, or one of them does not see what the other wrote: the plan says \
+             which. Stop the old ones first, or split the change in two releases; where columns take the place of others, a `revert` may be all that is missing.",
         ),
         Hazard::Blocking => (
             "a lock waits for a scan, a build or a rewrite",

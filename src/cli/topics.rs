@@ -6,12 +6,14 @@ use crate::config::duration;
 use crate::plan::render::bytes;
 
 /// The topics: name, one line.
-pub const TOPICS: [(&str, &str); 5] = [
+pub const TOPICS: [(&str, &str); 7] = [
     ("preflight", "rows that would make a step fail are looked for first"),
     ("backfill", "batches, pauses, and what makes them hold"),
     ("locking", "how a step gets its locks without a queue behind it"),
     ("gate", "what must be seen before contract"),
     ("enum", "how an enum loses values, or has them in another order"),
+    ("replace-columns", "columns that are split, merged or computed anew"),
+    ("split-table", "columns that move into a new table"),
 ];
 
 /// The text of a topic, a paragraph each.
@@ -88,6 +90,38 @@ pub fn topic(name: &str) -> Option<Vec<String>> {
             "Where only small tables use it, or no column does, it is made again in one transaction. So it is, as hazard `blocking`, and the plan says why, \
              where a large table is partitioned, a column is computed from it, an index or a default calls a function that takes or gives it, or a domain, \
              composite type, range type, exclusion constraint or publication uses it. A column that divides a table cannot change at all."
+                .to_owned(),
+        ],
+        "replace-columns" => vec![
+            "New columns whose `backfill` names columns that the source leaves out take their place: a split, a merge, a column computed anew. \
+             `revert \"…\" of=old_column` at one of the new columns says how an old one is computed from them."
+                .to_owned(),
+            "Expand adds the new columns and a trigger, in one transaction under one ACCESS EXCLUSIVE lock, an instant. On an INSERT that gives any \
+             new column, and on an UPDATE that changes one, the old ones are computed by `revert`; else, where an old one changes, the new ones by \
+             `backfill`. The trigger comes before the table's own ones; where one of these changes what the client wrote, a second trigger behind them \
+             computes the other side again. What a client wrote is never computed from the other side. The backfill fills the new columns and nothing \
+             else. Defaults of the new columns are the trigger's until contract, which drops triggers and old columns at once."
+                .to_owned(),
+            "An expression that fails refuses the client's statement, so rows that are there are tried first: each must get its new values, and give its old \
+             ones back. Named as `breaking`: an old column without a `revert`, which is loosened to be NULL where new clients could not insert; a NULL in a new \
+             column for which the `revert` of a NOT NULL column gives NULL; a NULL in place of which a default is taken; a trigger function that sees to the \
+             new columns from the switch on, and no longer to the old ones. Columns that are generated, identities, in a partition key or of a NOT NULL domain \
+             cannot be kept in step: they are added and dropped each for itself, which is named too."
+                .to_owned(),
+        ],
+        "split-table" => vec![
+            "Columns of a new table that say `was=\"table.column\"` get the values of those, which the source leaves out of the old table. The new table's \
+             primary key is a foreign key to the old one's: one row for one row."
+                .to_owned(),
+            "Expand makes the new table, whole and empty, and then a trigger on each of the two, in one transaction under SHARE ROW EXCLUSIVE on the old one, an \
+             instant. What an old client writes into the columns comes into the new table, where it makes a row when any of them holds something; what a new \
+             client writes there comes into the old columns, which become NULL where it deletes the row. Old columns that are NOT NULL are loosened, so that new \
+             clients can insert without them. The copy goes in batches along the old table's key, locks the rows that it reads (FOR SHARE) and leaves \
+             alone what a trigger put there before; then both sides are compared. Contract drops triggers and old columns at once."
+                .to_owned(),
+            "Named as `breaking`: an old and a new client that write the same row at once take their locks in another order, and one may be refused by a \
+             deadlock; TRUNCATE of one table does not reach the other; where the foreign key does not cascade, old clients cannot delete rows; what a \
+             constraint of the new table refuses, it refuses to old clients too."
                 .to_owned(),
         ],
         _ => return None,

@@ -3,17 +3,20 @@
 //!
 //! No row is needed: PostgreSQL finds names, types and the assignment when it plans the UPDATE.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 
 use super::elaborate::{Elaborated, canonical};
 use super::fill::fill;
+use super::replaced::{self, Said};
 use super::{EngineError, Scope, Workbench};
 use crate::catalog::id::{literal, quote};
 use crate::catalog::{Catalog, Id};
 use crate::kdl::{Finding, Findings, Sources};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
-use crate::kind::lowering::{Hints, Origin};
+use crate::kind::lowering::{GivenBack, Hints, Origin};
 use crate::pg::{Session, SessionError};
 use crate::recipe::backfill::search_path;
 
@@ -39,11 +42,14 @@ impl Way {
 /// An expression that a plan is going to use.
 #[derive(Debug)]
 struct Asked<'a> {
+    /// The column that says it.
     column: &'a Column,
     way: Way,
     expression: &'a str,
     /// The column that gets the value.
     target: &'a str,
+    /// The column says it of another one, whose place it takes.
+    of_another: bool,
     /// The live column of the same name has another type.
     retyped: bool,
     /// A trigger evaluates it too, over the row that a client writes.
@@ -59,7 +65,8 @@ struct Refusal<'a> {
     in_trigger: bool,
 }
 
-/// Tries every `backfill` and `revert` of a column that changes. Costs nothing where there is none.
+/// Tries every `backfill` and `revert` of a column that changes. Costs nothing where there is none. Gives what
+/// is known of those of columns that take the place of others.
 ///
 /// # Errors
 /// [`EngineError::Findings`] with what PostgreSQL says, at the place in the file.
@@ -72,35 +79,39 @@ pub async fn check(
     origins: &IndexMap<Id, Origin>,
     sources: &Sources,
     scope: &Scope,
-) -> Result<(), EngineError> {
+) -> Result<Said, EngineError> {
     let desired = elaborated.desired.clone();
     let asked = asked(live, &desired, hints);
     if asked.is_empty() {
-        return Ok(());
+        return Ok(Said::default());
     }
+    let both = (live, &desired);
     // The row as it is while both states stand: all that is live, and what is made besides.
-    let refused = on(bench, "live", &only(&desired, live), &asked).await?;
-    if refused.is_empty() {
-        return Ok(());
-    }
-    // What is made besides may stand on what is replaced, and what is left away on nothing that is
-    // seen: PostgreSQL must refuse it every time.
-    let mut still = !on(bench, "desired", &only(live, &desired), &asked).await?.is_empty();
-    if still && elaborated.confined_to.is_some() {
-        canonical(bench, "live", live.clone(), &IndexMap::new(), &Sources::new(), scope).await?;
-        still = !on(bench, "live", &only(&desired, live), &asked).await?.is_empty();
-        if !still {
-            elaborated.confined_to = None;
+    let (refused, mut said) = on(bench, "live", &only(&desired, live), &asked, both).await?;
+    if !refused.is_empty() {
+        // What is made besides may stand on what is replaced, and what is left away on nothing that is
+        // seen: PostgreSQL must refuse it every time.
+        let mut still;
+        (still, said) =
+            on(bench, "desired", &only(live, &desired), &asked, both).await.map(|(refused, said)| (!refused.is_empty(), said))?;
+        if still && elaborated.confined_to.is_some() {
+            canonical(bench, "live", live.clone(), &IndexMap::new(), &Sources::new(), scope).await?;
+            let again = on(bench, "live", &only(&desired, live), &asked, both).await?;
+            (still, said) = (!again.0.is_empty(), again.1);
+            if !still {
+                elaborated.confined_to = None;
+            }
+        }
+        if still {
+            let mut findings = Findings::new();
+            for one in &refused {
+                findings.push(finding(one, origins, sources));
+            }
+            return Err(EngineError::Findings(findings.into_report(sources)));
         }
     }
-    if !still {
-        return Ok(());
-    }
-    let mut findings = Findings::new();
-    for one in &refused {
-        findings.push(finding(one, origins, sources));
-    }
-    Err(EngineError::Findings(findings.into_report(sources)))
+    replaced::check(live, &desired, hints, &said.reads, origins).or_report(sources, ())?;
+    Ok(said)
 }
 
 /// The expressions of columns that the plan fills: those of a column that is as it was are history.
@@ -122,8 +133,20 @@ fn asked<'a>(live: &'a Catalog, desired: &'a Catalog, hints: &'a Hints) -> Vec<A
         };
         if before.is_none() || retyped || (strict && way == Way::Backfill) {
             let in_trigger = column.not_null || renamed.is_some() || retyped;
-            asked.push(Asked { column, way, expression, target, retyped, in_trigger });
+            asked.push(Asked { column, way, expression, target, of_another: false, retyped, in_trigger });
         }
+    }
+    for (old, GivenBack { by, expression }) in &hints.given_back {
+        let column = desired.get_as::<Column>(by).filter(|_| !live.contains(by) && live.contains(old));
+        asked.extend(column.map(|column| Asked {
+            column,
+            way: Way::Revert,
+            expression,
+            target: old.name(),
+            of_another: true,
+            retyped: false,
+            in_trigger: true,
+        }));
     }
     asked
 }
@@ -134,22 +157,48 @@ fn only(one: &Catalog, other: &Catalog) -> Catalog {
     Catalog { objects: objects.collect(), ..Catalog::default() }
 }
 
+/// What is refused, and what is known of the others.
+type Answer<'a> = (Vec<Refusal<'a>>, Said);
+
 /// Tries them on the database that was made last with this label, when it holds `more` as well.
-async fn on<'a>(bench: &Workbench, label: &str, more: &Catalog, asked: &'a [Asked<'a>]) -> Result<Vec<Refusal<'a>>, EngineError> {
-    let (Some(scratch), Some(name)) = (bench.scratch(), bench.latest(label)) else { return Ok(Vec::new()) };
+async fn on<'a>(
+    bench: &Workbench,
+    label: &str,
+    more: &Catalog,
+    asked: &'a [Asked<'a>],
+    (live, desired): (&Catalog, &Catalog),
+) -> Result<Answer<'a>, EngineError> {
+    let (Some(scratch), Some(name)) = (bench.scratch(), bench.latest(label)) else { return Ok(Answer::default()) };
+    let gone = |id: &Id| live.contains(id) && !desired.contains(id);
     let session = scratch.connect(name).await?;
     // What cannot be made beside the other state is not there for an expression either.
     fill(&session, more, |_| true).await?;
-    let mut refused = Vec::new();
+    let (mut refused, mut said) = Answer::default();
     for one in asked {
-        refused.extend(attempt(&session, one).await?);
+        let table = &one.column.table;
+        let named = if one.way == Way::Backfill && !one.retyped {
+            replaced::named(&session, table, one.expression).await?
+        } else {
+            BTreeSet::new()
+        };
+        // A trigger computes what takes the place of a column that goes.
+        let replaces = named.iter().any(|name| gone(&table.child(Column::KEYWORD, name)));
+        let refusal = attempt(&session, one, one.in_trigger || replaces).await?;
+        if !named.is_empty() {
+            said.reads.insert(one.column.id(), named);
+        }
+        if one.of_another && refusal.is_none() {
+            let nulls = replaced::null_for(&session, table, one.expression, live, desired).await?;
+            said.gives_null.insert(table.child(Column::KEYWORD, one.target), nulls);
+        }
+        refused.extend(refusal);
     }
     session.close().await;
-    Ok(refused)
+    Ok((refused, said))
 }
 
-async fn attempt<'a>(session: &Session, asked: &'a Asked<'a>) -> Result<Option<Refusal<'a>>, EngineError> {
-    let Asked { column, way, expression, target, retyped, in_trigger } = asked;
+async fn attempt<'a>(session: &Session, asked: &'a Asked<'a>, in_trigger: bool) -> Result<Option<Refusal<'a>>, EngineError> {
+    let Asked { column, way, expression, target, of_another: _, retyped, in_trigger: _ } = asked;
     let (table, name) = (column.table.sql(), quote(&column.name));
     let mut prepare = format!("BEGIN; SELECT set_config('search_path', {}, true)", literal(&search_path(&column.table)));
     let mut target = quote(target);
@@ -188,7 +237,8 @@ fn finding(refusal: &Refusal<'_>, origins: &IndexMap<Id, Origin>, sources: &Sour
     let id = asked.column.id();
     let db = error.as_db_error();
     let said = db.map_or_else(|| crate::pg::explain(error), |db| db.message().replace(PROBE, &asked.column.name));
-    let text = format!("PostgreSQL refuses the {} of {id}: {said}", asked.way.name());
+    let of = if asked.of_another { format!(" of {} by", asked.target) } else { " of".to_owned() };
+    let text = format!("PostgreSQL refuses the {}{of} {id}: {said}", asked.way.name());
     let origin = origins.get(&id);
     // The last one: `default` may say the same, and stands before it.
     let written = origin.and_then(|origin| origin.texts.iter().rev().find(|text| text.value == asked.expression));

@@ -87,8 +87,10 @@ async fn sizes(session: &Session, tables: &BTreeSet<Id>, small: u64) -> Result<B
                 "SELECT {at}::int8, (SELECT count(*) FROM (SELECT 1 FROM {sql} LIMIT {}) few)::int8, \
                  (SELECT COALESCE(sum(greatest(c.reltuples, 0)), 0) FROM pg_partition_tree({}) t JOIN pg_class c ON c.oid = t.relid WHERE t.isleaf)::int8 \
                  + (SELECT CASE WHEN relkind = 'p' THEN 0 ELSE greatest(reltuples, 0) END FROM pg_class WHERE oid = {}::regclass)::int8, \
-                 pg_total_relation_size({}::regclass)::int8",
+                 pg_total_relation_size({}::regclass)::int8 \
+                 + (SELECT COALESCE(sum(pg_total_relation_size(t.relid)), 0) FROM pg_partition_tree({}) t WHERE t.isleaf AND t.level > 0)::int8",
                 small + 1,
+                literal(&sql),
                 literal(&sql),
                 literal(&sql),
                 literal(&sql)

@@ -9,9 +9,11 @@ pub mod expressions;
 pub mod facts;
 pub mod fill;
 pub mod in_flight;
+mod moved;
 mod partition_facts;
 mod partition_key;
 pub mod prove;
+mod replaced;
 mod retypes;
 pub mod scope;
 pub mod state;
@@ -86,9 +88,11 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
         return Ok(Computed { plan: nothing(), live, desired: elaborated.desired });
     }
     partition_key::check(&live, &elaborated.desired, &hints, &origins, &sources)?;
-    expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
+    moved::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
+    let said = expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
     let desired = elaborated.desired;
-    let facts = facts::read(session, bench, &live, &desired, &hints, version.unwrap_or_default(), policy.small_table_rows).await?;
+    let mut facts = facts::read(session, bench, &live, &desired, &hints, version.unwrap_or_default(), policy.small_table_rows).await?;
+    (facts.reads, facts.gives_null) = (said.reads, said.gives_null);
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
     plan.elaborated_on = bench.describe();

@@ -87,13 +87,7 @@ async fn run(session: &Session, step: &Step) -> Result<(), EngineError> {
         Work::Backfill(backfill) => {
             let settings =
                 backfill.settings.iter().map(|(name, value)| format!("SELECT set_config({}, {}, true)", literal(name), literal(value)));
-            let update = format!(
-                "UPDATE {} SET {} WHERE {}",
-                backfill.table.sql(),
-                backfill.set,
-                if backfill.filter.is_empty() { "true" } else { &backfill.filter }
-            );
-            settings.chain([update]).collect()
+            settings.chain([backfill.whole()]).collect()
         }
     };
     let inside = step.transaction != crate::plan::Transaction::Outside;

@@ -285,7 +285,7 @@ impl Kind for Column {
         let options = table::read_options(node, out);
         let default = node.value("default", &mut out.findings);
         let backfill = node.value("backfill", &mut out.findings);
-        let revert = node.value("revert", &mut out.findings);
+        let reverts = super::column_reverts::read(node, out);
         let was_in_place = node.word("rename", &["in-place", "staged"], &mut out.findings);
         super::column_slips::check(node, &written, out);
         if let Some(default) = &default {
@@ -306,11 +306,9 @@ impl Kind for Column {
         let name = Ident::new(&name.value);
         let column = Self { table: table.clone(), name, data_type, collation, not_null, identity, generated, storage, compression, statistics, options };
         let id = out.put(node, column);
+        super::column_reverts::put(&id, reverts, backfill.is_some(), out);
         if let Some(backfill) = backfill {
             out.hints.backfills.insert(id.clone(), backfill.value);
-        }
-        if let Some(revert) = revert {
-            out.hints.reverts.insert(id.clone(), revert.value);
         }
         if was_in_place.is_some_and(|word| word.value == "in-place") {
             out.hints.in_place.insert(id.clone());

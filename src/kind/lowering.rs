@@ -45,6 +45,8 @@ impl Scope<'_> {
 pub struct Hints {
     /// `was=`: from the new id to the old one.
     pub renames: IndexMap<Id, Id>,
+    /// `was=` of a column that names one of another table: from the new column to the old one.
+    pub moved: IndexMap<Id, Id>,
     /// `was=` on the values of an enum and the attributes of a type: (owner, new name) to old name.
     pub part_renames: BTreeMap<(Id, Ident), Ident>,
     /// `backfill`: the column's value for rows that are already there.
@@ -53,10 +55,21 @@ pub struct Hints {
     pub value_backfills: BTreeMap<(Id, Ident), Ident>,
     /// `revert`: the way back for a changed type or meaning.
     pub reverts: BTreeMap<Id, String>,
+    /// `revert … of=`: for a column that others take the place of, how it is computed from them.
+    pub given_back: BTreeMap<Id, GivenBack>,
     /// Renames that the author wants in place, whatever clients say: `rename="in-place"`.
     pub in_place: BTreeSet<Id>,
     /// Objects whose name nobody wrote: PostgreSQL's default one was filled in.
     pub unnamed: BTreeSet<Id>,
+}
+
+/// How a column that goes is computed from those that take its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenBack {
+    /// The new column that says so.
+    pub by: Id,
+    /// The expression, over the new columns.
+    pub expression: String,
 }
 
 /// Where an object was defined, and the texts in it that PostgreSQL may complain about.

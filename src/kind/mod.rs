@@ -15,6 +15,7 @@ use crate::plan::op::{Action, Alteration, Violations};
 pub mod aggregate_state;
 pub mod argument;
 pub mod collation_name;
+mod column_reverts;
 mod column_slips;
 pub mod definition;
 pub mod firing;

@@ -102,9 +102,12 @@ pub fn in_user_schema(column: &str) -> String {
 /// columns. It is no part of the state.
 pub const SET_ASIDE: &str = "schema_quarantine";
 
+/// With this begin the names of schemas in which a table is made that takes another one's place
+/// ([`crate::recipe::repartition`]), and where that waits for its end. They are no part of the state.
+pub const BESIDE: &str = "schema_beside";
+
 /// An SQL condition on `pg_namespace.nspname`.
-pub const USER_SCHEMA: &str =
-    "nspname !~ '^(pg_|_timescaledb|timescaledb_|schema_quarantine)' AND nspname NOT IN ('information_schema', 'schema_ledger')";
+pub const USER_SCHEMA: &str = "nspname !~ '^(pg_|_timescaledb|timescaledb_|schema_quarantine|schema_beside)' AND nspname NOT IN ('information_schema', 'schema_ledger')";
 
 /// An SQL condition: the object is no member of an extension.
 ///

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::draft::{Context, Draft, Effect, Op};
 use super::op::{Hazard, Lock, Transaction, Violations};
 use super::plan::{Assumption, COMMIT, HazardNote, Preflight, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
+use crate::catalog::closure::words;
 use crate::catalog::{Catalog, Fingerprint, Id, Pair};
 use crate::kind::{Object, sql_type};
 use crate::plan::plan::Reliance;
@@ -74,6 +75,12 @@ fn preflight(cx: &Context<'_>, earlier: &[(&Op, u32)], violations: &Violations, 
     let reading = |id: &Id| {
         matches!(id.kind.as_str(), "schema" | "table" | "column") && reads.iter().chain([&home]).any(|read| read.path.starts_with(&id.path))
     };
+    // What it calls, and the types that it speaks of.
+    let spoken: BTreeSet<String> = setup.iter().chain([rows]).flat_map(|sql| words(sql)).collect();
+    let calls = |id: &Id| {
+        let callable = matches!(id.kind.as_str(), "function" | "enum" | "domain" | "type" | "range-type");
+        callable && id.path.get(1).is_some_and(|name| spoken.contains(name.as_str()))
+    };
     let makes = |op: &Op| {
         let filled = op.fills.iter().any(|(column, _)| reads.contains(column));
         // Reference rows come into the table that they are rows of.
@@ -81,7 +88,7 @@ fn preflight(cx: &Context<'_>, earlier: &[(&Op, u32)], violations: &Violations, 
         // What is renamed in place is live under its new name already, as the planner sees it.
         let renamed = op.recipe.starts_with("rename");
         let made = op.effects.iter().any(|effect| match effect {
-            Effect::Put(object) => Some(object.id()).is_some_and(|id| (renamed || !cx.live.contains(&id)) && reading(&id)),
+            Effect::Put(object) => Some(object.id()).is_some_and(|id| (renamed || !cx.live.contains(&id)) && (reading(&id) || calls(&id))),
             Effect::Remove(_) | Effect::PutTemporary(_) => false,
         });
         filled || rows || made
@@ -111,6 +118,10 @@ fn can_join(cx: &Context<'_>, run: &[&Op], op: &Op) -> bool {
 fn locks(cx: &Context<'_>, op: &Op) -> Vec<Lock> {
     let lives = |lock: &&Lock| {
         let path = crate::catalog::id::undotted(&lock.relation);
+        // What stood under another name before, and waits for its end there.
+        if path[0].starts_with(crate::kind::row::BESIDE) {
+            return true;
+        }
         ["table", "materialized-view", "view", "sequence"].iter().any(|kind| {
             let id = Id::new(kind, path.clone());
             cx.live.contains(&id) || cx.hints.renames.values().any(|old| *old == id)

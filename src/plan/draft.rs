@@ -180,6 +180,8 @@ pub struct Draft {
     pub buried: BTreeMap<Id, usize>,
     /// Objects whose difference needs no statement.
     pub silent: Vec<Id>,
+    /// Tables that are dropped and made anew, and why their rows could not be kept.
+    pub refused: BTreeMap<Id, String>,
     groups: usize,
 }
 

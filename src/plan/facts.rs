@@ -33,6 +33,11 @@ pub struct Facts {
     /// Columns and types that another one takes the place of, and that have privileges or an owner of their own: the
     /// statements that give them to it.
     pub privileges: BTreeMap<Id, Vec<String>>,
+    /// For a column to be added with a `backfill`, the live columns of its table that this names.
+    pub reads: BTreeMap<Id, BTreeSet<Ident>>,
+    /// For a column that others take the place of, the new columns that may be NULL and for which its `revert` then gives
+    /// NULL.
+    pub gives_null: BTreeMap<Id, BTreeSet<Ident>>,
     /// The role that applies.
     pub role: Option<String>,
 }

@@ -65,6 +65,10 @@ fn need(step: &Step, sizes: &BTreeMap<&str, (u64, u64)>) -> Need {
     if let Work::Backfill(backfill) = &step.work {
         let (rows, bytes) = sizes.get(dotted(&backfill.table.path).as_str()).copied().unwrap_or_default();
         let rows = backfill.rows.unwrap_or(rows);
+        if backfill.copy.is_some() {
+            // The other table is as large with its indexes; each row that is read is locked as well, which is logged too.
+            return Need { disk: bytes, wal: bytes.saturating_add(rows.saturating_mul(2 * LOG_RECORD)), rows };
+        }
         // Every row is written once more, and no vacuum has come yet.
         return Need { disk: bytes, wal: bytes.saturating_add(rows.saturating_mul(LOG_RECORD)), rows };
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::op::{Hazard, Lock, Probe, Transaction, Verify};
+use crate::catalog::id::quoted_list;
 use crate::catalog::{Fingerprint, Id, Ident};
 
 /// The stages, in the order in which they run.
@@ -243,6 +244,56 @@ pub struct Backfill {
     pub settings: Vec<(String, String)>,
     /// Rows in the table as the server estimates them.
     pub rows: Option<u64>,
+    /// Its rows are copied into another table; they stay as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<Box<Copying>>,
+}
+
+/// Rows that are copied in batches: those that are in the other table already, put there by a trigger, are left alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Copying {
+    /// The other table.
+    pub into: Id,
+    /// The columns that get a value.
+    pub columns: Vec<Ident>,
+    /// What they are called in the table that is read, in the same order; empty: the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Ident>,
+    /// The unique key of the other table that tells a row apart.
+    pub unique: Vec<Ident>,
+}
+
+impl Backfill {
+    /// Which rows still want it; a missing filter means all.
+    #[must_use]
+    pub fn filter(&self) -> &str {
+        if self.filter.trim().is_empty() { "true" } else { &self.filter }
+    }
+
+    /// The statement for the rows of `relation` for which `condition` holds.
+    ///
+    /// A copy locks the rows that it reads: a client that changes one waits until it is in the other table as well, so
+    /// that its trigger finds it there; one that changed it before is waited for, and its row is the one that is copied.
+    #[must_use]
+    pub fn statement(&self, relation: &str, condition: &str) -> String {
+        let Some(Copying { into, columns, from, unique }) = self.copy.as_deref() else {
+            return format!("UPDATE {relation} SET {} WHERE {condition}", self.set);
+        };
+        let read = quoted_list(if from.is_empty() { columns } else { from });
+        let columns = quoted_list(columns);
+        format!(
+            "WITH batch AS MATERIALIZED (SELECT {read} FROM {relation} WHERE {condition} FOR SHARE)\n\
+             INSERT INTO {} ({columns}) OVERRIDING SYSTEM VALUE SELECT {read} FROM batch ON CONFLICT ({}) DO NOTHING",
+            into.sql(),
+            quoted_list(unique)
+        )
+    }
+
+    /// The statement for all rows at once.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        self.statement(&self.table.sql(), self.filter())
+    }
 }
 
 /// How a step is undone.

@@ -73,7 +73,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     let mut renames: Vec<(Op, Option<Op>)> = Vec::new();
     for (new, old) in ordered(hints) {
         let live = moved.as_ref().unwrap_or(before);
-        if !live.contains(old) || live.contains(new) || !desired.contains(new) {
+        if !live.contains(old) || live.contains(new) || !desired.contains(new) || recipe::repartition::becomes_part(desired, old, new) {
             continue;
         }
         let staged_column =

@@ -27,10 +27,20 @@ pub fn renamed(catalog: &Catalog, old: &Id, new: &Id) -> Catalog {
 /// One object as it is after the rename.
 #[must_use]
 pub fn renamed_object(object: &Object, id: &Id, old: &Id, new: &Id) -> Object {
-    let mut value = serde_json::to_value(object).expect("objects are plain data");
     let texts: Vec<String> = object.texts().into_iter().map(str::to_owned).collect();
+    rewritten(object, id, old, new, &texts)
+}
+
+/// The same object at another place, SQL texts left alone: what they name stays where it is.
+#[must_use]
+pub fn placed_object(object: &Object, id: &Id, old: &Id, new: &Id) -> Object {
+    rewritten(object, id, old, new, &[])
+}
+
+fn rewritten(object: &Object, id: &Id, old: &Id, new: &Id, texts: &[String]) -> Object {
+    let mut value = serde_json::to_value(object).expect("objects are plain data");
     let in_table = old.kind == "column" && id.path.len() >= 2 && id.path[..2] == old.path[..2];
-    walk(&mut value, &texts, in_table, old, new);
+    walk(&mut value, texts, in_table, old, new);
     if id == old {
         own_name(&mut value, new);
     }

@@ -67,6 +67,7 @@ pub fn severity_level() -> Plan {
             key: vec![Ident::new("model_id"), Ident::new("time")],
             set: "severity_level = severity".into(),
             filter: "severity_level IS DISTINCT FROM severity".into(),
+            copy: None,
             settings: vec![("schema.backfill".into(), "on".into())],
             rows: Some(12_000_000),
         }),

@@ -79,6 +79,7 @@ pub fn fill_set(
         filter: filter.to_owned(),
         settings,
         rows: cx.facts.rows(table),
+        copy: None,
     });
     op
 }

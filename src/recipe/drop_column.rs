@@ -10,7 +10,7 @@ use crate::kind::default::Default;
 use crate::kind::primary_key::PrimaryKey;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
-use crate::plan::op::{Cost, Hazard, LockMode};
+use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 
 const RECIPE: &str = "drop-column";
@@ -28,38 +28,79 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             continue;
         }
         changes.shift_remove(&id);
-        let in_key = cx.live.of::<PrimaryKey>().any(|key| key.key.table == column.table && key.key.columns.contains(&column.name));
-        let filled = cx.live.contains(&Default::id_of(&id)) || column.identity.is_some() || column.generated.is_some();
-        let mut ops = Vec::new();
-        if column.not_null && !filled && !in_key && !cx.policy.direct {
-            let loosened = Column { not_null: false, ..column.clone() };
-            let action = column
-                .altering(
-                    format!("Let {id} be NULL, so that new clients can leave it out"),
-                    "DROP NOT NULL",
-                    LockMode::AccessExclusive,
-                    Cost::Instant,
-                )
-                .hazard(Hazard::RowShape, format!("{id} may be NULL for its readers"));
-            ops.push(Op::new(&id, action, StageName::Expand, RECIPE).undo(not_null_again(cx, column)).puts(loosened));
-        }
+        let mut ops: Vec<Op> = loosen(cx, column).into_iter().collect();
         ops.push(quarantine::column(cx, column).unwrap_or_else(|| {
             let mut last = drop(&column.clone().into(), StageName::Contract);
             last.recipe = RECIPE;
             last
         }));
-        if column.not_null && !filled && in_key && !cx.policy.direct {
-            // A part of the primary key cannot be NULL.
+        if let Some(subject) = stuck_in_key(cx, column) {
             let last = ops.last_mut().expect("pushed above");
-            last.action.hazards.push((
-                Hazard::Breaking,
-                format!(
-                    "{id} is in the primary key until contract: new clients that leave it out cannot insert before; a default lets them"
-                ),
-            ));
+            last.action.hazards.push((Hazard::Breaking, subject));
         }
         let indexes = draft.chain(&id, ops);
         draft.ready.remove(&id);
         draft.gone.insert(id, indexes[indexes.len() - 1]);
     }
+}
+
+/// Whether a client that leaves the column out could not insert: it is NOT NULL, and nothing fills it.
+fn must_be_given(cx: &Context<'_>, column: &Column) -> bool {
+    let filled = cx.live.contains(&Default::id_of(&column.id())) || column.identity.is_some() || column.generated.is_some();
+    column.not_null && !filled && !cx.policy.direct
+}
+
+fn in_key(cx: &Context<'_>, column: &Column) -> bool {
+    cx.live.of::<PrimaryKey>().any(|key| key.key.table == column.table && key.key.columns.contains(&column.name))
+}
+
+/// Lets a column be NULL that clients of the new release do not know, where that is needed.
+pub(super) fn loosen(cx: &Context<'_>, column: &Column) -> Option<Op> {
+    if !must_be_given(cx, column) || in_key(cx, column) {
+        return None;
+    }
+    let id = column.id();
+    let loosened = Column { not_null: false, ..column.clone() };
+    let title = format!("Let {id} be NULL, so that new clients can leave it out");
+    let action = column
+        .altering(title, "DROP NOT NULL", LockMode::AccessExclusive, Cost::Instant)
+        .hazard(Hazard::RowShape, format!("{id} may be NULL for its readers"));
+    Some(Op::new(&id, action, StageName::Expand, RECIPE).undo(not_null_again(cx, column)).puts(loosened))
+}
+
+/// What is said where that cannot be: a part of the primary key cannot be NULL.
+pub(super) fn stuck_in_key(cx: &Context<'_>, column: &Column) -> Option<String> {
+    let id = column.id();
+    (must_be_given(cx, column) && in_key(cx, column)).then(|| {
+        format!("{id} is in the primary key until contract: new clients that leave it out cannot insert before; a default lets them")
+    })
+}
+
+/// The end of columns that others took the place of, and of what kept them in step, at once: no client could insert
+/// between the two. `first` are the statements before; `why` completes the hazard of each column.
+pub(super) fn end(cx: &Context<'_>, columns: &[&Column], title: String, first: Vec<String>, why: &str, recipe: &'static str) -> Op {
+    let mut action = Action::new(title).lock(&columns[0].table, LockMode::AccessExclusive, Cost::Instant);
+    action.sql = first;
+    let mut lost = Vec::new();
+    for column in columns {
+        let id = column.id();
+        if let Some(kept) = quarantine::column(cx, column) {
+            action.sql.extend(kept.action.sql);
+            action.hazards.extend(kept.action.hazards);
+            continue;
+        }
+        action.sql.extend(column.drop().sql);
+        action = action.hazard(Hazard::DropColumn, format!("{id}, {why}"));
+        lost.push(id.to_string());
+    }
+    if !lost.is_empty() {
+        action = action.loses(lost.join(", "));
+    }
+    let mut op = Op::new(&columns[0].id(), action, StageName::Contract, recipe);
+    for column in columns {
+        let id = column.id();
+        op = op.removes(&Default::id_of(&id)).removes(&id);
+    }
+    op.teardown = true;
+    op
 }

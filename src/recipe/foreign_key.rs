@@ -40,7 +40,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             continue;
         }
         // A key that is made again because what it references is: the old one must go first.
-        let must_go = plain::must_go_first(cx, changes, &id);
+        let must_go = plain::must_go_first(cx, changes, &id).or_else(|| key_goes(cx, draft, &id));
         let replaced = changes.get(&id) == Some(&Change::Replace);
         changes.shift_remove(&id);
         let old = cx.live.get(&id).filter(|_| replaced);
@@ -98,6 +98,13 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         }
         after_its_index(cx, key, draft);
     }
+}
+
+/// The stage in which the key that it references is taken away, to be there again in another form.
+fn key_goes(cx: &Context<'_>, draft: &Draft, id: &Id) -> Option<StageName> {
+    let needs = cx.live.get(id).map(|object| cx.live.all_needs(object)).unwrap_or_default();
+    let keys = needs.iter().filter(|need| matches!(need.kind.as_str(), "primary-key" | "unique") && cx.desired.contains(need));
+    keys.filter_map(|need| draft.gone.get(need)).map(|at| draft.ops[*at].stage).max()
 }
 
 /// One for each partition, proven; the one above them then takes them over instead of looking at their rows (measured;

@@ -1,7 +1,7 @@
 //! Primary keys and unique constraints of tables that are in use: the index is built beside the
 //! traffic, the constraint made out of it in an instant.
 
-use super::{partition, plain, undo};
+use super::{partition, partitioned_key, plain, undo};
 use crate::catalog::Id;
 use crate::catalog::id::{derived_name, dotted, quote};
 use crate::kind::column::Column;
@@ -26,6 +26,10 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         .map(|(id, _)| id.clone())
         .collect();
     for id in ids {
+        // It went with the one above.
+        if !changes.contains_key(&id) {
+            continue;
+        }
         let (key, word, nulls) = match cx.desired.get(&id) {
             Some(Object::PrimaryKey(object)) => (&object.key, "PRIMARY KEY", false),
             // USING INDEX takes NULLS NOT DISTINCT from the index.
@@ -41,6 +45,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             continue;
         }
         if partitioned {
+            if changes.get(&id) == Some(&Change::Replace) && !cx.policy.direct && partitioned_key::replace(cx, &id, changes, draft) {
+                continue;
+            }
             if let Some(parts) = parts(cx, key, &id).filter(|_| changes.get(&id) == Some(&Change::Create) && !cx.policy.direct) {
                 changes.shift_remove(&id);
                 let object = cx.desired.get(&id).expect("looked up above");

@@ -401,13 +401,9 @@ impl State<'_> {
                 away.action.loses = None;
             } else if id.kind == "table" {
                 // How a table is divided cannot be changed in place.
-                away.action.hazards = vec![(
-                    Hazard::DropTable,
-                    format!(
-                        "{id} is dropped with its rows and made anew, divided otherwise; to keep them, make the new table beside it \
-                         under another name, copy the rows, and rename both"
-                    ),
-                )];
+                let why = draft.refused.get(id).map(|reason| format!("; they could not be kept: {reason}")).unwrap_or_default();
+                away.action.hazards =
+                    vec![(Hazard::DropTable, format!("{id} is dropped with its rows and made anew, divided otherwise{why}"))];
             }
             Some(away)
         };

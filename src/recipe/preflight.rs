@@ -23,7 +23,8 @@ pub fn attach(cx: &Context<'_>, draft: &mut Draft) {
         return;
     }
     let mut found: BTreeMap<usize, Vec<Violations>> = BTreeMap::new();
-    for (at, op) in draft.ops.iter().enumerate() {
+    // A table that another form of it takes the place of has had its rows looked at.
+    for (at, op) in draft.ops.iter().enumerate().filter(|(_, op)| !super::repartition::owns(op)) {
         for effect in &op.effects {
             let Effect::Put(object) = effect else { continue };
             let id = object.id();
@@ -185,13 +186,33 @@ pub fn cast(cx: &Context<'_>, old: &Column, new: &Column, expression: &str) -> V
     found
 }
 
+/// Rows that do not give `old` back by `back` from what the new columns get: a client that changes one of these would be
+/// refused. `values` are the new columns, each with what it gets.
+#[must_use]
+pub fn given_back(cx: &Context<'_>, old: &Column, back: &str, values: &[(&Column, &str)]) -> Violations {
+    let alias = quote(old.table.name());
+    let new: Vec<String> =
+        values.iter().map(|(column, value)| format!("({value})::{} AS {}", column.data_type, quote(&column.name))).collect();
+    let from = format!("(SELECT {alias}.*, {} FROM (SELECT ($1).*) AS {alias}) AS {alias}", new.join(", "));
+    let mut found = refused_from(cx, old, &format!("({back})"), Some(&quote(&old.name)), old.not_null, &from);
+    found.title = format!("rows of {} do not give {} back by {back}", old.table, old.name);
+    "correct those rows, or write a `revert` that suits them".clone_into(&mut found.help);
+    found
+}
+
 /// Rows for which `expression` cannot become a value of `column`. PostgreSQL tries every one, and says why not: the
 /// assignment first, because an explicit cast would cut what is too long. `shown` is what a person must see of them.
 fn refused(cx: &Context<'_>, column: &Column, expression: &str, shown: Option<&str>, not_null: bool) -> Violations {
+    let row = format!("(SELECT ($1).*) AS {}", quote(column.table.name()));
+    refused_from(cx, column, expression, shown, not_null, &row)
+}
+
+/// The same, where the expression speaks of another row: `from` makes it of `$1`.
+fn refused_from(cx: &Context<'_>, column: &Column, expression: &str, shown: Option<&str>, not_null: bool, from: &str) -> Violations {
     let table = &column.table;
     let null = if not_null { "CASE WHEN target IS NULL THEN 'it is NULL' END" } else { "NULL" };
     let alias = quote(table.name());
-    let get = |value: &str| format!("SELECT {value} INTO target FROM (SELECT ($1).*) AS {alias}");
+    let get = |value: &str| format!("SELECT {value} INTO target FROM {from}");
     // Where the expression writes (a sequence, say), it is no business of a look: the backfill tells.
     let function = format!(
         "CREATE FUNCTION pg_temp.preflight_refused({row}) RETURNS text LANGUAGE plpgsql SET search_path = {path}, pg_temp AS $refused$\n\

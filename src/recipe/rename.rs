@@ -128,7 +128,7 @@ pub fn can_sync(live: &Catalog, desired: &Catalog, old: &Id, new: &Id) -> bool {
 }
 
 /// Why a renamed column cannot be kept in step with its old self by triggers (safe-changes.md, measured).
-fn not_in_step(live: &Catalog, desired: &Catalog, old: &Id, new: &Id) -> Option<&'static str> {
+pub(super) fn not_in_step(live: &Catalog, desired: &Catalog, old: &Id, new: &Id) -> Option<&'static str> {
     let (Some(was), Some(now)) = (live.get_as::<Column>(old), desired.get_as::<Column>(new)) else {
         return Some("it is not on both sides");
     };

@@ -1,14 +1,13 @@
 //! A renamed column: old and new stand side by side, kept in step by triggers, until the old clients
 //! are gone (safe-changes.md, The sync triggers of a rename).
 
-use super::{backfill, sync};
+use super::{backfill, own_trigger, sync};
 use crate::catalog::id::{derived_name, quote};
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
-use crate::kind::trigger::Trigger;
-use crate::plan::change::{Change, Changes};
+use crate::plan::change::Changes;
 use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
@@ -17,7 +16,7 @@ const RECIPE: &str = "rename-column";
 
 /// The setting that tells the sync triggers that the backfill writes, where the pair is not the same
 /// value.
-const MARKER: &str = "schema.backfill";
+pub(super) const MARKER: &str = "schema.backfill";
 
 /// Takes every renamed column that can be kept in step; the others were renamed in place before.
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
@@ -33,10 +32,11 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         let default_id = Default::id_of(new_id);
         let default = cx.desired.get_as::<Default>(&default_id);
         changes.shift_remove(&default_id);
-        if let Some(turn) = rename(cx, old, new, default, draft) {
-            turn_functions(cx, new, &turn, changes, draft);
+        if let Some((last, again)) = rename(cx, old, new, default, draft) {
+            let turn = own_trigger::Turn::Wins { last: &last, again: &again };
+            own_trigger::turn_functions(cx, &new.table, &[&new.name], turn, RECIPE, changes, draft);
         }
-        keep_firing(cx, old, new, changes, draft);
+        own_trigger::keep_firing(cx, &new.table, &[&old.name], &[&new.name], RECIPE, changes, draft);
     }
 }
 
@@ -105,7 +105,7 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     // Between the two come the table's own triggers. The column that they know wins: the old one, until
     // their functions speak of the new one.
     let mut turn = None;
-    if own_triggers(cx, table).next().is_some() {
+    if own_trigger::changing(cx, table).next().is_some() {
         let differs = if same { sync::differ(&format!("NEW.{n}"), &format!("NEW.{o}")) } else { "false".to_owned() };
         let last_body =
             |assignment: &str| format!("BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND");
@@ -116,77 +116,6 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
         ));
     }
     Sync { make, take, helpers, forward, same, turn }
-}
-
-/// The table's own triggers that can change a row before it is written.
-fn own_triggers<'c>(cx: &'c Context<'_>, table: &'c Id) -> impl Iterator<Item = &'c Trigger> {
-    cx.live.of::<Trigger>().filter(move |trigger| trigger.relation == *table && trigger.timing == "before" && trigger.for_each_row)
-}
-
-/// Functions of the table's own triggers that speak of the new column from now on: they change in the
-/// switch, in one transaction with the sync trigger that lets them win.
-fn turn_functions(cx: &Context<'_>, new: &Column, turn: &(String, String), changes: &mut Changes, draft: &mut Draft) {
-    let functions: std::collections::BTreeSet<Id> = own_triggers(cx, &new.table).map(|trigger| trigger.execute.function.clone()).collect();
-    for function in functions {
-        let (Some(Change::Alter(actions)), Some(desired)) = (changes.get(&function), cx.desired.get(&function)) else { continue };
-        if !crate::catalog::closure::mentions_word(desired, &new.name) {
-            continue;
-        }
-        let mut action = Action::new(format!("Let {function} speak of {}", new.name));
-        action.sql = actions.iter().flat_map(|action| action.sql.clone()).chain([turn.0.clone()]).collect();
-        let back = cx.live.get(&function).map(|old| crate::kind::Object::alter(desired, old));
-        let mut undo = vec![turn.1.clone()];
-        if let Some(crate::plan::Alteration::Act(actions)) = back {
-            undo.extend(actions.into_iter().flat_map(|action| action.sql));
-        }
-        let op = Op::new(&function, action, StageName::Switch, RECIPE).undo(undo).puts(desired.clone());
-        changes.shift_remove(&function);
-        draft.chain(&function, vec![op]);
-    }
-}
-
-/// The table's own triggers that fire on an UPDATE of the old column: from the switch on they fire on one of either,
-/// when the old clients are gone, on one of the new column.
-fn keep_firing(cx: &Context<'_>, old: &Column, new: &Column, changes: &mut Changes, draft: &mut Draft) {
-    let wanted = |trigger: &&Trigger| trigger.relation == new.table && trigger.update_of.contains(&old.name);
-    for live in cx.live.of::<Trigger>().filter(wanted) {
-        let id = live.id();
-        let Some(desired) = cx.desired.get_as::<Trigger>(&id).filter(|desired| desired.update_of.contains(&new.name)) else { continue };
-        // What it calls may be made again beneath it: then it goes and comes with that.
-        if !matches!(changes.get(&id), Some(Change::Alter(_) | Change::Replace)) || super::plain::must_go_first(cx, changes, &id).is_some()
-        {
-            continue;
-        }
-        changes.shift_remove(&id);
-        let mut both = desired.clone();
-        both.update_of.push(old.name.clone());
-        let title = [format!("Let {id} fire on {} and on {}", old.name, new.name), format!("Let {id} fire on {} alone", new.name)];
-        let forms = [(live, &both, StageName::Switch), (&both, desired, StageName::Contract)];
-        let ops = forms.into_iter().zip(title).map(|((from, to, stage), title)| {
-            let mut action = statements(from, to);
-            action.title = title;
-            Op::new(&id, action, stage, RECIPE).undo(statements(to, from).sql).puts(to.clone())
-        });
-        let ops: Vec<Op> = ops.collect();
-        draft.chain(&id, ops);
-    }
-}
-
-/// From one form of a trigger to another: in place, or gone and made again at once.
-fn statements(from: &Trigger, to: &Trigger) -> Action {
-    match Trigger::alter(from, to) {
-        crate::plan::Alteration::Act(actions) | crate::plan::Alteration::Retype(actions) => {
-            actions.into_iter().reduce(joined).unwrap_or_default()
-        }
-        crate::plan::Alteration::Replace => joined(from.drop(), to.create()),
-    }
-}
-
-fn joined(mut first: Action, second: Action) -> Action {
-    first.sql.extend(second.sql);
-    first.locks.extend(second.locks);
-    first.hazards.extend(second.hazards);
-    first
 }
 
 fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default>, draft: &mut Draft) -> Option<(String, String)> {

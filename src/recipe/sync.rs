@@ -48,7 +48,15 @@ pub fn row_trigger(table: &Id, sign: &str, name: &Ident, events: &str, body: &st
 /// new row stands in for the table.
 #[must_use]
 pub fn assign(table: &Id, target: &str, expression: &str) -> String {
-    format!("SELECT {expression} INTO NEW.{target} FROM (SELECT NEW.*) AS {}", quote(table.name()))
+    assign_all(table, &[(target.to_owned(), expression.to_owned())])
+}
+
+/// The same for several columns: each expression sees the row as it was before.
+#[must_use]
+pub fn assign_all(table: &Id, values: &[(String, String)]) -> String {
+    let expressions = values.iter().map(|(_, expression)| expression.as_str()).collect::<Vec<_>>().join(", ");
+    let targets = values.iter().map(|(target, _)| format!("NEW.{target}")).collect::<Vec<_>>().join(", ");
+    format!("SELECT {expressions} INTO {targets} FROM (SELECT NEW.*) AS {}", quote(table.name()))
 }
 
 /// Whether two values differ, whatever their type: `IS DISTINCT FROM` knows no operator for json and misses equal

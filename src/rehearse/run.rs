@@ -46,9 +46,7 @@ pub(super) fn statements(step: &Step) -> Vec<String> {
         Work::Backfill(backfill) => {
             let settings =
                 backfill.settings.iter().map(|(name, value)| format!("SELECT set_config({}, {}, true)", literal(name), literal(value)));
-            let filter = if backfill.filter.trim().is_empty() { "true" } else { &backfill.filter };
-            let update = format!("UPDATE {} SET {} WHERE {filter}", backfill.table.sql(), backfill.set);
-            settings.chain([update]).collect()
+            settings.chain([backfill.whole()]).collect()
         }
     }
 }

@@ -227,10 +227,12 @@ fn merge(out: &mut Lowering, part: Lowering) {
     out.repeated.extend(repeated);
     out.unread.extend(unread);
     out.hints.renames.extend(hints.renames);
+    out.hints.moved.extend(hints.moved);
     out.hints.part_renames.extend(hints.part_renames);
     out.hints.backfills.extend(hints.backfills);
     out.hints.value_backfills.extend(hints.value_backfills);
     out.hints.reverts.extend(hints.reverts);
+    out.hints.given_back.extend(hints.given_back);
     out.hints.in_place.extend(hints.in_place);
     out.hints.unnamed.extend(hints.unnamed);
 }
@@ -324,7 +326,9 @@ fn satellites(node: &mut Node<'_>, id: &Id, at: &Scope<'_>, out: &mut Lowering) 
     }
     if let Some(was) = node.value("was", &mut out.findings) {
         let old = former_id(id, &was.value, at);
-        if old == *id {
+        if let Some(old) = column_elsewhere(id, &was.value, at) {
+            out.hints.moved.insert(id.clone(), old);
+        } else if old == *id {
             out.complain(
                 &was,
                 format!("{id} cannot have been itself: `was` is its former name"),
@@ -353,6 +357,18 @@ fn former_id(id: &Id, was: &str, at: &Scope<'_>) -> Id {
         return Id::new(&id.kind, path);
     }
     if id.path.len() == 2 && parts.len() == 2 { Id::new(&id.kind, parts) } else { id.renamed(&was.trim_matches('"').replace("\"\"", "\"")) }
+}
+
+/// The column of another table that `was="table.column"` means.
+fn column_elsewhere(id: &Id, was: &str, at: &Scope<'_>) -> Option<Id> {
+    let mut parts = crate::catalog::id::undotted(was);
+    if id.kind != "column" || !(2..=3).contains(&parts.len()) {
+        return None;
+    }
+    if parts.len() == 2 {
+        parts.insert(0, Ident::new(at.schema));
+    }
+    (parts[..2] != id.path[..2]).then(|| Id::new("column", parts))
 }
 
 fn is_routine(id: &Id) -> bool {

@@ -84,7 +84,7 @@ fn shared_names(out: &Lowering, f: &mut Findings) {
 /// One old thing can become one new thing.
 fn former_names(out: &Lowering, f: &mut Findings) {
     let mut taken: HashMap<&Id, &Id> = HashMap::new();
-    for (new, old) in &out.hints.renames {
+    for (new, old) in out.hints.renames.iter().chain(&out.hints.moved) {
         let Some(first) = taken.insert(old, new) else { continue };
         let (Some(a), Some(b)) = (was_place(out, first, old), was_place(out, new, old)) else { continue };
         f.push(

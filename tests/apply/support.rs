@@ -202,6 +202,7 @@ pub fn backfill(number: u32, key: &[&str], set: &str, filter: &str) -> Step {
         filter: filter.to_owned(),
         settings: Vec::new(),
         rows: Some(20_000),
+        copy: None,
     };
     let verify = Verify { sql: format!("SELECT count(*) FROM public.t WHERE {filter}"), expect: "0".to_owned() };
     Step { work: Work::Backfill(work), verify: vec![verify], ..step(number, &[]) }

@@ -70,7 +70,7 @@ fn observe(catalog: &mut Catalog) {
 }
 
 /// `server 150000`, `table "public.orders" rows=12`, `volatile "public.orders.token"`,
-/// `partition-bound "public.events_2025: (at < …)"`, `detach-check "public.events_2025: events_2025_at_check"`.
+/// `reads "public.users.first_name: full_name"`, `partition-bound "public.events_2025: (at < …)"`, `detach-check "public.events_2025: events_2025_at_check"`.
 fn facts(path: &Path, before: &Catalog) -> Result<Facts, String> {
     let mut facts = Facts { server: 150_000, ..Facts::default() };
     for id in before.objects.keys().filter(|id| id.kind == "table") {
@@ -92,6 +92,16 @@ fn facts(path: &Path, before: &Catalog) -> Result<Facts, String> {
             }
             ("volatile", _) => {
                 facts.volatile_defaults.insert(Id::new("column", id::undotted(&argument)));
+            }
+            // The columns that a `backfill` names.
+            ("reads", _) => {
+                let names = said.unwrap_or_default().split(' ').map(Into::into).collect();
+                facts.reads.insert(Id::new("column", id::undotted(&argument)), names);
+            }
+            // The new columns that, when NULL, give no value back.
+            ("gives-null", _) => {
+                let names = said.unwrap_or_default().split(' ').map(Into::into).collect();
+                facts.gives_null.insert(Id::new("column", id::undotted(&argument)), names);
             }
             // What the server would say of a change of type: it rewrites; every value survives it, there or back; both are of one category.
             ("keeps-values" | "reverts" | "compatible", _) => {

@@ -6,7 +6,8 @@ use crate::catalog::{Fingerprint, Id, Ident};
 use crate::kdl::{Diagnostics, Document, Finding, Findings, Node, Sources, Text, one_of};
 use crate::plan::op::{Cost, Hazard, Lock, LockMode, Probe, Transaction, Verify};
 use crate::plan::plan::{
-    Allowance, Assumption, Backfill, HazardNote, Plan, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo, Work,
+    Allowance, Assumption, Backfill, Copying, HazardNote, Plan, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary,
+    Undo, Work,
 };
 
 /// Reads the text of the plan's file at `path`.
@@ -325,6 +326,7 @@ fn backfill(mut node: Node<'_>, f: &mut Findings) -> Option<Backfill> {
     let table = id(&mut node, f);
     let rows = opt_count(&mut node, "rows", f);
     let key = node.values("key", f).unwrap_or_default().into_iter().map(|text| Ident::from(text.value)).collect();
+    let copy = node.child("into", f).map(|child| copying(child, f));
     let mut required = |name: &'static str| {
         let text = node.value(name, f);
         if text.is_none() {
@@ -332,11 +334,24 @@ fn backfill(mut node: Node<'_>, f: &mut Findings) -> Option<Backfill> {
         }
         text.map(|text| text.value)
     };
-    let (set, filter) = (required("set"), required("where"));
+    let set = if copy.is_some() { Some(String::new()) } else { required("set") };
+    let filter = required("where");
     let settings = all(&mut node, "setting", f, |node, f| {
         let name = arg(node, "a name", f);
         Some((name, arg(node, "a value", f)))
     });
     node.finish(f);
-    Some(Backfill { table: table?, key, set: set?, filter: filter?, settings, rows })
+    let copy = match copy {
+        Some(copy) => Some(Box::new(copy?)),
+        None => None,
+    };
+    Some(Backfill { table: table?, key, set: set?, filter: filter?, settings, rows, copy })
+}
+
+fn copying(mut node: Node<'_>, f: &mut Findings) -> Option<Copying> {
+    let into = id(&mut node, f);
+    let mut names = |name| node.values(name, f).unwrap_or_default().into_iter().map(|text| Ident::from(text.value)).collect();
+    let (columns, from, unique) = (names("columns"), names("from"), names("unique"));
+    node.finish(f);
+    Some(Copying { into: into?, columns, from, unique })
 }

@@ -9,7 +9,8 @@ use super::*;
 use crate::catalog::{Fingerprint, Id, Ident};
 use crate::plan::op::{Cost, Hazard, Lock, LockMode, Probe, Transaction, Verify};
 use crate::plan::plan::{
-    Allowance, Assumption, Backfill, Gate, HazardNote, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary, Undo, Work,
+    Allowance, Assumption, Backfill, Copying, Gate, HazardNote, Preflight, Proof, Reliance, RowsBound, Stage, StageName, Step, Summary,
+    Undo, Work,
 };
 use crate::plan::sample;
 
@@ -102,9 +103,15 @@ fn texts() -> impl Strategy<Value = Vec<String>> {
 
 fn work() -> impl Strategy<Value = Work> {
     let backfill = (id(), vec(ident(), 0..3), text(), text(), vec((text(), text()), 0..2), option::of(any::<u64>()));
+    let copying = (id(), vec(ident(), 1..3), vec(ident(), 0..3), vec(ident(), 1..3))
+        .prop_map(|(into, columns, from, unique)| Box::new(Copying { into, columns, from, unique }));
+    let backfill = (backfill, option::of(copying));
     prop_oneof![
         texts().prop_map(Work::Sql),
-        backfill.prop_map(|(table, key, set, filter, settings, rows)| Work::Backfill(Backfill { table, key, set, filter, settings, rows })),
+        backfill.prop_map(|((table, key, set, filter, settings, rows), copy)| {
+            let set = if copy.is_some() { String::new() } else { set };
+            Work::Backfill(Backfill { table, key, set, filter, settings, rows, copy })
+        }),
     ]
 }
 

@@ -3,7 +3,7 @@
 use crate::catalog::Id;
 use crate::kdl::{NodeOut, ValueOut, render};
 use crate::plan::op::Transaction;
-use crate::plan::plan::{Backfill, Gate, Plan, Preflight, Proof, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
+use crate::plan::plan::{Backfill, Copying, Gate, Plan, Preflight, Proof, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
 
 /// The text of the plan's file.
 #[must_use]
@@ -123,12 +123,24 @@ fn preflight_node(preflight: &Preflight) -> NodeOut {
 }
 
 fn backfill_node(backfill: &Backfill) -> NodeOut {
-    let Backfill { table, key, set, filter, settings, rows } = backfill;
+    let Backfill { table, key, set, filter, settings, rows, copy } = backfill;
     let mut node = NodeOut::new("backfill").arg(id(table)).opt_prop("rows", rows.map(number));
     if !key.is_empty() {
         node.children.push(NodeOut::new("key").args(key.iter().map(smol_str::SmolStr::as_str)));
     }
-    node.children.push(NodeOut::new("set").arg(set.as_str()));
+    match copy.as_deref() {
+        None => node.children.push(NodeOut::new("set").arg(set.as_str())),
+        Some(Copying { into, columns, from, unique }) => {
+            let names = |name: &str, list: &[crate::catalog::Ident]| NodeOut::new(name).args(list.iter().map(smol_str::SmolStr::as_str));
+            let mut child = NodeOut::new("into").arg(id(into));
+            child.children.push(names("columns", columns));
+            if !from.is_empty() {
+                child.children.push(names("from", from));
+            }
+            child.children.push(names("unique", unique));
+            node.children.push(child);
+        }
+    }
     node.children.push(NodeOut::new("where").arg(filter.as_str()));
     node.children.extend(settings.iter().map(|(name, value)| NodeOut::new("setting").arg(name.as_str()).arg(value.as_str())));
     node

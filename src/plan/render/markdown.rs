@@ -99,8 +99,7 @@ fn statements(out: &mut String, steps: &[Step]) {
                 let _ = writeln!(block, "{statement};");
             }),
             Work::Backfill(backfill) => {
-                let _ =
-                    writeln!(block, "UPDATE {} SET {}\nWHERE {}; -- batch by batch", backfill.table.sql(), backfill.set, backfill.filter);
+                let _ = writeln!(block, "{}; -- batch by batch", words::batch(backfill));
             }
         }
     }

@@ -143,13 +143,14 @@ fn by_key(backfill: &Backfill, settings: &str) -> String {
     for n in 1..=backfill.key.len() {
         let _ = writeln!(assign, "        batch_from_{n} := batch_next_{n};");
     }
-    let Backfill { set, filter, .. } = backfill;
+    let filter = &backfill.filter;
+    let inner = backfill.statement(&table, &format!("({keys}) >= ({from}) AND ({keys}) < ({next}) AND ({filter})"));
+    let last = backfill.statement(&table, &format!("({keys}) >= ({from}) AND ({filter})"));
     format!(
         "DECLARE\n{declare}    more boolean;\nBEGIN\n    SELECT {keys} INTO {from} FROM {table} ORDER BY {keys} LIMIT 1;\n    more := FOUND;\n    \
          WHILE more LOOP\n{settings}        SELECT {keys} INTO {next} FROM {table}\n            WHERE ({keys}) >= ({from}) ORDER BY {keys} \
          OFFSET {BATCH_ROWS} LIMIT 1;\n        more := FOUND;\n        IF more THEN\n            \
-         UPDATE {table} SET {set}\n            WHERE ({keys}) >= ({from}) AND ({keys}) < ({next}) AND ({filter});\n        ELSE\n            \
-         UPDATE {table} SET {set}\n            WHERE ({keys}) >= ({from}) AND ({filter});\n        END IF;\n        COMMIT;\n{assign}    \
+         {inner};\n        ELSE\n            {last};\n        END IF;\n        COMMIT;\n{assign}    \
          END LOOP;\nEND\n"
     )
 }
@@ -157,11 +158,14 @@ fn by_key(backfill: &Backfill, settings: &str) -> String {
 /// Walks the pages of the table: TID range scans (PostgreSQL 14) read only those.
 fn by_pages(backfill: &Backfill, settings: &str) -> String {
     let table = backfill.table.sql();
-    let Backfill { set, filter, .. } = backfill;
+    let filter = &backfill.filter;
+    let batch = backfill.statement(
+        &table,
+        &format!("ctid >= format('(%s,0)', page)::tid AND ctid < format('(%s,0)', page + {BATCH_PAGES})::tid\n            AND ({filter})"),
+    );
     format!(
         "DECLARE\n    page bigint := 0;\n    pages bigint := pg_relation_size({}::regclass) / current_setting('block_size')::bigint;\nBEGIN\n    \
-         WHILE page <= pages LOOP\n{settings}        UPDATE {table}\n        SET {set}\n        WHERE ctid >= format('(%s,0)', page)::tid \
-         AND ctid < format('(%s,0)', page + {BATCH_PAGES})::tid\n            AND ({filter});\n        COMMIT;\n        page := page + {BATCH_PAGES};\n    \
+         WHILE page <= pages LOOP\n{settings}        {batch};\n        COMMIT;\n        page := page + {BATCH_PAGES};\n    \
          END LOOP;\nEND\n",
         literal(&table)
     )

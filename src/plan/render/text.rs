@@ -196,7 +196,7 @@ impl Page<'_> {
         match &step.work {
             Work::Sql(statements) => statements.iter().for_each(|statement| block(&format!("{statement};"))),
             Work::Backfill(backfill) => {
-                block(&format!("UPDATE {} SET {}\nWHERE {}; -- batch by batch", backfill.table.sql(), backfill.set, backfill.filter));
+                block(&format!("{}; -- batch by batch", words::batch(backfill)));
             }
         }
         for verify in &step.verify {

@@ -1,7 +1,7 @@
 //! Numbers, sizes and phrases, the same in every rendering.
 
 use crate::plan::op::{Cost, Lock, Transaction};
-use crate::plan::plan::{Gate, Preflight, Proof, Step, Undo, Work};
+use crate::plan::plan::{Backfill, Gate, Preflight, Proof, Step, Undo, Work};
 use crate::plan::policy::{Judged, Standing};
 
 /// A number with a comma between thousands: `12,000,000`.
@@ -67,6 +67,14 @@ fn cost(cost: Cost) -> &'static str {
         Cost::Scan => "while it reads the table",
         Cost::Build => "while it builds the index",
         Cost::Rewrite => "while it rewrites the table",
+    }
+}
+
+/// The statement of a backfill, for people.
+pub(super) fn batch(backfill: &Backfill) -> String {
+    match backfill.copy {
+        None => format!("UPDATE {} SET {}\nWHERE {}", backfill.table.sql(), backfill.set, backfill.filter),
+        Some(_) => backfill.whole(),
     }
 }
 

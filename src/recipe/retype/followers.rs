@@ -29,7 +29,7 @@ const SATELLITES: [&str; 4] = ["comment", "owner", "grant", "cluster-on"];
 
 /// What is dropped and made again at the switch, and what hangs on the columns themselves.
 #[derive(Debug)]
-pub(super) struct Followers {
+pub(in crate::recipe) struct Followers {
     /// Made again, each with what hangs on it, in the order in which it is made: now.
     pub(super) before: Vec<Id>,
     /// The same as it is wanted.
@@ -60,7 +60,7 @@ impl Followers {
     /// The statements that take `ids` away: the last made first, without what goes away with another one. First those that
     /// need no table: a query locks a view before the tables beneath it, so the switch does, too (the other way round it
     /// waits in a ring with every reader of the view, measured).
-    pub(super) fn drop(catalog: &Catalog, ids: &[Id]) -> (Vec<String>, Vec<String>) {
+    pub(in crate::recipe) fn drop(catalog: &Catalog, ids: &[Id]) -> (Vec<String>, Vec<String>) {
         let taken_along = |object: &Object| object.parent().is_some_and(|parent| ids.contains(&parent));
         let mut on_tables: BTreeSet<Id> = BTreeSet::new();
         let (mut early, mut late) = (Vec::new(), Vec::new());
@@ -198,7 +198,7 @@ fn spoken(cx: &Context<'_>, again: &BTreeSet<Id>, types: &[Relabel<'_>]) -> Vec<
 }
 
 /// What others need first, by kind and id where nothing decides.
-fn ordered(catalog: &Catalog, set: &BTreeSet<Id>) -> Vec<Id> {
+pub(in crate::recipe) fn ordered(catalog: &Catalog, set: &BTreeSet<Id>) -> Vec<Id> {
     let mut sorted: Vec<&Id> = set.iter().filter(|id| catalog.contains(id)).collect();
     sorted.sort_by_key(|id| (weight(&id.kind), (*id).clone()));
     let mut order = Vec::new();

@@ -9,7 +9,7 @@
 //! another one writes the old column, where every value fits, so that the switch can be undone.
 
 mod cluster;
-mod followers;
+pub(super) mod followers;
 mod pair;
 mod parts;
 pub mod relabel;

@@ -1,0 +1,137 @@
+//! A table's own triggers while old and new columns are kept in step: they stand between the triggers that do so.
+
+use std::collections::BTreeSet;
+
+use crate::catalog::closure::mentions_word;
+use crate::catalog::{Id, Ident};
+use crate::kind::Kind as _;
+use crate::kind::trigger::Trigger;
+use crate::plan::change::{Change, Changes};
+use crate::plan::draft::{Context, Draft, Op};
+use crate::plan::op::{Action, Hazard};
+use crate::plan::plan::StageName;
+
+/// Names for people.
+#[must_use]
+pub fn listed(names: &[&Ident]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What it means for the old columns that a function speaks of the new ones.
+#[derive(Clone, Copy)]
+pub enum Turn<'t> {
+    /// They are the same values: the last sync trigger lets the new ones win.
+    Wins {
+        /// The statement that does so.
+        last: &'t str,
+        /// The statement that takes it back.
+        again: &'t str,
+    },
+    /// They are not: what the function did to these is done no longer.
+    InsteadOf(&'t [&'t Ident]),
+}
+
+/// The table's own triggers that can change a row before it is written.
+pub fn changing<'c>(cx: &'c Context<'_>, table: &'c Id) -> impl Iterator<Item = &'c Trigger> {
+    cx.live.of::<Trigger>().filter(move |trigger| trigger.relation == *table && trigger.timing == "before" && trigger.for_each_row)
+}
+
+/// Functions of the table's own triggers that speak of the new column from now on: they change in the
+/// switch, in one transaction with what that asks of the triggers that keep both sides in step.
+pub fn turn_functions(
+    cx: &Context<'_>,
+    table: &Id,
+    new: &[&Ident],
+    turn: Turn<'_>,
+    recipe: &'static str,
+    changes: &mut Changes,
+    draft: &mut Draft,
+) {
+    let functions: BTreeSet<Id> = changing(cx, table).map(|trigger| trigger.execute.function.clone()).collect();
+    for function in functions {
+        let (Some(Change::Alter(actions)), Some(desired)) = (changes.get(&function), cx.desired.get(&function)) else { continue };
+        let spoken: Vec<&Ident> = new.iter().copied().filter(|name| mentions_word(desired, name)).collect();
+        if spoken.is_empty() {
+            continue;
+        }
+        let mut action = Action::new(format!("Let {function} speak of {}", listed(&spoken)));
+        action.sql = actions.iter().flat_map(|action| action.sql.clone()).collect();
+        let back = cx.live.get(&function).map(|old| crate::kind::Object::alter(desired, old));
+        let mut undo = Vec::new();
+        match turn {
+            Turn::Wins { last, again } => {
+                action.sql.push(last.to_owned());
+                undo.push(again.to_owned());
+            }
+            Turn::InsteadOf(old) => {
+                let (new, old) = (listed(&spoken), listed(old));
+                let subject = format!("from the switch on {function} sees to {new}, and no longer to {old}, which old clients write");
+                action = action.hazard(Hazard::Breaking, subject);
+            }
+        }
+        if let Some(crate::plan::Alteration::Act(actions)) = back {
+            undo.extend(actions.into_iter().flat_map(|action| action.sql));
+        }
+        let op = Op::new(&function, action, StageName::Switch, recipe).undo(undo).puts(desired.clone());
+        changes.shift_remove(&function);
+        draft.chain(&function, vec![op]);
+    }
+}
+
+/// The table's own triggers that fire on an UPDATE of the old column: from the switch on they fire on one of either,
+/// when the old clients are gone, on one of the new column.
+pub fn keep_firing(
+    cx: &Context<'_>,
+    table: &Id,
+    old: &[&Ident],
+    new: &[&Ident],
+    recipe: &'static str,
+    changes: &mut Changes,
+    draft: &mut Draft,
+) {
+    let fires = |trigger: &Trigger, names: &[&Ident]| names.iter().any(|name| trigger.update_of.contains(name));
+    let wanted = |trigger: &&Trigger| trigger.relation == *table && fires(trigger, old);
+    for live in cx.live.of::<Trigger>().filter(wanted) {
+        let id = live.id();
+        let Some(desired) = cx.desired.get_as::<Trigger>(&id).filter(|desired| fires(desired, new)) else { continue };
+        // What it calls may be made again beneath it: then it goes and comes with that.
+        if !matches!(changes.get(&id), Some(Change::Alter(_) | Change::Replace)) || super::plain::must_go_first(cx, changes, &id).is_some()
+        {
+            continue;
+        }
+        changes.shift_remove(&id);
+        let mut both = desired.clone();
+        let of = |trigger: &Trigger, names: &[&Ident]| {
+            names.iter().filter(|name| trigger.update_of.contains(name)).copied().cloned().collect::<Vec<_>>()
+        };
+        let (was, now) = (of(live, old), of(desired, new));
+        both.update_of.extend(was.clone());
+        let (was, now) = (listed(&was.iter().collect::<Vec<_>>()), listed(&now.iter().collect::<Vec<_>>()));
+        let title = [format!("Let {id} fire on {was} and on {now}"), format!("Let {id} fire on {now} alone")];
+        let forms = [(live, &both, StageName::Switch), (&both, desired, StageName::Contract)];
+        let ops = forms.into_iter().zip(title).map(|((from, to, stage), title)| {
+            let mut action = statements(from, to);
+            action.title = title;
+            Op::new(&id, action, stage, recipe).undo(statements(to, from).sql).puts(to.clone())
+        });
+        let ops: Vec<Op> = ops.collect();
+        draft.chain(&id, ops);
+    }
+}
+
+/// From one form of a trigger to another: in place, or gone and made again at once.
+fn statements(from: &Trigger, to: &Trigger) -> Action {
+    match Trigger::alter(from, to) {
+        crate::plan::Alteration::Act(actions) | crate::plan::Alteration::Retype(actions) => {
+            actions.into_iter().reduce(joined).unwrap_or_default()
+        }
+        crate::plan::Alteration::Replace => joined(from.drop(), to.create()),
+    }
+}
+
+fn joined(mut first: Action, second: Action) -> Action {
+    first.sql.extend(second.sql);
+    first.locks.extend(second.locks);
+    first.hazards.extend(second.hazards);
+    first
+}

@@ -1,0 +1,2 @@
+INSERT INTO users (full_name) SELECT 'First' || g || ' Last' || g FROM generate_series(1, 55) g;
+INSERT INTO users (full_name) VALUES ('Cher'), ('Gabriel García Márquez'), ('');
