@@ -231,7 +231,7 @@ impl Kind for Column {
              CASE WHEN a.attgenerated <> '' THEN (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END, a.attgenerated = 'v', \
              CASE WHEN a.attstorage <> t.typstorage THEN CASE a.attstorage WHEN 'p' THEN 'plain' WHEN 'e' THEN 'external' WHEN 'x' THEN 'extended' ELSE 'main' END END, \
              CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END, {statistics}, CASE WHEN a.attoptions IS NOT NULL THEN (SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o NOT LIKE 'pg\\_%') END, \
-             CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'default' END, i.* \
+             CASE WHEN i.relname IS NOT NULL THEN CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'default' END END, i.* \
              FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = a.atttypid \
              LEFT JOIN LATERAL (SELECT q.relname::text, {} FROM pg_depend e JOIN pg_class q ON q.oid = e.objid JOIN pg_sequence s ON s.seqrelid = q.oid \
                WHERE a.attidentity <> '' AND e.classid = 'pg_class'::regclass AND e.refclassid = 'pg_class'::regclass AND e.refobjid = a.attrelid AND e.refobjsubid = a.attnum AND e.deptype = 'i') i ON a.attidentity <> '' \

@@ -96,6 +96,10 @@ impl<'c> Attach<'c> {
         }
         let switch = ops.len();
         let mut action = tree.held(cx, Action::new(format!("Make {root} the partition {name} of the new one")));
+        // The foreign keys of the partition become parts of those above: their triggers on the referenced tables go.
+        for table in tree.referenced(cx) {
+            action = action.lock(table, LockMode::AccessExclusive, Cost::Instant);
+        }
         action.sql = self.switch_sql(cx);
         let undo = [self.undo_sql(cx), tree.proven_again()].concat();
         let mut op = tree.effects(cx, Op::new(root, action, StageName::Switch, RECIPE).undo(undo));
