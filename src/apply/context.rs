@@ -44,6 +44,8 @@ pub(super) struct Context<'a> {
     pub(super) batches: u64,
     /// Steps, and parts of undos, done by this process.
     pub(super) finished: u64,
+    /// Whether a step was begun since the connection was made.
+    pub(super) in_step: bool,
     /// The stage that was told to have started.
     pub(super) stage: Option<StageName>,
     /// The step that was begun and not told to be done.
@@ -76,6 +78,7 @@ impl<'a> Context<'a> {
             jitter: Jitter::seeded(),
             batches: 0,
             finished: 0,
+            in_step: false,
             stage: None,
             under_way: None,
             record: Record::Done,

@@ -161,6 +161,7 @@ async fn run_step(context: &mut Context<'_>, stage: StageName, step: &Step) -> R
     context.under_way = Some((step.number, begun));
     let attempt = ledger::step_started(context, step).await?;
     context.emit(Event::StepStarted { stage, number: step.number, title: step.title.clone(), attempt });
+    context.in_step = true;
     let waited = match (&step.work, step.transaction) {
         (Work::Backfill(backfill), _) => backfill::run(context, step, backfill).await?,
         (Work::Sql(statements), Transaction::Outside) => outside::run(context, step, statements).await?,

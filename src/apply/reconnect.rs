@@ -19,15 +19,20 @@ const IN_ONE_PLACE: u32 = 3;
 pub(super) struct Losses {
     /// Steps and batches that this process has committed.
     place: (u64, u64),
-    times: u32,
+    /// Before a step of the plan was begun again, and within one. A server that is restarted twice ends the run on its way
+    /// back to a step, which is not to blame for it.
+    times: [u32; 2],
 }
 
 impl Losses {
-    /// Counts one; whether to go on.
-    fn count(&mut self, place: (u64, u64)) -> bool {
-        self.times = if self.place == place { self.times + 1 } else { 1 };
-        self.place = place;
-        self.times <= IN_ONE_PLACE
+    /// Counts one, and how often it was so; whether to go on.
+    fn count(&mut self, place: (u64, u64), within: bool) -> (bool, u32) {
+        if self.place != place {
+            *self = Self { place, times: [0, 0] };
+        }
+        let times = &mut self.times[usize::from(within)];
+        *times += 1;
+        (*times <= IN_ONE_PLACE, *times)
     }
 }
 
@@ -44,8 +49,10 @@ pub(super) async fn reconnect(context: &mut Context<'_>, losses: &mut Losses, lo
         // Nothing tells which statements were committed.
         return Err(give_up(String::new()));
     }
-    if !losses.count((context.finished, context.batches)) {
-        return Err(give_up(format!("\nThat is the {}. time in the same place, so it is not tried again.", losses.times)));
+    let within = std::mem::take(&mut context.in_step);
+    let (go_on, times) = losses.count((context.finished, context.batches), within);
+    if !go_on {
+        return Err(give_up(format!("\nThat is the {times}. time in the same place, so it is not tried again.")));
     }
     let mut tries = Tries::new(context.options.lock_timeout, context.options.retry_for);
     context.emit(Event::ConnectionLost { doing: doing.clone(), cause: cause.clone(), next_try: Duration::ZERO });
@@ -82,9 +89,12 @@ mod tests {
     #[test]
     fn losses_are_bounded_where_nothing_moves() {
         let mut losses = Losses::default();
-        assert!((0..IN_ONE_PLACE).all(|_| losses.count((4, 0))));
-        assert!(!losses.count((4, 0)));
+        assert!((0..IN_ONE_PLACE).all(|_| losses.count((4, 0), true).0));
+        // On the way back to the step it is another matter, bounded likewise.
+        assert!((0..IN_ONE_PLACE).all(|_| losses.count((4, 0), false).0));
+        assert_eq!(losses.count((4, 0), true), (false, IN_ONE_PLACE + 1));
+        assert!(!losses.count((4, 0), false).0);
         // A batch more, and it starts again.
-        assert!(losses.count((4, 1)));
+        assert_eq!(losses.count((4, 1), true), (true, 1));
     }
 }

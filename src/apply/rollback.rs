@@ -126,6 +126,7 @@ async fn undo(context: &mut Context<'_>, stage: StageName, step: &Step, undone: 
     let begun = Instant::now();
     let title = format!("Undo: {}", step.title);
     context.emit(Event::StepStarted { stage, number: step.number, title: title.clone(), attempt: 1 });
+    context.in_step = true;
     let is_outside = step.transaction == Transaction::Outside;
     let mut waited = Duration::ZERO;
     let mut parts = step.undo.parts(is_outside);

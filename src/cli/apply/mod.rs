@@ -335,12 +335,19 @@ impl Run<'_> {
 
     /// Nothing may run now: says why.
     fn nothing(&self, selection: &Selection, session: &Session) -> Code {
+        let back = &selection.rolled_back;
         if selection.waiting.is_empty() {
-            let plans = match selection.done {
-                0 => "there are no plans for".to_owned(),
-                1 => "the one plan is done on".to_owned(),
-                all => format!("all {all} plans are done on"),
+            let plans = match (selection.done, back.len()) {
+                (0, 0) => "there are no plans for".to_owned(),
+                (0, _) => "no other plan is there for".to_owned(),
+                (1, 0) => "the one plan is done on".to_owned(),
+                (1, _) => "the other plan is done on".to_owned(),
+                (all, 0) => format!("all {all} plans are done on"),
+                (all, _) => format!("the other {all} plans are done on"),
             };
+            for name in back {
+                self.out.notice(&format!("{name} was rolled back. Forward once more: schema apply {name} --again"));
+            }
             self.out.notice(&format!("Nothing to do: {plans} {}.", described(session)));
         }
         for (file, stage) in &selection.waiting {

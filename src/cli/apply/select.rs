@@ -31,6 +31,8 @@ pub(super) struct Selection {
     pub waiting: Vec<(PlanFile, StageName)>,
     /// How many have nothing left to do.
     pub done: usize,
+    /// The names of those that were rolled back, and were not asked for again.
+    pub rolled_back: Vec<String>,
 }
 
 /// Sorts plans by what the ledger says of them.
@@ -52,7 +54,7 @@ pub(super) fn select(files: Vec<PlanFile>, ledger: &[PlanStatus], through: Stage
         }
         let rolled_back = status.is_some_and(|status| status.state == PlanState::RolledBack);
         if rolled_back && !again {
-            selection.done += 1;
+            selection.rolled_back.push(file.plan.name);
             continue;
         }
         let status = status.filter(|_| !rolled_back);
@@ -140,7 +142,7 @@ mod tests {
         let chosen = |through, again| {
             let selection = select(names.map(file).into(), &ledger, through, again).expect("nothing was edited");
             let run: Vec<_> = selection.run.iter().map(|chosen| (chosen.file.plan.name.clone(), chosen.next)).collect();
-            (run, selection.waiting.len(), selection.done)
+            (run, selection.waiting.len(), selection.done + selection.rolled_back.len())
         };
         let name = |name: &str, stage| (name.to_owned(), stage);
         assert_eq!(
