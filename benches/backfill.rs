@@ -2,7 +2,8 @@
 //!
 //! The same rows, the same expression, in the same run: (a) a loop of batched UPDATEs by key without pauses, (b) a backfill of
 //! `apply` without pauses, (c) one with the default pace, with pgbench beside it, against pgbench alone. `ROWS=…` (default
-//! 500,000) and `SECONDS=…` (default 20) change the size.
+//! 500,000) and `SECONDS=…` (default 20) change the size, `TARGET=…` (milliseconds of a batch) and `PAUSE=…` (percent of it)
+//! the pace of the third.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints figures")]
 
 #[allow(dead_code, reason = "the load benchmark uses all of it")]
@@ -58,7 +59,7 @@ async fn main() {
     let begun = Instant::now();
     let mut fills = 0_u32;
     while begun.elapsed() < Duration::from_secs(seconds) {
-        filled(&scratch, Pace::default()).await;
+        filled(&scratch, Pace { pause: number("PAUSE", 20) as f64 / 100.0, ..Pace::default() }).await;
         fills += 1;
         if begun.elapsed() < Duration::from_secs(seconds) {
             batch(&session, "ALTER TABLE t DROP COLUMN new; ALTER TABLE t ADD new int").await;
@@ -127,7 +128,8 @@ async fn filled(scratch: &Scratch, pace: Pace) -> Duration {
     let plan = Plan { name: "0001-bench".to_owned(), stages, ..Plan::default() };
     let text = schema::plan::file::write(&plan);
     let hash = Fingerprint::of_bytes(text.as_bytes()).0;
-    let options = Options { pace, who: "bench".to_owned(), ..Options::default() };
+    let batch_target = Duration::from_millis(number("TARGET", 500));
+    let options = Options { pace, batch_target, who: "bench".to_owned(), ..Options::default() };
     let begun = Instant::now();
     let outcome = apply(session, &scratch.target("postgres"), &plan, &text, &hash, &options, &mut |_| ()).await;
     assert_eq!(outcome.expect("fills"), Outcome::Done);

@@ -36,7 +36,7 @@ const OWN: i64 = 500;
 const CLIENTS: i64 = 2;
 
 /// How long old and new clients work side by side.
-const SIDE_BY_SIDE: Duration = Duration::from_secs(2);
+const SIDE_BY_SIDE: Duration = Duration::from_millis(1_200);
 
 /// What the first try of a locking step may take: lock timeout (200 ms) and work (1 s); and what a client may wait beyond.
 const STALL: Duration = Duration::from_millis(1_200 + 100);
