@@ -33,8 +33,8 @@ enum Said {
     Named,
     /// The step comes when no client of the old release is left.
     Contract,
-    /// Two columns change their names with each other: both names are there before and behind the step, and what that does
-    /// to prepared statements is a hazard.
+    /// Two columns, or two forms of a table, change their places: the names are there before and behind the step. What that
+    /// does to prepared statements, and names that are there no more, are hazards.
     Swapped,
     /// The step is outside a transaction: a lock timeout would leave an INVALID index.
     Outside,
@@ -57,10 +57,13 @@ const RULES: &[(&str, &[Said])] = &[
     ("require-lock-timeout", &[Said::Outside]),
     ("ban-drop-column", &[Said::Taken]),
     ("ban-drop-table", &[Said::Taken]),
-    ("ban-drop-schema", &[Said::Contract]),
+    ("ban-drop-schema", &[Said::Taken, Said::Contract]),
     ("ban-drop-sequence", &[Said::Taken]),
-    ("ban-drop-view", &[Said::Taken, Said::Contract]),
-    ("ban-drop-function", &[Said::Taken, Said::Contract]),
+    ("ban-drop-view", &[Said::Taken, Said::Contract, Said::Swapped]),
+    ("ban-drop-function", &[Said::Taken, Said::Contract, Said::Swapped]),
+    ("ban-drop-domain", &[Said::Hazard(&[Hazard::Breaking]), Said::Taken, Said::Contract]),
+    // What is wanted, not how it is come by; a constraint that is added to a domain in use is `blocking`.
+    ("ban-create-domain-with-constraint", &[Said::Hazard(&[Hazard::Breaking])]),
     ("ban-drop-type", &[Said::Taken, Said::Contract]),
     ("ban-drop-constraint", &[Said::Taken, Said::Named]),
     ("ban-drop-default", &[Said::Taken, Said::Contract]),
@@ -69,10 +72,10 @@ const RULES: &[(&str, &[Said])] = &[
     ("ban-alter-domain-with-add-constraint", &[Said::Hazard(&[Hazard::Blocking])]),
     // A column, a table that is set aside goes from its place: in contract, like one that is dropped.
     ("renaming-column", &[Said::Hazard(&[Hazard::Breaking]), Said::Swapped, Said::Contract]),
-    ("ban-set-schema", &[Said::Hazard(&[Hazard::Breaking]), Said::Contract]),
+    ("ban-set-schema", &[Said::Hazard(&[Hazard::Breaking]), Said::Contract, Said::Swapped]),
     // Of a partitioned table alone, whose partitions have it already.
     ("adding-serial-primary-key-field", &[Said::Locks]),
-    ("renaming-table", &[Said::Hazard(&[Hazard::Breaking])]),
+    ("renaming-table", &[Said::Hazard(&[Hazard::Breaking]), Said::Swapped]),
     ("renaming-object", &[Said::Hazard(&[Hazard::Breaking]), Said::Taken, Said::Named]),
 ];
 
@@ -164,7 +167,11 @@ fn is_said(plan: &Plan, step: &Step, rule: &str) -> bool {
         Said::Referencing => {
             step.locks.iter().any(|lock| few(plan, lock)) && step.locks.iter().all(|lock| lock.mode <= LockMode::ShareRowExclusive)
         }
-        Said::Swapped => step.recipe == "retype-column" && hazard(&[Hazard::Prepared]),
+        Said::Swapped => match step.recipe.as_str() {
+            "retype-column" => hazard(&[Hazard::Prepared]),
+            "repartition-table" | "become-partition" => true,
+            _ => false,
+        },
         Said::Outside => step.transaction == Transaction::Outside,
         Said::Locks => step.locks.iter().all(|lock| {
             lock.cost == Cost::Instant || lock.mode < LockMode::Share || few(plan, lock) || hazard(&[Hazard::Blocking, Hazard::Rewrite])

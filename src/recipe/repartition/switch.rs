@@ -126,6 +126,10 @@ impl Tree<'_> {
             let columns = old.columns.join(", ");
             action = action.hazard(Hazard::Breaking, format!("{}: ON CONFLICT ({columns}) fails from the switch on", self.root));
         }
+        // Their rows are in the new form, their names are not.
+        for table in self.old.iter().filter(|table| **table != self.root && !cx.desired.contains(table) && !cx.policy.direct) {
+            action = action.hazard(Hazard::Breaking, format!("{table}: statements that name it fail from the switch on"));
+        }
         action
     }
 
