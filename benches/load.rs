@@ -113,7 +113,9 @@ async fn measure(folder: &Path, rows: i64) -> Result<Figures> {
     let mut bench = Workbench::new();
     let plan = plan(&session, case.after.clone(), &mut bench).await?;
     bench.stop().await;
-    session.client().batch_execute("VACUUM ANALYZE; CHECKPOINT").await.map_err(failed("vacuum"))?;
+    for sql in ["VACUUM ANALYZE", "CHECKPOINT"] {
+        session.client().batch_execute(sql).await.map_err(|error| format!("{sql}: {}", schema::pg::explain(&error)))?;
+    }
     let target = scratch.target("load");
 
     let texts = tempfile::tempdir().map_err(failed("a temporary folder"))?;

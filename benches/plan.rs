@@ -368,7 +368,7 @@ fn judge(all: &[Figures]) -> Result<bool, Failure> {
         if figures.tables <= 1_000 && figures.megabytes > 0.0 {
             verdict(figures.megabytes < MEMORY, format!("{} tables: {:.0} MB (bound {MEMORY})", figures.tables, figures.megabytes))?;
         }
-        let steps = figures.steps.median();
+        let steps = figures.steps.median().max(figures.steps_of_type.median());
         verdict(
             steps < STEPS,
             format!(

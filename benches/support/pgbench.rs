@@ -1,4 +1,5 @@
-//! pgbench beside what is measured: paced clients, whose latency is the server's and not that of a full machine.
+//! pgbench beside what is measured. Paced clients (`RATE=200`, the default, transactions a second of all of them) feel the
+//! server; with `RATE=0` they ask as fast as they are answered, and feel the whole machine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -7,7 +8,7 @@ use schema::pg::Scratch;
 
 /// Clients at once.
 pub const CLIENTS: usize = 4;
-/// Transactions in a second, of all of them.
+/// Transactions in a second, of all of them, where nobody says another number.
 const RATE: &str = "200";
 
 /// A pgbench at work.
@@ -41,7 +42,11 @@ impl Running {
         let errors = std::fs::File::create(folder.path().join("errors")).expect("a file");
         let prefix = format!("--log-prefix={}", folder.path().join("log").display());
         let mut command = command(scratch);
-        command.args(["-c", &CLIENTS.to_string(), "-T", &seconds.to_string(), "-R", RATE, "-n", "-l", &prefix]).stderr(errors);
+        command.args(["-c", &CLIENTS.to_string(), "-T", &seconds.to_string(), "-n", "-l", &prefix]).stderr(errors);
+        let rate = std::env::var("RATE").unwrap_or_else(|_| RATE.to_owned());
+        if rate != "0" {
+            command.args(["-R", &rate]);
+        }
         for script in scripts {
             command.arg("-f").arg(script);
         }
