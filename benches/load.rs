@@ -27,7 +27,7 @@ use clients::Release;
 use loaded::{Case, Result, failed, plan, run};
 use pgbench::{Felt, Running};
 use schema::engine::Workbench;
-use schema::pg::{Scratch, ScratchOptions, find};
+use schema::pg::{Scratch, ScratchOptions, connect, find};
 use schema::plan::plan::StageName;
 
 /// Cases that take all the ways: a fill, a pair of names, keys of another type, proofs.
@@ -139,6 +139,9 @@ async fn measure(folder: &Path, rows: i64) -> Result<Figures> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let new = newer.stop();
 
+    // The plan was made on the other one, which is pinned to fully qualified names since.
+    session.close().await;
+    let session = connect(&target).await.map_err(failed("connect"))?;
     let kept = Release::read(&case.clients, "final")?.read_sql();
     let sql =
         format!("SELECT count(*) FROM ({kept}) AS kept(id, n) WHERE id > {TOUCHED} AND id <= {rows} AND n IS NOT DISTINCT FROM id % 1000");
