@@ -36,6 +36,9 @@ pub async fn read(
     facts.volatile_defaults = volatile_defaults(bench, live, desired).await?;
     super::partition_facts::read(bench, live, desired, &mut facts).await?;
     super::retypes::read(session, bench, live, desired, hints, &mut facts).await?;
+    if let Some(session) = session {
+        facts.privileges.extend(super::retypes::renamed_grants(session, live, desired, hints).await?);
+    }
     Ok(facts)
 }
 

@@ -13,6 +13,7 @@ mod moved;
 mod partition_facts;
 mod partition_key;
 pub mod prove;
+mod renames;
 mod replaced;
 mod retypes;
 pub mod scope;
@@ -89,6 +90,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     }
     partition_key::check(&live, &elaborated.desired, &hints, &origins, &sources)?;
     moved::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
+    renames::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
     let said = expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
     let desired = elaborated.desired;
     let mut facts = facts::read(session, bench, &live, &desired, &hints, version.unwrap_or_default(), policy.small_table_rows).await?;

@@ -35,7 +35,9 @@ pub mod repartition;
 pub mod replace_columns;
 pub mod retype;
 pub mod split_table;
+pub mod rights;
 pub mod sync;
+pub mod types;
 pub mod undo;
 
 /// Every change as operations. The order of the calls matters only where two recipes could take the
@@ -61,6 +63,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     let reindex = reindex::wanted(cx, changes);
     plain::apply(cx, changes, &mut draft);
     reindex::apply(cx, reindex, &mut draft);
+    retype::sessions::put_again(cx, &mut draft);
     preflight::attach(cx, &mut draft);
     draft
 }

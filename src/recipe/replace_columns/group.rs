@@ -4,10 +4,9 @@ use crate::catalog::Id;
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
-use crate::kind::domain::Domain;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::Context;
-use crate::recipe::{plain, rename};
+use crate::recipe::{plain, rename, types};
 
 /// A column that goes.
 pub struct Old<'c> {
@@ -51,6 +50,7 @@ pub fn groups<'c>(cx: &Context<'c>, changes: &Changes) -> Vec<Group<'c>> {
     let linked = |new: &Column, old: &Column| {
         new.table == old.table
             && (cx.facts.reads.get(&new.id()).is_some_and(|names| names.contains(&old.name))
+                || cx.hints.renames.get(&new.id()) == Some(&old.id())
                 || cx.hints.given_back.get(&old.id()).is_some_and(|back| back.by == new.id()))
     };
     let mut groups: Vec<(Vec<&Column>, Vec<&Column>)> = Vec::new();
@@ -70,7 +70,14 @@ pub fn groups<'c>(cx: &Context<'c>, changes: &Changes) -> Vec<Group<'c>> {
 }
 
 fn group<'c>(cx: &Context<'c>, number: usize, olds: Vec<&'c Column>, news: Vec<&'c Column>) -> Group<'c> {
-    let back = |column: &Column| cx.hints.given_back.get(&column.id()).map(|back| back.expression.as_str());
+    let renamed = |column: &Column| {
+        let new = cx.hints.renames.iter().find(|(_, old)| **old == column.id())?.0;
+        cx.hints.reverts.get(new)
+    };
+    let back = |column: &'c Column| {
+        let given = cx.hints.given_back.get(&column.id()).map(|back| &back.expression);
+        given.or_else(|| renamed(column)).map(String::as_str)
+    };
     Group {
         table: &news[0].table,
         number,
@@ -90,9 +97,8 @@ impl Group<'_> {
     /// Why triggers cannot keep the two sides in step, if they cannot.
     pub fn not_in_step(&self, cx: &Context<'_>) -> Option<String> {
         for Old { column: old, .. } in &self.old {
-            let strict = cx.live.of::<Domain>().any(|domain| domain.not_null && domain.id().sql() == old.data_type);
-            if strict {
-                return Some(format!("the domain of {} is NOT NULL, and that is checked before triggers fire", old.name));
+            if types::refuses_null(cx.live, &old.data_type) {
+                return Some(format!("the domain of {} refuses NULL, and that is checked before triggers fire", old.name));
             }
             let why = self.new.iter().find_map(|new| rename::not_in_step(cx.live, cx.desired, &old.id(), &new.column.id()));
             if let Some(why) = why {
