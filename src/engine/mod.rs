@@ -16,6 +16,7 @@ pub mod prove;
 mod renames;
 mod replaced;
 mod retypes;
+mod rights;
 pub mod scope;
 pub mod state;
 mod workbench;

@@ -184,21 +184,9 @@ async fn beside(
     Ok(found)
 }
 
-/// Privileges of columns that stand under two names for a while, as statements for the new one.
-pub async fn renamed_grants(
-    session: &Session,
-    live: &Catalog,
-    desired: &Catalog,
-    hints: &Hints,
-) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
-    let renamed = hints.renames.iter().filter(|(new, old)| live.contains(old) && !live.contains(new));
-    let columns = renamed.filter_map(|(new, old)| Some((old.clone(), desired.get_as::<Column>(new)?)));
-    column_grants(session, columns).await
-}
-
 /// Privileges of the columns themselves, as statements: a column that takes a place takes them along, whether the
 /// project manages grants or not.
-async fn column_grants<'c>(
+pub async fn column_grants<'c>(
     session: &Session,
     columns: impl Iterator<Item = (Id, &'c Column)>,
 ) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
