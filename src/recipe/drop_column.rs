@@ -8,6 +8,7 @@ use crate::kind::{Kind as _, Object};
 use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::primary_key::PrimaryKey;
+use crate::kind::replica_identity::{IdentityMode, ReplicaIdentity};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
@@ -38,10 +39,24 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             let last = ops.last_mut().expect("pushed above");
             last.action.hazards.push((Hazard::Breaking, subject));
         }
+        let loosens = ops.len() > 1;
         let indexes = draft.chain(&id, ops);
+        if loosens && let Some(identity) = identity_over(cx, column) {
+            draft.follow_ups.push((identity, indexes[0]));
+        }
         draft.ready.remove(&id);
         draft.gone.insert(id, indexes[indexes.len() - 1]);
     }
+}
+
+/// The replica identity of the table, where an index with the column is it now and is not to be: before, PostgreSQL
+/// refuses to let the column be NULL.
+fn identity_over(cx: &Context<'_>, column: &Column) -> Option<Id> {
+    let id = column.table.as_kind(ReplicaIdentity::KEYWORD);
+    let IdentityMode::Index(index) = &cx.live.get_as::<ReplicaIdentity>(&id)?.mode else { return None };
+    let over = ["index", "unique", "primary-key"].map(|kind| column.table.child(kind, index));
+    let names = cx.dependants.of(&column.id()).any(|dependant| over.contains(dependant));
+    (names && cx.live.get(&id) != cx.desired.get(&id)).then_some(id)
 }
 
 /// Whether a client that leaves the column out could not insert: it is NOT NULL, and nothing fills it.

@@ -129,7 +129,7 @@ fn of_column(cx: &Context<'_>, draft: &Draft, column: &Column) -> Vec<Violations
 }
 
 /// Whether every value of one numeric type is one of the other (manual, 8.1).
-fn widens(old: &str, new: &str) -> bool {
+pub(super) fn widens(old: &str, new: &str) -> bool {
     const TYPES: [&[&str]; 4] = [&["smallint", "int2"], &["integer", "int", "int4"], &["bigint", "int8"], &["numeric"]];
     let place = |name: &str| TYPES.iter().position(|names| names.contains(&name));
     place(old).zip(place(new)).is_some_and(|(old, new)| old < new)

@@ -50,12 +50,16 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
         return (op, None);
     }
     op.recipe = "rename-table";
+    let sequences: String = identity_sequences(live, old, new)
+        .into_iter()
+        .map(|(from, to)| format!("; nextval and currval know its sequence {from} as {to} from the first step on"))
+        .collect();
     let view = old.as_kind("view");
     let invoker = if cx.facts.server >= 150_000 || cx.facts.server == 0 { " WITH (security_invoker = true)" } else { "" };
     op.action = op
         .action
         .sql(format!("CREATE VIEW {}{invoker} AS SELECT * FROM {}", old.sql(), new.sql()))
-        .hazard(Hazard::Breaking, format!("{old}: {LOST_THROUGH_A_VIEW}"));
+        .hazard(Hazard::Breaking, format!("{old}: {LOST_THROUGH_A_VIEW}{sequences}"));
     op.action.title = format!("Rename {old} to {}, its old name goes on as a view", crate::catalog::id::dotted(&new.path));
     // Who owns the table, or may use it, does so by both names.
     let granted = vec![rights::of_view(old, new)];

@@ -7,6 +7,8 @@ use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
+use crate::kind::sql_type::display;
+use crate::kind::type_change::keeps_heap;
 use crate::plan::change::Changes;
 use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
@@ -128,6 +130,25 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     Sync { make, take, helpers, forward, same, turn }
 }
 
+/// What clients write on the one side and cannot be a value on the other, where nobody says how it becomes one.
+fn unfit(cx: &Context<'_>, old: &Column, new: &Column) -> Vec<(Hazard, String)> {
+    let (id, old_id) = (new.id(), old.id());
+    let fits = |from: &Column, to: &Column| {
+        let (from, to) = (from.data_type.as_str(), to.data_type.as_str());
+        from == to || keeps_heap(from, to) || super::preflight::widens(from, to)
+    };
+    let mut found = Vec::new();
+    if !cx.hints.backfills.contains_key(&id) && !fits(old, new) {
+        let subject = format!("{old_id}: what {} cannot hold is refused from the first step on", display(&new.data_type));
+        found.push((Hazard::LossyCast, subject));
+    }
+    if !cx.hints.reverts.contains_key(&id) && !fits(new, old) {
+        let subject = format!("{id}: what {} cannot hold is refused, or cut for old clients, until contract", display(&old.data_type));
+        found.push((Hazard::Breaking, subject));
+    }
+    found
+}
+
 fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default>, draft: &mut Draft) -> Option<(String, String)> {
     let (id, old_id) = (new.id(), old.id());
     let table = &new.table;
@@ -147,6 +168,9 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
             .hazard(Hazard::Breaking, format!("an INSERT that gives {} as NULL gets the default of {} until contract", new.name, old.name));
     }
     expand = super::published::warn_of_column(cx, table, &new.name, expand);
+    for (hazard, subject) in unfit(cx, old, new) {
+        expand = expand.hazard(hazard, subject);
+    }
     expand.title = format!("Add {id} and keep it in step with {}", old.name);
     expand.sql.extend(super::rights::of_column(cx, &id));
     expand.sql.extend(make.clone());

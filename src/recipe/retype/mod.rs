@@ -167,6 +167,10 @@ fn measured(cx: &Context<'_>, old: &Column, new: &Column, action: &mut Action) {
     if given.is_some() || facts.is_some_and(|facts| facts.keeps_values) {
         action.hazards.retain(|(hazard, _)| *hazard != Hazard::LossyCast);
     }
+    if !cx.policy.direct {
+        let subject = format!("{}: a prepared statement that returns {} fails until it is prepared again", new.table, new.name);
+        action.hazards.push((Hazard::Prepared, subject));
+    }
     if builds_again(cx, old, new) {
         action.locks.iter_mut().for_each(|lock| lock.cost = lock.cost.max(Cost::Build));
         if !action.hazards.iter().any(|(hazard, _)| *hazard == Hazard::Blocking) {
@@ -180,6 +184,7 @@ fn measured(cx: &Context<'_>, old: &Column, new: &Column, action: &mut Action) {
     }
     if !facts.rewrites && given.is_none() {
         if builds_again(cx, old, new) {
+            action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Build);
             return;
         }
         action.hazards.retain(|(hazard, _)| *hazard != Hazard::Blocking);
