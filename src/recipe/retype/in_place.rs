@@ -11,7 +11,7 @@ use crate::kind::foreign_key::ForeignKey;
 use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
-use crate::plan::draft::{Context, Draft, Op};
+use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode};
 use crate::plan::plan::{BEGIN, COMMIT, StageName};
 use crate::recipe::{plain, undo};
@@ -33,8 +33,7 @@ pub(super) fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) 
         }
     }
     for (table, columns) in tables {
-        let partitioned = cx.live.get_as::<Table>(&table).is_some_and(|table| table.partition_by.is_some());
-        if cx.is_small(&table) || partitioned || columns.iter().any(|id| plain::follows_parent(cx, changes, id)) {
+        if cx.is_small(&table) || columns.iter().any(|id| plain::follows_parent(cx, changes, id)) {
             continue;
         }
         let found: BTreeSet<&Id> = columns.iter().flat_map(|id| cx.dependants.of(id)).collect();
@@ -43,8 +42,25 @@ pub(super) fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) 
             .filter_map(|id| Some((cx.live.get_as::<Check>(id)?, cx.desired.get_as::<Check>(id)?)))
             .filter(|(old, _)| old.table == table && !old.not_valid)
             .collect();
-        if !checks.is_empty() && checks.iter().all(|(old, _)| plain::must_go_first(cx, changes, &old.id()).is_none()) {
-            put(cx, &table, &columns, &checks, changes, draft);
+        if checks.is_empty() {
+            continue;
+        }
+        let partitioned = cx.live.get_as::<Table>(&table).is_some_and(|table| table.partition_by.is_some());
+        if partitioned || checks.iter().any(|(old, _)| plain::must_go_first(cx, changes, &old.id()).is_some()) {
+            reads(cx, &table, &columns, changes);
+            continue;
+        }
+        put(cx, &table, &columns, &checks, changes, draft);
+    }
+}
+
+/// Says that every row is read.
+fn reads(cx: &Context<'_>, table: &Id, columns: &[Id], changes: &mut Changes) {
+    for id in columns {
+        let Some(Change::Alter(actions)) = changes.get_mut(id) else { continue };
+        for action in actions.iter_mut().filter(|action| action.title.starts_with("Change the type")) {
+            action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Scan);
+            *action = name_blocking(std::mem::take(action), table, cx.facts.rows(table));
         }
     }
 }
