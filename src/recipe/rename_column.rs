@@ -27,12 +27,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         if cx.live.contains(new_id) || cx.desired.contains(old_id) || !super::rename::can_sync(cx.live, cx.desired, old_id, new_id) {
             continue;
         }
-        // Where the way there and back is the author's, and triggers of the table's own stand between, it is a column
-        // that another one takes the place of.
-        if cx.hints.backfills.contains_key(new_id)
-            && cx.hints.reverts.contains_key(new_id)
-            && own_trigger::changing(cx, &new.table).next().is_some()
-        {
+        // Where the two do not hold the same value, and triggers of the table's own stand between, one takes the place of
+        // the other as columns that are split do: the side that a client wrote is never computed from the other.
+        if !ways(cx, old, new).same && own_trigger::changing(cx, &new.table).next().is_some() {
             continue;
         }
         changes.shift_remove(new_id);
@@ -61,9 +58,18 @@ struct Sync {
     turn: Option<(String, String)>,
 }
 
-/// The triggers that keep the pair in step.
-fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
-    let table = &new.table;
+/// How the two become each other.
+pub(super) struct Ways {
+    /// The new column, over the old one.
+    pub(super) forward: String,
+    /// The old column, over the new one.
+    pub(super) reverse: String,
+    /// Whether they hold the same value.
+    pub(super) same: bool,
+}
+
+/// How a column and the one that it was become each other.
+pub(super) fn ways(cx: &Context<'_>, old: &Column, new: &Column) -> Ways {
     let (o, n) = (quote(&old.name), quote(&new.name));
     let id = new.id();
     let (backfill, revert) = (cx.hints.backfills.get(&id), cx.hints.reverts.get(&id));
@@ -79,6 +85,14 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
         (None, _) => cast(&o, old, new),
     };
     let reverse = revert.map_or_else(|| cast(&n, new, old), |revert| format!("({revert})"));
+    Ways { forward, reverse, same }
+}
+
+/// The triggers that keep the pair in step.
+fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
+    let table = &new.table;
+    let (o, n) = (quote(&old.name), quote(&new.name));
+    let Ways { forward, reverse, same } = ways(cx, old, new);
     // The expressions speak of columns by name, so the new row stands in for the table.
     let of_row = |expression: &str, target: &str| {
         if expression == o || expression == n {
@@ -91,7 +105,7 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let changed = |column: &str| sync::differ(&format!("NEW.{column}"), &format!("OLD.{column}"));
     let [first, last] = ["_sync_first", "_sync_last"].map(|suffix| sync::name(cx, table, &new.name, suffix));
     let resolution = sync::resolution(&[&forward, &reverse]);
-    let settings = if same && backfill.is_none() { "" } else { sync::settings(cx, table, &[old, new], &[&forward, &reverse]) };
+    let settings = if same && forward == o { "" } else { sync::settings(cx, table, &[old, new], &[&forward, &reverse]) };
     let of_new = format!("NEW.{n}");
     let (is_null, is_not_null) = (types::is_null(cx, new, &of_new), types::is_not_null(cx, new, &of_new));
     let marker = if same {
@@ -118,7 +132,7 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     // their functions speak of the new one.
     let mut turn = None;
     if own_trigger::changing(cx, table).next().is_some() {
-        let differs = if same { sync::differ(&format!("NEW.{n}"), &format!("NEW.{o}")) } else { "false".to_owned() };
+        let differs = sync::differ(&format!("NEW.{n}"), &format!("NEW.{o}"));
         let last_body =
             |assignment: &str| format!("{resolution}BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND");
         trigger("~", &last, &last_body(&to_new));

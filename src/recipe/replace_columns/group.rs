@@ -6,20 +6,21 @@ use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::Context;
+use crate::recipe::rename_column::ways;
 use crate::recipe::{plain, rename, types};
 
 /// A column that goes.
 pub struct Old<'c> {
     pub column: &'c Column,
     /// How it is computed from the new ones, if the author says so.
-    pub back: Option<&'c str>,
+    pub back: Option<String>,
 }
 
 /// A column that comes.
 pub struct New<'c> {
     pub column: &'c Column,
     /// How it is computed from the old ones.
-    pub value: &'c str,
+    pub value: String,
     /// What it gets of itself once the old ones are gone.
     pub default: Option<&'c Default>,
 }
@@ -44,8 +45,11 @@ pub fn groups<'c>(cx: &Context<'c>, changes: &Changes) -> Vec<Group<'c>> {
             .map(|(id, _)| id)
             .filter(|id| !plain::follows_parent(cx, changes, id))
     };
-    let new: Vec<&Column> =
-        of(Change::Create).filter(|id| cx.hints.backfills.contains_key(*id)).filter_map(|id| cx.desired.get_as::<Column>(id)).collect();
+    let renamed = |id: &Id| cx.hints.renames.get(id).is_some_and(|old| changes.get(old) == Some(&Change::Drop));
+    let new: Vec<&Column> = of(Change::Create)
+        .filter(|id| cx.hints.backfills.contains_key(*id) || renamed(id))
+        .filter_map(|id| cx.desired.get_as::<Column>(id))
+        .collect();
     let old: Vec<&Column> = of(Change::Drop).filter_map(|id| cx.live.get_as::<Column>(id)).collect();
     let linked = |new: &Column, old: &Column| {
         new.table == old.table
@@ -70,23 +74,21 @@ pub fn groups<'c>(cx: &Context<'c>, changes: &Changes) -> Vec<Group<'c>> {
 }
 
 fn group<'c>(cx: &Context<'c>, number: usize, olds: Vec<&'c Column>, news: Vec<&'c Column>) -> Group<'c> {
-    let renamed = |column: &Column| {
-        let new = cx.hints.renames.iter().find(|(_, old)| **old == column.id())?.0;
-        cx.hints.reverts.get(new)
-    };
-    let back = |column: &'c Column| {
-        let given = cx.hints.given_back.get(&column.id()).map(|back| &back.expression);
-        given.or_else(|| renamed(column)).map(String::as_str)
+    let pair = |new: &Column| olds.iter().find(|old| cx.hints.renames.get(&new.id()) == Some(&old.id())).map(|old| ways(cx, old, new));
+    let back = |column: &Column| {
+        let given = cx.hints.given_back.get(&column.id()).map(|back| back.expression.clone());
+        let by = || news.iter().find(|new| cx.hints.renames.get(&new.id()) == Some(&column.id()));
+        given.or_else(|| Some(ways(cx, column, by()?).reverse))
     };
     Group {
         table: &news[0].table,
         number,
-        old: olds.into_iter().map(|column| Old { column, back: back(column) }).collect(),
+        old: olds.iter().map(|column| Old { column, back: back(column) }).collect(),
         new: news
-            .into_iter()
+            .iter()
             .map(|column| New {
                 column,
-                value: &cx.hints.backfills[&column.id()],
+                value: pair(column).map_or_else(|| cx.hints.backfills[&column.id()].clone(), |ways| ways.forward),
                 default: cx.desired.get_as::<Default>(&Default::id_of(&column.id())),
             })
             .collect(),

@@ -170,9 +170,9 @@ fn expand(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
     for helper in &sync.helpers {
         op = op.puts_temporary(helper);
     }
-    let values: Vec<(&Column, &str)> = group.new.iter().map(|new| (new.column, new.value)).collect();
+    let values: Vec<(&Column, &str)> = group.new.iter().map(|new| (new.column, new.value.as_str())).collect();
     for old in &group.old {
-        op.violations.extend(old.back.map(|back| preflight::given_back(cx, old.column, back, &values)));
+        op.violations.extend(old.back.as_ref().map(|back| preflight::given_back(cx, old.column, back, &values)));
     }
     op
 }

@@ -27,7 +27,7 @@ fn forward(group: &Group<'_>) -> String {
 /// The old columns from the new ones, as far as the author says how.
 fn back(group: &Group<'_>) -> String {
     let values: Vec<(String, String)> =
-        group.old.iter().filter_map(|old| Some((quote(&old.column.name), format!("({})", old.back?)))).collect();
+        group.old.iter().filter_map(|old| Some((quote(&old.column.name), format!("({})", old.back.as_ref()?)))).collect();
     if values.is_empty() { "NULL;".to_owned() } else { format!("{};", sync::assign_all(group.table, &values)) }
 }
 
@@ -55,8 +55,8 @@ pub fn triggers(cx: &Context<'_>, group: &Group<'_>) -> Sync {
     let (old, new) = (group.old_names(), group.new_names());
     let changed = |names: &[&Ident]| sync::differ(&row(names, "NEW"), &row(names, "OLD"));
     let [first, last] = ["_sync_first", "_sync_last"].map(|suffix| sync::name(cx, table, new[0], suffix));
-    let values = group.new.iter().flat_map(|new| [Some(new.value), new.default.map(|default| default.expression.as_str())]);
-    let said: Vec<&str> = values.chain(group.old.iter().map(|old| old.back)).flatten().collect();
+    let values = group.new.iter().flat_map(|new| [Some(new.value.as_str()), new.default.map(|default| default.expression.as_str())]);
+    let said: Vec<&str> = values.chain(group.old.iter().map(|old| old.back.as_deref())).flatten().collect();
     let resolution = sync::resolution(&said);
     let columns: Vec<&Column> = group.new.iter().map(|new| new.column).chain(group.old.iter().map(|old| old.column)).collect();
     let settings = sync::settings(cx, table, &columns, &said);
