@@ -8,7 +8,7 @@ use crate::catalog::id::literal;
 use crate::catalog::{Catalog, Id};
 use crate::kind::column::Column;
 use crate::kind::lowering::Hints;
-use crate::kind::{Kind as _, routine};
+use crate::kind::routine;
 use crate::pg::Session;
 
 /// Those of columns that stand under two names for a while, for the new one.

@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::table::Table;
-use crate::kind::{Object, registration};
+use crate::kind::registration;
 use crate::plan::draft::{Context, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;

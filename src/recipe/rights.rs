@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use crate::catalog::Id;
 use crate::catalog::id::literal;
-use crate::kind::Kind as _;
 use crate::kind::grant::Grant;
 use crate::kind::owner::Owner;
 use crate::plan::draft::{Context, Draft, Effect};
@@ -13,14 +12,18 @@ use crate::plan::op::Action;
 use crate::plan::plan::COMMIT;
 
 /// The statement that gives a view the owner of the table beneath it, and everybody the privileges that they have there.
+/// The view reads all of its columns: who may read only some of them does so by the rights of its owner, where no row
+/// security looks at who asks.
 #[must_use]
 pub fn of_view(view: &Id, table: &Id) -> String {
     let (view, table) = (literal(&view.sql()), literal(&table.sql()));
     format!(
         "DO $do$ DECLARE held record; BEGIN\n    \
-         SELECT pg_get_userbyid(relowner) AS owner INTO held FROM pg_class WHERE oid = {table}::regclass;\n    \
+         SELECT pg_get_userbyid(relowner) AS owner, relrowsecurity INTO held FROM pg_class WHERE oid = {table}::regclass;\n    \
          IF held.owner <> current_user THEN\n        \
          EXECUTE format('ALTER VIEW %s OWNER TO %I', {view}, held.owner);\n    END IF;\n    \
+         IF NOT held.relrowsecurity AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = {table}::regclass AND attacl IS NOT NULL) THEN\n        \
+         EXECUTE format('ALTER VIEW %s RESET (security_invoker)', {view});\n    END IF;\n    \
          FOR held IN SELECT acl.*, '' AS part FROM pg_class, aclexplode(relacl) acl WHERE oid = {table}::regclass AND acl.grantee <> relowner\n        \
          UNION ALL SELECT acl.*, format('(%I)', attname) FROM pg_attribute, aclexplode(attacl) acl WHERE attrelid = {table}::regclass LOOP\n        \
          EXECUTE format('GRANT %s %s ON %s TO %s%s', held.privilege_type, held.part, {view},\n            \

@@ -29,12 +29,15 @@ const VARIABLES: [&str; 14] = [
     "sqlstate",
 ];
 
+/// A name that is a column's means the column.
+pub const USE_COLUMN: &str = "#variable_conflict use_column\n";
+
 /// What stands before a body with expressions of an author: a column may be called as a variable of PL/pgSQL is, and is
 /// meant then (without it, such a name is ambiguous, and every statement of a client fails).
 #[must_use]
 pub fn resolution(expressions: &[&str]) -> &'static str {
     let named = expressions.iter().any(|expression| words(expression).iter().any(|word| VARIABLES.contains(&word.as_str())));
-    if named { "#variable_conflict use_column\n" } else { "" }
+    if named { USE_COLUMN } else { "" }
 }
 
 /// The name of a function that a recipe makes for a column. Functions of a schema share their names: column `c` of table

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::catalog::Id;
 use crate::kind::check::Check;
 use crate::kind::column::Column;
+use crate::kind::comment::Comment;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
@@ -83,7 +84,8 @@ fn put(cx: &Context<'_>, table: &Id, columns: &[Id], checks: &[(&Check, &Check)]
     for id in columns {
         let Some(Change::Alter(actions)) = changes.shift_remove(id) else { continue };
         for action in actions {
-            titles.push(action.title);
+            let title = if titles.is_empty() { action.title } else { action.title.replacen("Change", "change", 1) };
+            titles.push(title);
             hazards.extend(action.hazards.into_iter().filter(|(hazard, _)| *hazard != Hazard::Blocking));
             locks.extend(action.locks);
             sql.extend(action.sql);
@@ -96,7 +98,12 @@ fn put(cx: &Context<'_>, table: &Id, columns: &[Id], checks: &[(&Check, &Check)]
     }
     sql.extend(checks.iter().flat_map(|(_, new)| new.add_not_valid().sql));
     // A comment goes with its constraint.
-    sql.extend(checks.iter().flat_map(|(old, _)| undo::hanging(cx, &old.id())));
+    let comments: Vec<&Object> =
+        checks.iter().filter_map(|(_, new)| cx.desired.get(&new.id().satellite(Comment::KEYWORD, None))).collect();
+    for comment in &comments {
+        changes.shift_remove(&comment.id());
+    }
+    sql.extend(comments.iter().flat_map(|comment| comment.create().sql));
     let mut undo: Vec<String> = checks.iter().flat_map(|(_, new)| new.drop().sql).collect();
     undo.extend(back);
     undo.extend(checks.iter().flat_map(|(old, _)| old.add_not_valid().sql));
@@ -113,6 +120,9 @@ fn put(cx: &Context<'_>, table: &Id, columns: &[Id], checks: &[(&Check, &Check)]
     let mut op = Op::new(&about, action.lock(table, LockMode::AccessExclusive, Cost::Instant), StageName::Expand, RECIPE).undo(undo);
     for object in columns.iter().filter_map(|id| cx.desired.get(id)) {
         op = op.puts(object.clone());
+    }
+    for comment in comments {
+        op = op.puts(comment.clone());
     }
     for (_, new) in checks {
         op = op.puts(Check { not_valid: true, ..(*new).clone() });
