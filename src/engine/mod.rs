@@ -75,6 +75,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     let mut live = scope.live(live, &desired.catalog)?;
     desired.catalog = scope.desired(desired.catalog, &live);
     scope::match_unnamed(&live, &mut desired.catalog, &desired.hints);
+    renames::check(&live, &desired.catalog, &desired.hints, || desired.origins()).or_report(&desired.sources, ())?;
     if same(&live, &desired.catalog) {
         return Ok(Computed { plan: nothing(), live, desired: desired.catalog });
     }
@@ -91,7 +92,6 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     }
     partition_key::check(&live, &elaborated.desired, &hints, &origins, &sources)?;
     moved::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
-    renames::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
     let said = expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
     let desired = elaborated.desired;
     let mut facts = facts::read(session, bench, &live, &desired, &hints, version.unwrap_or_default(), policy.small_table_rows).await?;

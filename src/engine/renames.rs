@@ -8,7 +8,7 @@ use crate::kdl::{Finding, Findings};
 use crate::kind::lowering::{Hints, Origin};
 
 /// Looks at every object that has both names.
-pub fn check(live: &Catalog, desired: &Catalog, hints: &Hints, origins: &IndexMap<Id, Origin>) -> Findings {
+pub fn check<'o>(live: &Catalog, desired: &Catalog, hints: &Hints, origins: impl Fn() -> &'o IndexMap<Id, Origin>) -> Findings {
     let mut findings = Findings::new();
     for (new, old) in hints.renames.iter().filter(|(new, old)| live.contains(new) && live.contains(old)) {
         // The one that has the name now.
@@ -25,7 +25,7 @@ pub fn check(live: &Catalog, desired: &Catalog, hints: &Hints, origins: &IndexMa
             Some(next) => format!("make two plans of it: let {} become {} first", new.name(), next.name()),
             None => format!("take `was` out, if {} may go with what it holds; or drop {} in a plan before", old.name(), new.name()),
         };
-        let place = origins.get(new).map(|origin| {
+        let place = origins().get(new).map(|origin| {
             let was = origin.texts.iter().skip(1).find(|text| text.value.ends_with(old.name()));
             was.map_or(origin.name, |text| text.span)
         });
