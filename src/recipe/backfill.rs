@@ -49,6 +49,9 @@ pub fn fill_set(
     // The author's expression means the names of the table's schema first.
     let mut settings = settings;
     settings.push(("search_path".to_owned(), search_path(table)));
+    if [set, filter].iter().any(|sql| sql.contains('\\')) {
+        settings.push(("standard_conforming_strings".to_owned(), "on".to_owned()));
+    }
     let count = format!("SELECT count(*) FROM {} WHERE {filter}", table.sql());
     let title = format!("Backfill {id}");
     let triggers: Vec<String> = own_triggers(cx, table, (subject.kind == Column::KEYWORD).then(|| subject.name()));

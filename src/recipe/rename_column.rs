@@ -105,7 +105,7 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let changed = |column: &str| sync::differ(&format!("NEW.{column}"), &format!("OLD.{column}"));
     let [first, last] = ["_sync_first", "_sync_last"].map(|suffix| sync::name(cx, table, &new.name, suffix));
     let resolution = sync::resolution(&[&forward, &reverse]);
-    let settings = if same && forward == o { "" } else { sync::settings(cx, table, &[old, new], &[&forward, &reverse]) };
+    let settings = if same && forward == o { String::new() } else { sync::settings(cx, table, &[old, new], &[&forward, &reverse]) };
     let of_new = format!("NEW.{n}");
     let (is_null, is_not_null) = (types::is_null(cx, new, &of_new), types::is_not_null(cx, new, &of_new));
     let marker = if same {
@@ -122,7 +122,7 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let mut take = Vec::new();
     let mut helpers = Vec::new();
     let mut trigger = |sign: &str, name: &Ident, body: &str| {
-        let trigger = sync::row_trigger(table, sign, name, "INSERT OR UPDATE", settings, body);
+        let trigger = sync::row_trigger(table, sign, name, "INSERT OR UPDATE", &settings, body);
         make.extend(trigger.make);
         take.extend(trigger.take);
         helpers.extend(trigger.helpers);
@@ -137,8 +137,8 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
             |assignment: &str| format!("{resolution}BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND");
         trigger("~", &last, &last_body(&to_new));
         turn = Some((
-            format!("CREATE OR REPLACE {}", sync::function(table, &last, settings, &last_body(&to_old))),
-            format!("CREATE OR REPLACE {}", sync::function(table, &last, settings, &last_body(&to_new))),
+            format!("CREATE OR REPLACE {}", sync::function(table, &last, &settings, &last_body(&to_old))),
+            format!("CREATE OR REPLACE {}", sync::function(table, &last, &settings, &last_body(&to_new))),
         ));
     }
     Sync { make, take, helpers, forward, same, turn }

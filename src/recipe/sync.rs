@@ -79,14 +79,21 @@ pub struct RowTrigger {
 /// What a function is to find as who applies the plan does, whatever a client has set: what it makes of a value is then
 /// what the backfill makes of it. `columns` are those that it converts, `expressions` what an author says.
 #[must_use]
-pub fn settings(cx: &Context<'_>, table: &Id, columns: &[&Column], expressions: &[&str]) -> &'static str {
+pub fn settings(cx: &Context<'_>, table: &Id, columns: &[&Column], expressions: &[&str]) -> String {
     let named: BTreeSet<String> = expressions.iter().flat_map(|expression| words(expression)).collect();
-    let read = [cx.live, cx.desired].into_iter().flat_map(|state| columns_of(state, table)).filter(|column| named.contains(column.name.as_str()));
+    let of_table = [cx.live, cx.desired].into_iter().flat_map(|state| columns_of(state, table));
+    let read = of_table.filter(|column| named.contains(column.name.as_str()));
+    let mut sql = String::new();
     if read.chain(columns.iter().copied()).any(|column| types::follows_settings(&column.data_type)) {
-        " SET TimeZone FROM CURRENT SET DateStyle FROM CURRENT SET IntervalStyle FROM CURRENT SET bytea_output FROM CURRENT SET extra_float_digits FROM CURRENT"
-    } else {
-        ""
+        for name in ["TimeZone", "DateStyle", "IntervalStyle", "bytea_output", "extra_float_digits"] {
+            sql += &format!(" SET {name} FROM CURRENT");
+        }
     }
+    // The body is parsed in the client's session.
+    if expressions.iter().any(|expression| expression.contains('\\')) {
+        sql += " SET standard_conforming_strings = on";
+    }
+    sql
 }
 
 /// `FUNCTION … AS …`, behind CREATE: a trigger function of the table's schema that looks for names there; with its

@@ -87,7 +87,7 @@ pub fn triggers(cx: &Context<'_>, group: &Group<'_>) -> Sync {
         old_flat = seen(&flat, true, false),
     );
     let mut sync = Sync { make: Vec::new(), take: Vec::new(), helpers: Vec::new() };
-    sync.add(sync::row_trigger(table, "!", &first, "INSERT OR UPDATE", settings, &body));
+    sync.add(sync::row_trigger(table, "!", &first, "INSERT OR UPDATE", &settings, &body));
     if between {
         let other = |side: &str, names: &[&Ident]| {
             format!("COALESCE(current_setting({0}, true), '') NOT IN ('', {1})", setting(side), value(names))
@@ -97,7 +97,7 @@ pub fn triggers(cx: &Context<'_>, group: &Group<'_>) -> Sync {
             other("old", &old),
             other("new", &new)
         );
-        sync.add(sync::row_trigger(table, "~", &last, "INSERT OR UPDATE", settings, &body));
+        sync.add(sync::row_trigger(table, "~", &last, "INSERT OR UPDATE", &settings, &body));
     }
     sync
 }

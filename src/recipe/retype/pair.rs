@@ -241,7 +241,7 @@ pub(super) fn incompatible(cx: &Context<'_>, old: &Column, new: &Column) -> Opti
 }
 
 
-fn settings<'c>(cx: &Context<'_>, table: &Id, pairs: &[&Pair<'c>], said: impl Fn(&Pair<'c>) -> Option<&'c String>) -> &'static str {
+fn settings<'c>(cx: &Context<'_>, table: &Id, pairs: &[&Pair<'c>], said: impl Fn(&Pair<'c>) -> Option<&'c String>) -> String {
     let columns: Vec<&Column> = pairs.iter().flat_map(|pair| [pair.old, pair.new]).collect();
     let said: Vec<&str> = pairs.iter().filter_map(|pair| said(pair)).map(String::as_str).collect();
     sync::settings(cx, table, &columns, &said)
@@ -253,7 +253,7 @@ pub(super) fn forward_trigger(cx: &Context<'_>, table: &Id, pairs: &[&Pair<'_>])
     let name = sync::name(cx, table, &pairs[0].new.name, "_retype");
     let resolution = sync::resolution(&pairs.iter().filter_map(|pair| pair.given).map(String::as_str).collect::<Vec<_>>());
     let settings = settings(cx, table, pairs, |pair| pair.given);
-    row_trigger(table, "~", &name, "INSERT OR UPDATE", settings, &format!("{resolution}BEGIN\n{lines}    RETURN NEW;\nEND"))
+    row_trigger(table, "~", &name, "INSERT OR UPDATE", &settings, &format!("{resolution}BEGIN\n{lines}    RETURN NEW;\nEND"))
 }
 
 /// Writes the old columns of a table after the switch, where the switch can be undone; refuses rows that mean them.
@@ -265,5 +265,5 @@ pub(super) fn reverse_trigger(cx: &Context<'_>, table: &Id, pairs: &[&Pair<'_>],
     let resolution = sync::resolution(&pairs.iter().filter_map(|pair| pair.revert).map(String::as_str).collect::<Vec<_>>());
     let body = format!("{resolution}BEGIN\n{refused}{written}    RETURN NEW;\nEND");
     let settings = settings(cx, table, pairs, |pair| pair.revert);
-    row_trigger(table, "~", &sync::name(cx, table, &pairs[0].new.name, "_retype_back"), events, settings, &body)
+    row_trigger(table, "~", &sync::name(cx, table, &pairs[0].new.name, "_retype_back"), events, &settings, &body)
 }
