@@ -45,6 +45,7 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("enum_remove_small", "one value became another"),
     ("enum_remove_domain", "composite types are made anew through their columns"),
     ("column_type_rewrite_large", "a bigint need not be an int again"),
+    ("column_type_widen_indexed", "a text need not fit into a varchar(10)"),
     ("retype_beside_fill", "a bigint need not be an int again"),
     ("retype_foreign_key_child", "a bigint need not be an int again"),
     ("retype_indexed", "a bigint need not be an int again"),
