@@ -1,9 +1,9 @@
 //! Primary keys and unique constraints of tables that are in use: the index is built beside the
 //! traffic, the constraint made out of it in an instant.
 
-use super::{partition, partitioned_key, plain, undo};
+use super::{names, partition, partitioned_key, plain, undo};
 use crate::catalog::Id;
-use crate::catalog::id::{derived_name, dotted, quote};
+use crate::catalog::id::{dotted, quote};
 use crate::kind::column::Column;
 use crate::kind::index::probe_built;
 use crate::kind::key::{Deferrable, Key};
@@ -104,7 +104,7 @@ pub(super) fn strict_until(key: &Key, id: &Id) -> Option<(Hazard, String)> {
 
 fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, replaced: bool, draft: &mut Draft) {
     let id = object.id();
-    let temporary = derived_name(&key.name, "_idx");
+    let temporary = names::of_index(cx, key.table.schema(), &key.name, "_idx");
     let temporary_id = key.table.child("index", &temporary);
     let twin =
         key.columns.iter().any(|name| cx.hints.renames.get(&Column::id_of(&key.table, name)).is_some_and(|old| cx.live.contains(old)));

@@ -18,6 +18,7 @@ pub mod foreign_key;
 pub mod index;
 pub mod key;
 pub mod materialized_view;
+pub mod names;
 pub mod not_null;
 pub mod own_trigger;
 pub mod partition;
@@ -64,6 +65,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     plain::apply(cx, changes, &mut draft);
     reindex::apply(cx, reindex, &mut draft);
     retype::sessions::put_again(cx, &mut draft);
+    own_trigger::left_behind(cx, &mut draft);
     preflight::attach(cx, &mut draft);
     draft
 }
