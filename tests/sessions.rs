@@ -93,7 +93,11 @@ async fn check(target: &Target, texts: &BTreeMap<String, String>, what: &str) ->
         })
         .collect();
     session.close().await;
-    if shown.is_empty() { Ok(()) } else { Err(format!("check {what} finds {} rows:\n{}", shown.len(), shown[..shown.len().min(5)].join("\n")).into()) }
+    if shown.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("check {what} finds {} rows:\n{}", shown.len(), shown[..shown.len().min(5)].join("\n")).into())
+    }
 }
 
 async fn case(folder: &Path) -> Result<()> {

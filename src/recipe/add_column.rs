@@ -3,9 +3,9 @@
 use super::{backfill, published, types};
 use crate::catalog::Id;
 use crate::catalog::id::{default_name, derived_name, literal, quote};
+use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
-use crate::kind::Kind as _;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};

@@ -4,11 +4,11 @@
 use super::backfill::not_null_again;
 use super::{quarantine, types};
 use crate::catalog::Id;
-use crate::kind::{Kind as _, Object};
 use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::primary_key::PrimaryKey;
 use crate::kind::replica_identity::{IdentityMode, ReplicaIdentity};
+use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
@@ -92,7 +92,8 @@ pub(super) fn stuck_in_key(cx: &Context<'_>, column: &Column) -> Option<String> 
     }
     let default = cx.live.get_as::<Default>(&Default::id_of(&id));
     let filled = default.is_some() || types::has_default(cx.live, &column.data_type);
-    let is = |what: &str| Some(format!("{id} {what} until contract: new clients that leave it out cannot insert before; a default lets them"));
+    let is =
+        |what: &str| Some(format!("{id} {what} until contract: new clients that leave it out cannot insert before; a default lets them"));
     if !filled && column.not_null && in_key(cx, column) {
         return is("is in the primary key");
     }
@@ -104,9 +105,7 @@ pub(super) fn stuck_in_key(cx: &Context<'_>, column: &Column) -> Option<String> 
     let collides = cx.dependants.of(&id).find(|dependant| match cx.live.get(dependant) {
         Some(Object::PrimaryKey(key)) => one_value && key.key.columns.len() == 1,
         Some(Object::Unique(key)) => key.key.columns.len() == 1 && (one_value || !filled && key.nulls_not_distinct),
-        Some(Object::Index(index)) => {
-            index.unique && index.elements.len() == 1 && (one_value || !filled && index.nulls_not_distinct)
-        }
+        Some(Object::Index(index)) => index.unique && index.elements.len() == 1 && (one_value || !filled && index.nulls_not_distinct),
         _ => false,
     });
     collides.map(|key| format!("{key} lets one row in that new clients insert without {} until contract", column.name))

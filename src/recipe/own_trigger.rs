@@ -163,7 +163,7 @@ fn speaking(cx: &Context<'_>, column: &Id) -> Vec<String> {
     let functions: BTreeSet<&Id> = triggers.map(|trigger| &trigger.execute.function).collect();
     functions
         .into_iter()
-        .filter(|function| cx.desired.get(function).is_some_and(|object| object.texts().iter().any(|text| speaks(&text))))
+        .filter(|function| cx.desired.get(function).is_some_and(|object| object.texts().iter().any(speaks)))
         .map(|function| format!("{function} goes on to speak of {column}: what fires it fails when that is gone"))
         .collect()
 }

@@ -242,10 +242,7 @@ fn refused_from(cx: &Context<'_>, column: &Column, expression: &str, shown: Opti
         ),
         help: String::new(),
         setup: vec![function],
-        reads: columns_of(cx.live, table)
-            .map(Column::id)
-            .filter(|id| words(expression).contains(id.name()))
-            .collect(),
+        reads: columns_of(cx.live, table).map(Column::id).filter(|id| words(expression).contains(id.name())).collect(),
         copies: None,
     }
 }

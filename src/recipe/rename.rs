@@ -7,8 +7,8 @@ use crate::catalog::id::{default_name, quote};
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
-use crate::kind::table::Table;
 use crate::kind::registration;
+use crate::kind::table::Table;
 use crate::plan::draft::{Context, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
@@ -53,7 +53,10 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
     let sequences: String = identity_sequences(live, old, new)
         .into_iter()
         .map(|(from, to)| format!("; nextval and currval know its sequence {from} as {to} from the first step on"))
-        .chain(live.contains(&old.as_kind("row-security")).then(|| "; who may read only some of its columns may read none of them by its old name".to_owned()))
+        .chain(
+            live.contains(&old.as_kind("row-security"))
+                .then(|| "; who may read only some of its columns may read none of them by its old name".to_owned()),
+        )
         .collect();
     let view = old.as_kind("view");
     let invoker = if cx.facts.server >= 150_000 || cx.facts.server == 0 { " WITH (security_invoker = true)" } else { "" };

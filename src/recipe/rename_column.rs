@@ -133,8 +133,9 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let mut turn = None;
     if own_trigger::changing(cx, table).next().is_some() {
         let differs = sync::differ(&format!("NEW.{n}"), &format!("NEW.{o}"));
-        let last_body =
-            |assignment: &str| format!("{resolution}BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND");
+        let last_body = |assignment: &str| {
+            format!("{resolution}BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND")
+        };
         trigger("~", &last, &last_body(&to_new));
         turn = Some((
             format!("CREATE OR REPLACE {}", sync::function(table, &last, &settings, &last_body(&to_old))),
@@ -195,8 +196,7 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     }
     // Without a value for them, clients of the old release go on to write NULL until they are gone.
     let filled = old.not_null || cx.hints.backfills.contains_key(&id);
-    let has_value =
-        if new.not_null && filled { String::new() } else { format!(" AND {}", types::is_not_null(cx, old, &quote(&old.name))) };
+    let has_value = if new.not_null && filled { String::new() } else { format!(" AND {}", types::is_not_null(cx, old, &quote(&old.name))) };
     let filter = format!("{}{has_value}", types::is_null(cx, new, &quote(&new.name)));
     let settings = if same { Vec::new() } else { vec![(MARKER.to_owned(), "on".to_owned())] };
     let mut ops = vec![first, backfill::fill(cx, new, &forward, &filter, RECIPE, settings)];
@@ -210,7 +210,8 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
         .hazard(Hazard::DropColumn, format!("{old_id}, whose values {} holds", new.name))
         .loses(&old_id);
     contract.sql.extend(take);
-    let unset = types::no_default(cx, new).map(|_| vec![format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", table.sql(), quote(&new.name))]);
+    let unset =
+        types::no_default(cx, new).map(|_| vec![format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", table.sql(), quote(&new.name))]);
     contract.sql.extend(default.map(|default| default.create().sql).or(unset).unwrap_or_default());
     contract.sql.extend(old.drop().sql);
     let mut end = Op::new(&old_id, contract, StageName::Contract, RECIPE).removes(&old_id).removes(&Default::id_of(&old_id));

@@ -52,7 +52,9 @@ pub fn is_row(cx: &Context<'_>, data_type: &str) -> bool {
         let base = domains(state, data_type).last().map_or(data_type, |domain| domain.base.as_str());
         state.objects.iter().any(|(id, object)| {
             let named = base.trim_end_matches('"').ends_with(id.name());
-            named && matches!(object, Object::Composite(_) | Object::Table(_) | Object::View(_) | Object::MaterializedView(_)) && id.sql() == base
+            named
+                && matches!(object, Object::Composite(_) | Object::Table(_) | Object::View(_) | Object::MaterializedView(_))
+                && id.sql() == base
         })
     })
 }

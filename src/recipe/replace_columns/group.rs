@@ -70,10 +70,10 @@ pub fn groups<'c>(cx: &Context<'c>, changes: &Changes) -> Vec<Group<'c>> {
         olds.extend(own.iter().copied().filter(|old| !joined.iter().any(|(olds, _)| olds.contains(old))));
         groups.push((olds, joined.into_iter().flat_map(|(_, news)| news).chain([one]).collect()));
     }
-    groups.into_iter().enumerate().map(|(number, (olds, news))| group(cx, number, olds, news)).collect()
+    groups.into_iter().enumerate().map(|(number, (olds, news))| group(cx, number, &olds, &news)).collect()
 }
 
-fn group<'c>(cx: &Context<'c>, number: usize, olds: Vec<&'c Column>, news: Vec<&'c Column>) -> Group<'c> {
+fn group<'c>(cx: &Context<'c>, number: usize, olds: &[&'c Column], news: &[&'c Column]) -> Group<'c> {
     let pair = |new: &Column| olds.iter().find(|old| cx.hints.renames.get(&new.id()) == Some(&old.id())).map(|old| ways(cx, old, new));
     let back = |column: &Column| {
         let given = cx.hints.given_back.get(&column.id()).map(|back| back.expression.clone());

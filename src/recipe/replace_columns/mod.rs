@@ -181,8 +181,7 @@ fn expand(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
 fn hazards(cx: &Context<'_>, group: &Group<'_>) -> Vec<(Hazard, String)> {
     let mut hazards = Vec::new();
     let news = own_trigger::listed(&group.new_names());
-    let has_default =
-        |old: &Column| cx.live.contains(&Default::id_of(&old.id())) || types::has_default(cx.live, &old.data_type);
+    let has_default = |old: &Column| cx.live.contains(&Default::id_of(&old.id())) || types::has_default(cx.live, &old.data_type);
     for Old { column, .. } in group.old.iter().filter(|old| old.back.is_none()) {
         let id = column.id();
         let in_new = if has_default(column) { "its default" } else { "NULL" };

@@ -98,8 +98,7 @@ fn put(cx: &Context<'_>, table: &Id, columns: &[Id], checks: &[(&Check, &Check)]
     }
     sql.extend(checks.iter().flat_map(|(_, new)| new.add_not_valid().sql));
     // A comment goes with its constraint.
-    let comments: Vec<&Object> =
-        checks.iter().filter_map(|(_, new)| cx.desired.get(&new.id().satellite(Comment::KEYWORD, None))).collect();
+    let comments: Vec<&Object> = checks.iter().filter_map(|(_, new)| cx.desired.get(&new.id().satellite(Comment::KEYWORD, None))).collect();
     for comment in &comments {
         changes.shift_remove(&comment.id());
     }

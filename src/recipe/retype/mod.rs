@@ -142,9 +142,9 @@ fn rewrites(cx: &Context<'_>, old: &Column, new: &Column) -> bool {
 fn builds_again(cx: &Context<'_>, old: &Column, new: &Column) -> bool {
     let other_order = old.collation != new.collation;
     let is_column = |element: &String| {
-        columns_of(cx.live, &old.table).map(|column| quote(&column.name)).any(|name| {
-            element.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-        })
+        columns_of(cx.live, &old.table)
+            .map(|column| quote(&column.name))
+            .any(|name| element.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')))
     };
     cx.dependants.of(&old.id()).filter(|id| cx.desired.contains(id)).filter_map(|id| cx.live.get(id)).any(|object| match object {
         Object::Index(index) => other_order || index.filter.is_some() || !index.elements.iter().all(is_column),

@@ -142,8 +142,7 @@ impl<'c> Pair<'c> {
     /// Which rows want the new value.
     pub(super) fn unfilled(&self) -> String {
         let [new_is_row, old_is_row] = self.is_row;
-        let (source, is_row) =
-            if self.given.is_some() { (self.forward.clone(), new_is_row) } else { (quote(&self.old.name), old_is_row) };
+        let (source, is_row) = if self.given.is_some() { (self.forward.clone(), new_is_row) } else { (quote(&self.old.name), old_is_row) };
         let is_not_null = if is_row { "IS DISTINCT FROM NULL" } else { "IS NOT NULL" };
         let has_value = if self.old.not_null && self.given.is_none() { String::new() } else { format!(" AND {source} {is_not_null}") };
         format!("{} {}{has_value}", quote(&self.shadow), if new_is_row { "IS NOT DISTINCT FROM NULL" } else { "IS NULL" })
@@ -239,7 +238,6 @@ pub(super) fn incompatible(cx: &Context<'_>, old: &Column, new: &Column) -> Opti
     (!cx.facts.retypes.get(&id).is_some_and(|retype| retype.compatible))
         .then(|| format!("{id}: statements that take it for {from} may fail on {to}"))
 }
-
 
 fn settings<'c>(cx: &Context<'_>, table: &Id, pairs: &[&Pair<'c>], said: impl Fn(&Pair<'c>) -> Option<&'c String>) -> String {
     let columns: Vec<&Column> = pairs.iter().flat_map(|pair| [pair.old, pair.new]).collect();
