@@ -85,7 +85,7 @@ pub fn settings(cx: &Context<'_>, table: &Id, columns: &[&Column], expressions: 
     let read = of_table.filter(|column| named.contains(column.name.as_str()));
     let mut sql = String::new();
     if read.chain(columns.iter().copied()).any(|column| types::follows_settings(&column.data_type)) {
-        for name in ["TimeZone", "DateStyle", "IntervalStyle", "bytea_output", "extra_float_digits"] {
+        for name in ["TimeZone", "DateStyle", "IntervalStyle", "bytea_output"] {
             sql += &format!(" SET {name} FROM CURRENT");
         }
     }

@@ -63,7 +63,7 @@ pub fn is_row(cx: &Context<'_>, data_type: &str) -> bool {
 /// dates, the form of binary strings (manual, 20.11).
 #[must_use]
 pub fn follows_settings(data_type: &str) -> bool {
-    const TYPES: [&str; 6] = ["date", "interval", "bytea", "real", "double precision", "money"];
+    const TYPES: [&str; 4] = ["date", "interval", "bytea", "money"];
     let base = sql_type::base(data_type.trim_end_matches("[]"));
     base.starts_with("time") || TYPES.contains(&base.as_str())
 }
