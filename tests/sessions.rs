@@ -8,7 +8,10 @@
 //!   the new one; the new one from the end of the switch, and after contract. Both keep their session.
 //! - `-- check switch`, `-- check end`: a query that finds nothing where both stand and agree, and after contract.
 //!
-//! No statement may fail.
+//! - `-- check back`: the same after a rollback.
+//!
+//! No statement may fail. Where everything before contract can be undone, the plan runs a second time through the switch,
+//! is rolled back, and the old client goes on in its session.
 
 #[allow(dead_code, reason = "another harness uses all of it")]
 #[path = "support/loaded.rs"]
@@ -20,9 +23,12 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use loaded::{Case, failed, plan, run};
+use schema::apply::rollback::rollback;
+use schema::apply::{Options, Outcome};
 use schema::engine::Workbench;
 use schema::pg::{Session, Target, connect, explain};
-use schema::plan::plan::StageName;
+use schema::plan::Plan;
+use schema::plan::plan::{StageName, Undo};
 
 /// More than a small table has.
 const ROWS: i64 = 2_000;
@@ -107,7 +113,7 @@ async fn case(folder: &Path) -> Result<()> {
     bench.start(None).await.map_err(failed("server"))?;
     let session = case.database(bench.scratch().expect("it was started"), ROWS).await?;
     let target = bench.scratch().expect("it was started").target("load");
-    let plan = plan(&session, case.after, &mut bench).await?;
+    let plan = plan(&session, Case::read(folder)?.after, &mut bench).await?;
     session.close().await;
 
     let old = Client::start(&target, &texts, "old").await?;
@@ -127,6 +133,36 @@ async fn case(folder: &Path) -> Result<()> {
     check(&target, &texts, "end").await?;
     old.session.close().await;
     new.session.close().await;
+    let before = plan.steps().filter(|(stage, _)| *stage < StageName::Contract);
+    if before.map(|(_, step)| &step.undo).all(|undo| *undo != Undo::Impossible) {
+        back(&case, &texts, &plan, &bench).await?;
+    }
     bench.stop().await;
+    Ok(())
+}
+
+/// The way there and back, with the sessions open.
+async fn back(case: &Case, texts: &BTreeMap<String, String>, plan: &Plan, bench: &Workbench) -> Result<()> {
+    let scratch = bench.scratch().expect("it was started");
+    scratch.drop_database("load").await.map_err(failed("drop"))?;
+    let session = case.database(scratch, ROWS).await?;
+    session.close().await;
+    let target = scratch.target("load");
+    let old = Client::start(&target, texts, "old").await?;
+    old.works("before the plan").await?;
+    run(&target, plan, StageName::Switch).await?;
+    let new = Client::start(&target, texts, "new").await?;
+    new.works("before the way back").await?;
+    old.works("before the way back").await?;
+    new.session.close().await;
+    let session = connect(&target).await.map_err(failed("connect"))?;
+    let options = Options { through: StageName::Switch, confirm_old_clients_gone: true, who: "test".to_owned(), ..Options::default() };
+    let outcome = rollback(session, &target, plan, None, &options, &mut |_| {}).await.map_err(failed("rollback"))?;
+    if outcome != Outcome::Done {
+        return Err(format!("the way back ends as {outcome:?}").into());
+    }
+    old.works("after the way back").await?;
+    check(&target, texts, "back").await?;
+    old.session.close().await;
     Ok(())
 }
