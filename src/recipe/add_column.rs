@@ -11,7 +11,7 @@ use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 
-const RECIPE: &str = "add-column";
+pub(super) const RECIPE: &str = "add-column";
 
 /// Takes every column that is added to a table which stays.
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {

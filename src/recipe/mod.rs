@@ -65,6 +65,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     plain::apply(cx, changes, &mut draft);
     reindex::apply(cx, reindex, &mut draft);
     retype::sessions::put_again(cx, &mut draft);
+    own_trigger::stopped_first(cx, &mut draft);
     own_trigger::left_behind(cx, &mut draft);
     preflight::attach(cx, &mut draft);
     draft

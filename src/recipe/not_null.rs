@@ -11,7 +11,7 @@ use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::{Action, Cost, LockMode};
 use crate::plan::plan::StageName;
 
-const RECIPE: &str = "set-not-null";
+pub(super) const RECIPE: &str = "set-not-null";
 
 /// Takes the NOT NULL part of altered columns; the rest of their alteration stays for [`super::plain`].
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {

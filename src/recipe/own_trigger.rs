@@ -151,6 +151,26 @@ pub fn left_behind(cx: &Context<'_>, draft: &mut Draft) {
     }
 }
 
+/// What fills a column may read one that goes: it ends before that.
+pub fn stopped_first(cx: &Context<'_>, draft: &mut Draft) {
+    let removed = |op: &Op, kind: &str| -> BTreeSet<Id> {
+        let gone = op.effects.iter().filter_map(|effect| if let Effect::Remove(id) = effect { Some(id) } else { None });
+        gone.filter(|id| id.kind == kind && cx.live.contains(id) == (kind == Column::KEYWORD)).map(|id| id.up("table")).collect()
+    };
+    let of = |kind: &str| -> Vec<(usize, BTreeSet<Id>)> {
+        let found = draft.ops.iter().enumerate().filter(|(_, op)| op.stage == StageName::Contract);
+        found.map(|(at, op)| (at, removed(op, kind))).filter(|(_, tables)| !tables.is_empty()).collect()
+    };
+    let (columns, helpers) = (of(Column::KEYWORD), of(Trigger::KEYWORD));
+    let fills = |at: &usize| [super::add_column::RECIPE, super::not_null::RECIPE].contains(&draft.ops[*at].recipe);
+    let helpers: Vec<_> = helpers.into_iter().filter(|(at, _)| fills(at)).collect();
+    for (helper, on) in &helpers {
+        for (column, _) in columns.iter().filter(|(_, tables)| !tables.is_disjoint(on)) {
+            draft.order(*helper, *column);
+        }
+    }
+}
+
 fn speaking(cx: &Context<'_>, column: &Id) -> Vec<String> {
     let table = column.up("table");
     let names = ["new", "old"].map(|row| format!("{row}.{}", column.name_sql().to_lowercase()));
