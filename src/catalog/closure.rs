@@ -7,6 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::id::Id;
 use super::{Catalog, Ident};
+use crate::kind::Object;
+use crate::kind::foreign_key::ForeignKey;
 
 /// The words of an SQL text that can be names: plain ones folded, quoted ones exact, contents of
 /// string literals too (`nextval('app.seq'::regclass)`, bodies).
@@ -75,7 +77,27 @@ pub fn guess_needs(catalog: &mut Catalog) {
         }
         needs.push((id.clone(), found));
     }
+    needs.extend(catalog.objects.values().filter_map(|object| {
+        let Object::ForeignKey(key) = object else { return None };
+        let id = object.id();
+        (!catalog.needs.contains_key(&id)).then(|| (id, referenced_key(catalog, key).into_iter().collect()))
+    }));
     catalog.needs.extend(needs);
+}
+
+/// The key that a foreign key leans on: over the same columns, in whatever order.
+fn referenced_key(catalog: &Catalog, key: &ForeignKey) -> Option<Id> {
+    let same = |columns: &[Ident]| {
+        columns.len() == key.referenced_columns.len() && columns.iter().all(|name| key.referenced_columns.contains(name))
+    };
+    let found = |object: &&Object| match object {
+        Object::PrimaryKey(primary) => {
+            primary.key.table == key.references && (key.referenced_columns.is_empty() || same(&primary.key.columns))
+        }
+        Object::Unique(unique) => unique.key.table == key.references && same(&unique.key.columns),
+        _ => false,
+    };
+    catalog.objects.values().find(found).map(Object::id)
 }
 
 /// Whether a text of an object mentions a name.

@@ -36,6 +36,10 @@ pub async fn read(
     facts.volatile_defaults = volatile_defaults(bench, live, desired).await?;
     super::partition_facts::read(bench, live, desired, &mut facts).await?;
     super::retypes::read(session, bench, live, desired, hints, &mut facts).await?;
+    if let Some(session) = session {
+        facts.privileges.extend(super::rights::of_renamed(session, live, desired, hints).await?);
+        facts.privileges.extend(super::rights::of_views_and_routines(session, live).await?);
+    }
     Ok(facts)
 }
 

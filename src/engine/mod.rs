@@ -13,8 +13,10 @@ mod moved;
 mod partition_facts;
 mod partition_key;
 pub mod prove;
+mod renames;
 mod replaced;
 mod retypes;
+mod rights;
 pub mod scope;
 pub mod state;
 mod workbench;
@@ -73,6 +75,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     let mut live = scope.live(live, &desired.catalog)?;
     desired.catalog = scope.desired(desired.catalog, &live);
     scope::match_unnamed(&live, &mut desired.catalog, &desired.hints);
+    renames::check(&live, &desired.catalog, &desired.hints, || desired.origins()).or_report(&desired.sources, ())?;
     if same(&live, &desired.catalog) {
         return Ok(Computed { plan: nothing(), live, desired: desired.catalog });
     }

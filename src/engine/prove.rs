@@ -71,6 +71,8 @@ pub async fn prove(
     for (id, object) in &result.objects {
         let implied = match object {
             Object::Owner(_) => true,
+            // A column with privileges of its own.
+            Object::ViewColumn(_) => !scope.managed.grants,
             Object::Comment(comment) => comment.on.kind == "extension",
             _ => false,
         };

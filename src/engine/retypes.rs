@@ -63,15 +63,16 @@ pub async fn read(
             break;
         }
     }
-    let rewritten = pairs.iter().filter(|(_, new)| facts.retypes.get(&new.id()).is_some_and(|retype| retype.rewrites));
-    let columns = rewritten.map(|(_, new)| *new).chain(relabelled.iter().copied());
+    // Of a column whose rows stay as they are, an index may not.
+    let columns = pairs.iter().map(|(_, new)| *new).chain(relabelled.iter().copied());
     // Those of a partition are renamed with the ones above them.
     let columns: Vec<&Column> = columns.filter(|new| !desired.contains(&new.table.as_kind("partition"))).collect();
     if let Some(session) = sessions.first() {
         facts.beside = beside(session, live, desired, &columns, &types).await?;
     }
     if let Some(session) = session {
-        facts.privileges = column_grants(session, pairs.iter().map(|(_, new)| *new).chain(relabelled)).await?;
+        let columns = pairs.iter().map(|(_, new)| *new).chain(relabelled);
+        facts.privileges = column_grants(session, columns.map(|new| (new.id(), new))).await?;
         facts.privileges.extend(type_privileges(session, &types).await?);
     }
     Ok(())
@@ -185,14 +186,17 @@ async fn beside(
 
 /// Privileges of the columns themselves, as statements: a column that takes a place takes them along, whether the
 /// project manages grants or not.
-async fn column_grants<'c>(session: &Session, columns: impl Iterator<Item = &'c Column>) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
+pub async fn column_grants<'c>(
+    session: &Session,
+    columns: impl Iterator<Item = (Id, &'c Column)>,
+) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
     let mut found = BTreeMap::new();
-    for new in columns {
+    for (old, new) in columns {
         let sql = format!(
             "SELECT x.privilege_type::text, CASE x.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(x.grantee)::text END, x.is_grantable \
              FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = {}::regclass AND a.attname = {} ORDER BY 2, 1",
-            literal(&new.table.sql()),
-            literal(&new.name)
+            literal(&old.up("table").sql()),
+            literal(old.name())
         );
         let rows = session.client().query(&sql, &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
         let statements: Vec<String> = rows

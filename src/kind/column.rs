@@ -560,10 +560,11 @@ pub fn columns_of<'c>(catalog: &'c Catalog, table: &'c Id) -> impl Iterator<Item
     catalog.of::<Column>().filter(move |column| column.table == *table)
 }
 
-/// A check that proves a column NOT NULL, by the name that the recipes give it.
+/// A check that proves a column NOT NULL, by the name that the recipes give it. Of rows, IS NOT NULL would ask for every
+/// field, and prove nothing (`NotNullImpliedByRelConstraints` in `src/backend/commands/tablecmds.c`).
 #[must_use]
-pub fn not_null_proof(column: &Column) -> Check {
+pub fn not_null_proof(column: &Column, is_row: bool) -> Check {
     // Not `_not_null`: PostgreSQL 18 gives that name to the constraint that NOT NULL is there.
     let name = crate::catalog::id::derived_name(&format!("{}_{}", column.table.name(), column.name), "_not_null_proof");
-    Check { table: column.table.clone(), name, expression: format!("{} IS NOT NULL", quote(&column.name)), no_inherit: false, not_valid: true }
+    Check { table: column.table.clone(), name, expression: format!("{} {}", quote(&column.name), if is_row { "IS DISTINCT FROM NULL" } else { "IS NOT NULL" }), no_inherit: false, not_valid: true }
 }

@@ -365,6 +365,15 @@ pub fn summary(cx: &Context<'_>, before: &Catalog, differing: Option<&[Id]>) -> 
             _ => '~',
         };
         let entry = tops.entry(home.to_string()).or_insert_with(|| summary_of(cx, &home, whole));
+        if let (Some(Object::Table(was)), Some(Object::Table(now))) = (old, new)
+            && was.partition_by != now.partition_by
+        {
+            let how = now.partition_by.as_ref().map_or_else(
+                || "no longer partitioned".to_owned(),
+                |key| format!("partitioned by {} ({})", key.strategy, key.elements.join(", ")),
+            );
+            entry.lines.push(('~', how));
+        }
         // Of something new or gone as a whole only the first level is told.
         if is_top || (whole != '~' && !matches!(object, Object::Column(_))) {
             continue;

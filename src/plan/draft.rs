@@ -172,7 +172,7 @@ pub struct Draft {
     pub followers: Vec<(Id, Id)>,
     /// Objects made again whose old form goes away with another object.
     pub removed_with: Vec<(Id, Id)>,
-    /// Operations that come after an object is ready, whatever its own needs.
+    /// Operations that come after an object is ready, or gone, whatever its own needs.
     pub follow_ups: Vec<(Id, usize)>,
     /// For an object that is made again, the operation that makes it.
     pub making: BTreeMap<Id, usize>,

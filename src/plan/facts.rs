@@ -30,8 +30,8 @@ pub struct Facts {
     /// The desired indexes and checks of columns that change their type, as the server spells them over
     /// the columns that stand beside those ([`crate::recipe::retype::shadow_name`]).
     pub beside: Catalog,
-    /// Columns and types that another one takes the place of, and that have privileges or an owner of their own: the
-    /// statements that give them to it.
+    /// Columns and types that another one takes the place of, views and routines that may be made again, and that have
+    /// privileges or an owner of their own: the statements that give them to it.
     pub privileges: BTreeMap<Id, Vec<String>>,
     /// For a column to be added with a `backfill`, the live columns of its table that this names.
     pub reads: BTreeMap<Id, BTreeSet<Ident>>,

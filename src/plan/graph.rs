@@ -111,7 +111,7 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         }
     }
     for (id, at) in &draft.follow_ups {
-        edges.extend(draft.ready.get(id).map(|ready| (*ready, *at)));
+        edges.extend(draft.ready.get(id).or_else(|| draft.gone.get(id)).map(|ready| (*ready, *at)));
     }
     edges.extend(name_collisions(cx, draft));
     edges.extend(overloads(cx, draft));

@@ -27,7 +27,12 @@ pub fn renamed(catalog: &Catalog, old: &Id, new: &Id) -> Catalog {
 /// One object as it is after the rename.
 #[must_use]
 pub fn renamed_object(object: &Object, id: &Id, old: &Id, new: &Id) -> Object {
-    let texts: Vec<String> = object.texts().into_iter().map(str::to_owned).collect();
+    let mut texts: Vec<String> = object.texts().into_iter().map(str::to_owned).collect();
+    if old.kind == "column" {
+        // A type may be called as a column is.
+        let types: Vec<String> = object.clone().type_names().into_iter().map(|name| name.clone()).collect();
+        texts.retain(|text| !types.contains(text));
+    }
     rewritten(object, id, old, new, &texts)
 }
 

@@ -1,17 +1,17 @@
 //! Adding a column to a table that is in use (safe-changes.md, Columns).
 
-use super::{backfill, published};
+use super::{backfill, published, types};
 use crate::catalog::Id;
 use crate::catalog::id::{default_name, derived_name, literal, quote};
+use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
-use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 
-const RECIPE: &str = "add-column";
+pub(super) const RECIPE: &str = "add-column";
 
 /// Takes every column that is added to a table which stays.
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
@@ -63,7 +63,7 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     }
     let backfill_hint = cx.hints.backfills.get(&id);
     let volatile = default.is_some() && cx.facts.volatile_defaults.contains(&id);
-    let constrained = has_constrained_domain(cx, column);
+    let constrained = types::is_constrained(cx, column);
     let shape = |action: Action| {
         if cx.policy.direct {
             return action;
@@ -75,8 +75,10 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     let identity = column.identity.is_some();
     let unfilled = column.not_null && default.is_none() && !identity && column.generated.is_none();
     let must_fill = unfilled || backfill_hint.is_some() || volatile || identity;
+    // A domain that refuses NULL cannot be added first and filled then.
+    let filled_later = constrained && backfill_hint.is_some() && !types::refuses_null(cx.desired, &column.data_type);
     if !must_fill
-        || rewriting
+        || rewriting && !filled_later
         || (empty && backfill_hint.is_none())
         || (cx.is_small(table) && backfill_hint.is_none() && (volatile || identity))
     {
@@ -121,8 +123,19 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     }
 
     let nullable = Column { not_null: false, identity: None, ..column.clone() };
-    let mut expand = nullable.add(None);
+    // What the author says comes before what its domain says.
+    let unset = types::no_default(cx, column).filter(|_| backfill_hint.is_some() && default.is_none());
+    let mut expand = nullable.add(unset);
     expand.title = format!("Add {id}");
+    if constrained && !empty {
+        expand.locks.iter_mut().for_each(|lock| lock.cost = Cost::Rewrite);
+        if !cx.is_small(table) {
+            expand = name_blocking(expand, table, cx.facts.rows(table));
+        }
+    }
+    if unset.is_some() {
+        expand = expand.sql(format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", table.sql(), quote(&column.name)));
+    }
     let mut undo = undo;
     let mut fill_value = None;
     let mut contract: Option<(Vec<String>, [Id; 2])> = None;
@@ -134,11 +147,13 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
         let sequence = derived_name(&format!("{}_{}", table.name(), column.name), "_fill_seq");
         let sequence_sql = format!("{}.{}", quote(table.schema()), quote(&sequence));
         let value = format!("nextval({}::regclass)", literal(&sequence_sql));
-        expand = expand.sql(format!("CREATE SEQUENCE {sequence_sql}{}", identity.options.clauses(true))).sql(format!(
-            "ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {value}",
-            table.sql(),
-            quote(&column.name)
-        ));
+        // An identity column asks nobody for rights on its sequence; a default does.
+        let made = [
+            format!("CREATE SEQUENCE {sequence_sql}{}", identity.options.clauses(true)),
+            format!("GRANT USAGE ON SEQUENCE {sequence_sql} TO PUBLIC"),
+        ];
+        expand.sql.extend(made.clone());
+        expand = expand.sql(format!("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {value}", table.sql(), quote(&column.name)));
         undo.push(format!("DROP SEQUENCE {sequence_sql}"));
         temporary.push(Id::new("sequence", [table.path[0].as_str(), sequence.as_str()]));
         let plain = Column { identity: None, ..column.clone() };
@@ -155,12 +170,12 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
         let name = identity.name.clone().unwrap_or_else(|| default_name(table.name(), &column.name, "seq"));
         let own = format!("{}.{}", quote(table.schema()), quote(&name));
         let alter = |what: &str| format!("ALTER TABLE {} ALTER COLUMN {} {what}", table.sql(), quote(&column.name));
-        op.undo = Some(vec![
-            format!("CREATE SEQUENCE {sequence_sql}{}", identity.options.clauses(true)),
+        let back = [
             format!("SELECT setval({}, last_value, is_called) FROM {own}", literal(&sequence_sql)),
             alter("DROP IDENTITY"),
             alter(&format!("SET DEFAULT {value}")),
-        ]);
+        ];
+        op.undo = Some(made.into_iter().chain(back).collect());
         switch_extra = Some(op);
         fill_value = Some(value);
     } else if let Some(default) = default {
@@ -169,7 +184,7 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     } else if let Some(expression) = backfill_hint {
         fill_value = Some(expression.clone());
         if column.not_null && !cx.policy.direct {
-            let (make, take, trigger) = backfill::fill_trigger(column, expression);
+            let (make, take, trigger) = backfill::fill_trigger(cx, column, expression);
             expand.title = format!("Add {id} and let it be filled where a client leaves it out");
             expand.sql.extend(make);
             undo = [take.clone(), undo].concat();
@@ -187,9 +202,10 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
     }
     ops.push(first);
     if let Some(value) = &fill_value {
-        let null = format!("{} IS NULL", quote(&column.name));
+        let null = types::is_null(cx, column, &quote(&column.name));
         // A row for which the expression gives NULL wants nothing.
-        let filter = if column.not_null || backfill_hint.is_none() { null } else { format!("{null} AND ({value}) IS NOT NULL") };
+        let gives = types::is_not_null(cx, column, &format!("({value})"));
+        let filter = if column.not_null || backfill_hint.is_none() { null } else { format!("{null} AND {gives}") };
         let mut fill = backfill::fill(cx, column, &format!("({value})"), &filter, RECIPE, Vec::new());
         if !column.not_null {
             // Clients may write NULL all the while, so none need be left only for a moment.
@@ -210,7 +226,7 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
             ..Action::new(format!("Stop filling {id}: every client gives it now")).lock(table, LockMode::AccessExclusive, Cost::Instant)
         };
         let mut op = Op::new(&id, action, StageName::Contract, RECIPE).removes(&trigger).removes(&function);
-        op.undo = Some(backfill::fill_trigger(column, fill_value.as_deref().unwrap_or("NULL")).0);
+        op.undo = Some(backfill::fill_trigger(cx, column, fill_value.as_deref().unwrap_or("NULL")).0);
         op.teardown = true;
         ops.push(op);
     }
@@ -237,14 +253,4 @@ fn wait_for_clients(cx: &Context<'_>, column: &Column, draft: &mut Draft) {
 /// The number of rows, for people.
 fn size(cx: &Context<'_>, table: &Id) -> String {
     cx.facts.rows(table).map_or_else(String::new, |rows| format!(" (about {rows} rows)"))
-}
-
-/// Whether the column's type is a domain that checks something: adding one rewrites the table even
-/// without a default (safe-changes.md).
-pub(super) fn has_constrained_domain(cx: &Context<'_>, column: &Column) -> bool {
-    cx.desired.objects.values().any(|object| match object {
-        Object::Domain(domain) if domain.not_null && domain.id().sql() == column.data_type => true,
-        Object::DomainCheck(check) => check.domain.sql() == column.data_type,
-        _ => false,
-    })
 }

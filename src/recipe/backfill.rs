@@ -1,7 +1,8 @@
 //! Filling a column of rows that are already there, and proving it NOT NULL: parts that several
 //! recipes share.
 
-use crate::catalog::id::{default_name, derived_name, quote};
+use super::{sync, types};
+use crate::catalog::id::{default_name, quote};
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::{Column, not_null_proof};
@@ -48,6 +49,9 @@ pub fn fill_set(
     // The author's expression means the names of the table's schema first.
     let mut settings = settings;
     settings.push(("search_path".to_owned(), search_path(table)));
+    if [set, filter].iter().any(|sql| sql.contains('\\')) {
+        settings.push(("standard_conforming_strings".to_owned(), "on".to_owned()));
+    }
     let count = format!("SELECT count(*) FROM {} WHERE {filter}", table.sql());
     let title = format!("Backfill {id}");
     let triggers: Vec<String> = own_triggers(cx, table, (subject.kind == Column::KEYWORD).then(|| subject.name()));
@@ -116,7 +120,7 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     if cx.facts.server >= 180_000 {
         return not_null_by_itself(column, before, recipe);
     }
-    let proof = not_null_proof(column);
+    let proof = not_null_proof(column, types::is_row(cx, &column.data_type));
     let proof_id = proof.id();
     let (add, validate) = (proof.add_not_valid(), proof.validate());
     let again = add.sql.clone();
@@ -155,7 +159,7 @@ pub fn not_null_again(cx: &Context<'_>, column: &Column) -> Vec<String> {
     if cx.is_small(&column.table) {
         return set;
     }
-    let proof = not_null_proof(column);
+    let proof = not_null_proof(column, types::is_row(cx, &column.data_type));
     let next = || vec![COMMIT.to_owned(), BEGIN.to_owned()];
     [proof.add_not_valid().sql, next(), proof.validate().sql, next(), set, proof.drop().sql].concat()
 }
@@ -163,22 +167,25 @@ pub fn not_null_again(cx: &Context<'_>, column: &Column) -> Vec<String> {
 /// A trigger that fills a column where a client leaves it NULL, so that clients of the old release
 /// go on: (making, taking away, the trigger and its function).
 #[must_use]
-pub fn fill_trigger(column: &Column, expression: &str) -> (Vec<String>, Vec<String>, [Id; 2]) {
+pub fn fill_trigger(cx: &Context<'_>, column: &Column, expression: &str) -> (Vec<String>, Vec<String>, [Id; 2]) {
     let table = &column.table;
-    let name = derived_name(&format!("{}_{}", table.name(), column.name), "_fill");
+    let name = sync::name(cx, table, &column.name, "_fill");
     let function = format!("{}.{}", quote(table.schema()), quote(&name));
     let new = quote(&column.name);
     // The expression speaks of the table's columns by their names, so the new row stands in for the
     // table under the table's name.
     let body = format!(
-        "BEGIN\n    IF NEW.{new} IS NULL THEN\n        SELECT ({expression}) INTO NEW.{new} FROM (SELECT NEW.*) AS {};\n    END IF;\n    RETURN NEW;\nEND",
+        "{}BEGIN\n    IF {} THEN\n        SELECT ({expression}) INTO NEW.{new} FROM (SELECT NEW.*) AS {};\n    END IF;\n    RETURN NEW;\nEND",
+        sync::resolution(&[expression]),
+        types::is_null(cx, column, &format!("NEW.{new}")),
         quote(table.name())
     );
-    let trigger = Id::new("trigger", [table.path[0].as_str(), table.path[1].as_str(), &format!("~{name}")]);
+    let trigger = table.child("trigger", &sync::trigger_name("~", &name));
     let make = vec![
         format!(
-            "CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = {}, pg_temp AS $fill$\n{body}\n$fill$",
-            search_path(table)
+            "CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = {}, pg_temp{} AS $fill$\n{body}\n$fill$",
+            search_path(table),
+            sync::settings(cx, table, &[column], &[expression])
         ),
         format!(
             "CREATE TRIGGER {} BEFORE INSERT OR UPDATE ON {} FOR EACH ROW EXECUTE FUNCTION {function}()",

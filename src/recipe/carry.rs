@@ -1,7 +1,7 @@
 //! What hangs on an index that another takes the place of: the replica identity, the order of CLUSTER, a comment.
 //! It goes over to the new index while that still has its temporary name: dropping the old one would take it along.
 
-use crate::catalog::id::derived_name;
+use super::names;
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::cluster_on::ClusterOn;
 use crate::kind::comment::Comment;
@@ -47,7 +47,7 @@ fn in_state(state: &Catalog, index: &Index) -> Vec<Object> {
 #[must_use]
 pub fn built_again(cx: &Context<'_>, index: &Index) -> Vec<String> {
     let id = index.id();
-    let beside = Index { name: derived_name(&index.name, "_back"), ..index.clone() };
+    let beside = Index { name: names::of_index(cx, index.on.schema(), &index.name, "_back"), ..index.clone() };
     let hanging = in_state(cx.live, index);
     let over = hanging.iter().flat_map(|object| on_index(object, index, &beside.name).create().sql);
     let outside = vec![

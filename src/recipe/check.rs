@@ -1,9 +1,8 @@
 //! CHECK constraints of tables that are in use: added NOT VALID, validated in a transaction of its
 //! own (both in one keep ACCESS EXCLUSIVE, safe-changes.md).
 
-use super::{plain, undo};
+use super::{names, plain, undo};
 use crate::catalog::Id;
-use crate::catalog::id::derived_name;
 use crate::kind::Kind as _;
 use crate::kind::check::Check;
 use crate::plan::change::{Change, Changes};
@@ -69,7 +68,7 @@ fn remake(cx: &Context<'_>, check: &Check, stage: StageName, draft: &mut Draft) 
 /// The new one under another name, proven; then the old one goes and the new one takes its name.
 pub(super) fn replace(cx: &Context<'_>, check: &Check, draft: &mut Draft) {
     let id = check.id();
-    let beside = Check { name: derived_name(&check.name, "_new"), ..check.clone() };
+    let beside = Check { name: names::of_constraint(cx, &id, "_new"), ..check.clone() };
     let beside_id = beside.id();
     let Some(old) = cx.live.get(&id) else { return };
     let mut ops = vec![Op::new(&id, beside.add_not_valid(), StageName::Expand, RECIPE).undo(beside.drop().sql).puts_temporary(&beside_id)];

@@ -2,12 +2,13 @@
 //! gone (safe-changes.md, Columns).
 
 use super::backfill::not_null_again;
-use super::quarantine;
+use super::{quarantine, types};
 use crate::catalog::Id;
-use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::primary_key::PrimaryKey;
+use crate::kind::replica_identity::{IdentityMode, ReplicaIdentity};
+use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
@@ -38,10 +39,24 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             let last = ops.last_mut().expect("pushed above");
             last.action.hazards.push((Hazard::Breaking, subject));
         }
+        let loosens = ops.len() > 1;
         let indexes = draft.chain(&id, ops);
+        if loosens && let Some(identity) = identity_over(cx, column) {
+            draft.follow_ups.push((identity, indexes[0]));
+        }
         draft.ready.remove(&id);
         draft.gone.insert(id, indexes[indexes.len() - 1]);
     }
+}
+
+/// The replica identity of the table, where an index with the column is it now and is not to be: before, PostgreSQL
+/// refuses to let the column be NULL.
+fn identity_over(cx: &Context<'_>, column: &Column) -> Option<Id> {
+    let id = column.table.as_kind(ReplicaIdentity::KEYWORD);
+    let IdentityMode::Index(index) = &cx.live.get_as::<ReplicaIdentity>(&id)?.mode else { return None };
+    let over = ["index", "unique", "primary-key"].map(|kind| column.table.child(kind, index));
+    let names = cx.dependants.of(&column.id()).any(|dependant| over.contains(dependant));
+    (names && cx.live.get(&id) != cx.desired.get(&id)).then_some(id)
 }
 
 /// Whether a client that leaves the column out could not insert: it is NOT NULL, and nothing fills it.
@@ -68,12 +83,32 @@ pub(super) fn loosen(cx: &Context<'_>, column: &Column) -> Option<Op> {
     Some(Op::new(&id, action, StageName::Expand, RECIPE).undo(not_null_again(cx, column)).puts(loosened))
 }
 
-/// What is said where that cannot be: a part of the primary key cannot be NULL.
+/// What is said where that cannot be: a part of the primary key cannot be NULL, nor what a domain says; and of rows with
+/// nothing, or all with the same, some constraints let only one in.
 pub(super) fn stuck_in_key(cx: &Context<'_>, column: &Column) -> Option<String> {
     let id = column.id();
-    (must_be_given(cx, column) && in_key(cx, column)).then(|| {
-        format!("{id} is in the primary key until contract: new clients that leave it out cannot insert before; a default lets them")
-    })
+    if cx.policy.direct || column.identity.is_some() || column.generated.is_some() {
+        return None;
+    }
+    let default = cx.live.get_as::<Default>(&Default::id_of(&id));
+    let filled = default.is_some() || types::has_default(cx.live, &column.data_type);
+    let is =
+        |what: &str| Some(format!("{id} {what} until contract: new clients that leave it out cannot insert before; a default lets them"));
+    if !filled && column.not_null && in_key(cx, column) {
+        return is("is in the primary key");
+    }
+    if !filled && types::refuses_null(cx.live, &column.data_type) {
+        return is("is of a domain that refuses NULL");
+    }
+    // A default that calls something may give each row a value of its own.
+    let one_value = default.is_some_and(|default| !default.expression.contains('('));
+    let collides = cx.dependants.of(&id).find(|dependant| match cx.live.get(dependant) {
+        Some(Object::PrimaryKey(key)) => one_value && key.key.columns.len() == 1,
+        Some(Object::Unique(key)) => key.key.columns.len() == 1 && (one_value || !filled && key.nulls_not_distinct),
+        Some(Object::Index(index)) => index.unique && index.elements.len() == 1 && (one_value || !filled && index.nulls_not_distinct),
+        _ => false,
+    });
+    collides.map(|key| format!("{key} lets one row in that new clients insert without {} until contract", column.name))
 }
 
 /// The end of columns that others took the place of, and of what kept them in step, at once: no client could insert

@@ -1,8 +1,8 @@
 //! Foreign keys of tables that are in use: added NOT VALID, validated in a transaction of its own.
 
-use super::{partition, plain, undo};
+use super::{names, partition, plain, undo};
 use crate::catalog::Id;
-use crate::catalog::id::{derived_name, quote};
+use crate::catalog::id::quote;
 use crate::kind::Kind as _;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::index::Index;
@@ -63,7 +63,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                 draft.making.insert(id.clone(), indexes[1]);
             }
             Some(old) => {
-                let beside = ForeignKey { name: derived_name(&key.name, "_new"), ..key.clone() };
+                let beside = ForeignKey { name: names::of_constraint(cx, &id, "_new"), ..key.clone() };
                 let beside_id = beside.id();
                 ops.push(
                     Op::new(&id, beside.add_not_valid(), StageName::Expand, RECIPE).undo(beside.drop().sql).puts_temporary(&beside_id),

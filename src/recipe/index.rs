@@ -1,9 +1,8 @@
 //! Building, replacing and dropping indexes of tables that are in use (safe-changes.md, Constraints
 //! and indexes).
 
-use super::{carry, partition, partitioned_index, plain, undo};
+use super::{carry, names, partition, partitioned_index, plain, undo};
 use crate::catalog::Id;
-use crate::catalog::id::derived_name;
 use crate::kind::column::Column;
 use crate::kind::index::Index;
 use crate::kind::table::Table;
@@ -138,7 +137,7 @@ fn build_again(cx: &Context<'_>, index: &Index) -> Vec<String> {
 /// Builds the new one under another name, drops the old one, renames: queries are never without one.
 pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut Changes, draft: &mut Draft) {
     let id = new.id();
-    let temporary = derived_name(&new.name, "_new");
+    let temporary = names::of_index(cx, new.on.schema(), &new.name, "_new");
     let beside = Index { name: temporary.clone(), ..new.clone() };
     let temporary_id = beside.id();
     let rename = Index::rename(&temporary_id, &id).unwrap_or_default();

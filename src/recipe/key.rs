@@ -1,12 +1,12 @@
 //! Primary keys and unique constraints of tables that are in use: the index is built beside the
 //! traffic, the constraint made out of it in an instant.
 
-use super::{partition, partitioned_key, plain, undo};
+use super::{names, partition, partitioned_key, plain, undo};
 use crate::catalog::Id;
-use crate::catalog::id::{derived_name, dotted, quote};
+use crate::catalog::id::{dotted, quote};
 use crate::kind::column::Column;
 use crate::kind::index::probe_built;
-use crate::kind::key::Key;
+use crate::kind::key::{Deferrable, Key};
 use crate::kind::primary_key::PrimaryKey;
 use crate::kind::table::Table;
 use crate::kind::unique::Unique;
@@ -96,9 +96,15 @@ fn above(key: &Key, object: &Object, parts: &[Id], draft: &mut Draft) {
     draft.chain(&id, ops);
 }
 
+/// Until the constraint is made of it, its index looks at every row at once.
+pub(super) fn strict_until(key: &Key, id: &Id) -> Option<(Hazard, String)> {
+    let subject = || format!("{id}: what breaks it for a moment within a transaction is refused until its index becomes the constraint");
+    (key.deferrable != Deferrable::No).then(|| (Hazard::Breaking, subject()))
+}
+
 fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, replaced: bool, draft: &mut Draft) {
     let id = object.id();
-    let temporary = derived_name(&key.name, "_idx");
+    let temporary = names::of_index(cx, key.table.schema(), &key.name, "_idx");
     let temporary_id = key.table.child("index", &temporary);
     let twin =
         key.columns.iter().any(|name| cx.hints.renames.get(&Column::id_of(&key.table, name)).is_some_and(|old| cx.live.contains(old)));
@@ -118,6 +124,7 @@ fn make(cx: &Context<'_>, key: &Key, object: &Object, word: &str, nulls: bool, r
             format!("{id}: ON CONFLICT on the old name can raise a unique violation under hot keys until contract"),
         ));
     }
+    build.action.hazards.extend(strict_until(key, &id));
     if let Some(live) = cx.live.get(&id).filter(|_| replaced && !cx.policy.direct) {
         let old = match live {
             Object::PrimaryKey(old) => &old.key.columns,

@@ -18,6 +18,7 @@ pub mod foreign_key;
 pub mod index;
 pub mod key;
 pub mod materialized_view;
+pub mod names;
 pub mod not_null;
 pub mod own_trigger;
 pub mod partition;
@@ -34,8 +35,10 @@ pub mod rename_part;
 pub mod repartition;
 pub mod replace_columns;
 pub mod retype;
+pub mod rights;
 pub mod split_table;
 pub mod sync;
+pub mod types;
 pub mod undo;
 
 /// Every change as operations. The order of the calls matters only where two recipes could take the
@@ -61,6 +64,9 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     let reindex = reindex::wanted(cx, changes);
     plain::apply(cx, changes, &mut draft);
     reindex::apply(cx, reindex, &mut draft);
+    retype::sessions::put_again(cx, &mut draft);
+    own_trigger::stopped_first(cx, &mut draft);
+    own_trigger::left_behind(cx, &mut draft);
     preflight::attach(cx, &mut draft);
     draft
 }

@@ -1,6 +1,6 @@
 //! SET NOT NULL on a column that is in use (safe-changes.md, Columns).
 
-use super::backfill;
+use super::{backfill, types};
 use crate::catalog::Id;
 use crate::catalog::id::quote;
 use crate::kind::Kind as _;
@@ -11,7 +11,7 @@ use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::{Action, Cost, LockMode};
 use crate::plan::plan::StageName;
 
-const RECIPE: &str = "set-not-null";
+pub(super) const RECIPE: &str = "set-not-null";
 
 /// Takes the NOT NULL part of altered columns; the rest of their alteration stays for [`super::plain`].
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
@@ -59,7 +59,7 @@ fn fill(cx: &Context<'_>, column: &Column, ops: &mut Vec<Op>) -> bool {
     let default = cx.desired.get_as::<Default>(&Default::id_of(&id)).map(|default| &default.expression);
     let Some(expression) = cx.hints.backfills.get(&id).or(default) else { return false };
     if !cx.policy.direct {
-        let (make, take, trigger) = backfill::fill_trigger(column, expression);
+        let (make, take, trigger) = backfill::fill_trigger(cx, column, expression);
         let lock = |action: Action, mode| action.lock(&column.table, mode, Cost::Instant);
         let title = format!("Let {id} be filled where a client leaves it NULL");
         let action = Action { sql: make.clone(), ..lock(Action::new(title), LockMode::ShareRowExclusive) };
@@ -72,7 +72,7 @@ fn fill(cx: &Context<'_>, column: &Column, ops: &mut Vec<Op>) -> bool {
         stop.teardown = true;
         ops.push(stop);
     }
-    let filter = format!("{} IS NULL", quote(&column.name));
+    let filter = types::is_null(cx, column, &quote(&column.name));
     let mut fill = backfill::fill(cx, column, &format!("({expression})"), &filter, RECIPE, Vec::new()).undo(Vec::new());
     // The way back leaves the values where they are.
     fill.action = fill.action.loses(format!("which rows were NULL in {id}"));

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use crate::catalog::closure::mentions_word;
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
+use crate::kind::column::Column;
 use crate::kind::trigger::Trigger;
 use crate::plan::change::{Change, Changes};
-use crate::plan::draft::{Context, Draft, Op};
+use crate::plan::draft::{Context, Draft, Effect, Op};
 use crate::plan::op::{Action, Hazard};
 use crate::plan::plan::StageName;
 
@@ -134,4 +135,55 @@ fn joined(mut first: Action, second: Action) -> Action {
     first.locks.extend(second.locks);
     first.hazards.extend(second.hazards);
     first
+}
+
+/// Names the functions of a table's own triggers that go on to speak of a column which goes: nothing records what a body
+/// names, and every statement that fires them fails from then on.
+pub fn left_behind(cx: &Context<'_>, draft: &mut Draft) {
+    if cx.policy.direct {
+        return;
+    }
+    for op in &mut draft.ops {
+        let gone = op.effects.iter().filter_map(|effect| if let Effect::Remove(id) = effect { Some(id) } else { None });
+        let columns = gone.filter(|id| id.kind == Column::KEYWORD && cx.live.contains(id) && !cx.desired.contains(id));
+        let found: BTreeSet<String> = columns.flat_map(|column| speaking(cx, column)).collect();
+        op.action.hazards.extend(found.into_iter().map(|subject| (Hazard::Breaking, subject)));
+    }
+}
+
+/// What fills a column may read one that goes: it ends before that.
+pub fn stopped_first(cx: &Context<'_>, draft: &mut Draft) {
+    let removed = |op: &Op, kind: &str| -> BTreeSet<Id> {
+        let gone = op.effects.iter().filter_map(|effect| if let Effect::Remove(id) = effect { Some(id) } else { None });
+        gone.filter(|id| id.kind == kind && cx.live.contains(id) == (kind == Column::KEYWORD)).map(|id| id.up("table")).collect()
+    };
+    let of = |kind: &str| -> Vec<(usize, BTreeSet<Id>)> {
+        let found = draft.ops.iter().enumerate().filter(|(_, op)| op.stage == StageName::Contract);
+        found.map(|(at, op)| (at, removed(op, kind))).filter(|(_, tables)| !tables.is_empty()).collect()
+    };
+    let (columns, helpers) = (of(Column::KEYWORD), of(Trigger::KEYWORD));
+    let fills = |at: &usize| [super::add_column::RECIPE, super::not_null::RECIPE].contains(&draft.ops[*at].recipe);
+    let helpers: Vec<_> = helpers.into_iter().filter(|(at, _)| fills(at)).collect();
+    for (helper, on) in &helpers {
+        for (column, _) in columns.iter().filter(|(_, tables)| !tables.is_disjoint(on)) {
+            draft.order(*helper, *column);
+        }
+    }
+}
+
+fn speaking(cx: &Context<'_>, column: &Id) -> Vec<String> {
+    let table = column.up("table");
+    let names = ["new", "old"].map(|row| format!("{row}.{}", column.name_sql().to_lowercase()));
+    let speaks = |text: &&str| {
+        let text = text.to_lowercase();
+        let ends = |at: usize| !text[at..].starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
+        names.iter().any(|name| text.match_indices(name.as_str()).any(|(at, _)| ends(at + name.len())))
+    };
+    let triggers = cx.desired.of::<Trigger>().filter(|trigger| trigger.relation == table);
+    let functions: BTreeSet<&Id> = triggers.map(|trigger| &trigger.execute.function).collect();
+    functions
+        .into_iter()
+        .filter(|function| cx.desired.get(function).is_some_and(|object| object.texts().iter().any(speaks)))
+        .map(|function| format!("{function} goes on to speak of {column}: what fires it fails when that is gone"))
+        .collect()
 }

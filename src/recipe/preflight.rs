@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::retype::relabel;
+use super::sync;
 use crate::catalog::Id;
-use crate::catalog::closure::mentions_word;
+use crate::catalog::closure::{mentions_word, words};
 use crate::catalog::id::quote;
 use crate::kind::column::{Column, columns_of};
 use crate::kind::type_change::keeps_heap;
@@ -129,7 +130,7 @@ fn of_column(cx: &Context<'_>, draft: &Draft, column: &Column) -> Vec<Violations
 }
 
 /// Whether every value of one numeric type is one of the other (manual, 8.1).
-fn widens(old: &str, new: &str) -> bool {
+pub(super) fn widens(old: &str, new: &str) -> bool {
     const TYPES: [&[&str]; 4] = [&["smallint", "int2"], &["integer", "int", "int4"], &["bigint", "int8"], &["numeric"]];
     let place = |name: &str| TYPES.iter().position(|names| names.contains(&name));
     place(old).zip(place(new)).is_some_and(|(old, new)| old < new)
@@ -213,10 +214,12 @@ fn refused_from(cx: &Context<'_>, column: &Column, expression: &str, shown: Opti
     let null = if not_null { "CASE WHEN target IS NULL THEN 'it is NULL' END" } else { "NULL" };
     let alias = quote(table.name());
     let get = |value: &str| format!("SELECT {value} INTO target FROM {from}");
+    // `target` may be the name of a column, too.
+    let resolution = if words(expression).contains("target") { sync::USE_COLUMN } else { sync::resolution(&[expression]) };
     // Where the expression writes (a sequence, say), it is no business of a look: the backfill tells.
     let function = format!(
         "CREATE FUNCTION pg_temp.preflight_refused({row}) RETURNS text LANGUAGE plpgsql SET search_path = {path}, pg_temp AS $refused$\n\
-         DECLARE target {data_type};\nBEGIN\n    BEGIN\n        {assign};\n    EXCEPTION\n        \
+         {resolution}DECLARE target {data_type};\nBEGIN\n    BEGIN\n        {assign};\n    EXCEPTION\n        \
          WHEN string_data_right_truncation OR string_data_length_mismatch THEN RETURN SQLERRM;\n        WHEN OTHERS THEN {explicit};\n    \
          END;\n    RETURN {null};\nEXCEPTION\n    WHEN read_only_sql_transaction THEN RETURN NULL;\n    \
          WHEN OTHERS THEN RETURN SQLERRM;\nEND $refused$",
@@ -239,10 +242,7 @@ fn refused_from(cx: &Context<'_>, column: &Column, expression: &str, shown: Opti
         ),
         help: String::new(),
         setup: vec![function],
-        reads: columns_of(cx.live, table)
-            .map(Column::id)
-            .filter(|id| crate::catalog::closure::words(expression).contains(id.name()))
-            .collect(),
+        reads: columns_of(cx.live, table).map(Column::id).filter(|id| words(expression).contains(id.name())).collect(),
         copies: None,
     }
 }

@@ -1,13 +1,14 @@
 //! Renames that are no column's: tables keep their old name as a view until the old clients are gone
 //! (safe-changes.md, Tables and the rest); other things are renamed in place.
 
+use super::{rights, types};
+use crate::catalog::closure::words;
 use crate::catalog::id::{default_name, quote};
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
-use crate::kind::domain::Domain;
+use crate::kind::registration;
 use crate::kind::table::Table;
-use crate::kind::{Object, registration};
 use crate::plan::draft::{Context, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
@@ -49,22 +50,23 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
         return (op, None);
     }
     op.recipe = "rename-table";
+    let sequences: String = identity_sequences(live, old, new)
+        .into_iter()
+        .map(|(from, to)| format!("; nextval and currval know its sequence {from} as {to} from the first step on"))
+        .chain(
+            live.contains(&old.as_kind("row-security"))
+                .then(|| "; who may read only some of its columns may read none of them by its old name".to_owned()),
+        )
+        .collect();
     let view = old.as_kind("view");
     let invoker = if cx.facts.server >= 150_000 || cx.facts.server == 0 { " WITH (security_invoker = true)" } else { "" };
     op.action = op
         .action
         .sql(format!("CREATE VIEW {}{invoker} AS SELECT * FROM {}", old.sql(), new.sql()))
-        .hazard(Hazard::Breaking, format!("{old}: {LOST_THROUGH_A_VIEW}"));
+        .hazard(Hazard::Breaking, format!("{old}: {LOST_THROUGH_A_VIEW}{sequences}"));
     op.action.title = format!("Rename {old} to {}, its old name goes on as a view", crate::catalog::id::dotted(&new.path));
-    // Both names carry the grants.
-    let mut granted = Vec::new();
-    for object in live.objects.values() {
-        if let Object::Grant(grant) = object
-            && grant.on == *old
-        {
-            granted.extend(crate::kind::grant::Grant { on: view.clone(), ..grant.clone() }.create().sql);
-        }
-    }
+    // Who owns the table, or may use it, does so by both names.
+    let granted = vec![rights::of_view(old, new)];
     op.action.sql.extend(granted.clone());
     op.undo = Some([vec![format!("DROP VIEW {}", old.sql())], op.undo.unwrap_or_default()].concat());
     op = op.puts_temporary(&view);
@@ -135,8 +137,8 @@ pub(super) fn not_in_step(live: &Catalog, desired: &Catalog, old: &Id, new: &Id)
     let table = live.get_as::<Table>(&was.table);
     let in_partition_key = table
         .and_then(|table| table.partition_by.as_ref())
-        .is_some_and(|key| key.elements.iter().any(|element| element.contains(&quote(&was.name))));
-    let strict = desired.of::<Domain>().any(|domain| domain.not_null && domain.id().sql() == now.data_type);
+        .is_some_and(|key| key.elements.iter().any(|element| words(element).contains(was.name.as_str())));
+    let strict = types::refuses_null(desired, &now.data_type) || types::refuses_null(live, &was.data_type);
     if was.generated.is_some() || now.generated.is_some() {
         Some("it is generated")
     } else if was.identity.is_some() || now.identity.is_some() {
@@ -146,7 +148,7 @@ pub(super) fn not_in_step(live: &Catalog, desired: &Catalog, old: &Id, new: &Id)
     } else if live.contains(&was.table.as_kind("partition")) {
         Some("its table is a partition")
     } else if strict {
-        Some("its domain is NOT NULL, and that is checked before triggers fire")
+        Some("its domain refuses NULL, and that is checked before triggers fire")
     } else {
         None
     }

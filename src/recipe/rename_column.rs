@@ -1,12 +1,14 @@
 //! A renamed column: old and new stand side by side, kept in step by triggers, until the old clients
 //! are gone (safe-changes.md, The sync triggers of a rename).
 
-use super::{backfill, own_trigger, sync};
-use crate::catalog::id::{derived_name, quote};
+use super::{backfill, own_trigger, sync, types};
+use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
+use crate::kind::sql_type::display;
+use crate::kind::type_change::keeps_heap;
 use crate::plan::change::Changes;
 use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
@@ -23,6 +25,11 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     for (new_id, old_id) in &cx.hints.renames {
         let (Some(old), Some(new)) = (cx.live.get_as::<Column>(old_id), cx.desired.get_as::<Column>(new_id)) else { continue };
         if cx.live.contains(new_id) || cx.desired.contains(old_id) || !super::rename::can_sync(cx.live, cx.desired, old_id, new_id) {
+            continue;
+        }
+        // Where the two do not hold the same value, and triggers of the table's own stand between, one takes the place of
+        // the other as columns that are split do: the side that a client wrote is never computed from the other.
+        if !ways(cx, old, new).same && own_trigger::changing(cx, &new.table).next().is_some() {
             continue;
         }
         changes.shift_remove(new_id);
@@ -51,9 +58,18 @@ struct Sync {
     turn: Option<(String, String)>,
 }
 
-/// The triggers that keep the pair in step.
-fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
-    let table = &new.table;
+/// How the two become each other.
+pub(super) struct Ways {
+    /// The new column, over the old one.
+    pub(super) forward: String,
+    /// The old column, over the new one.
+    pub(super) reverse: String,
+    /// Whether they hold the same value.
+    pub(super) same: bool,
+}
+
+/// How a column and the one that it was become each other.
+pub(super) fn ways(cx: &Context<'_>, old: &Column, new: &Column) -> Ways {
     let (o, n) = (quote(&old.name), quote(&new.name));
     let id = new.id();
     let (backfill, revert) = (cx.hints.backfills.get(&id), cx.hints.reverts.get(&id));
@@ -69,6 +85,14 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
         (None, _) => cast(&o, old, new),
     };
     let reverse = revert.map_or_else(|| cast(&n, new, old), |revert| format!("({revert})"));
+    Ways { forward, reverse, same }
+}
+
+/// The triggers that keep the pair in step.
+fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
+    let table = &new.table;
+    let (o, n) = (quote(&old.name), quote(&new.name));
+    let Ways { forward, reverse, same } = ways(cx, old, new);
     // The expressions speak of columns by name, so the new row stands in for the table.
     let of_row = |expression: &str, target: &str| {
         if expression == o || expression == n {
@@ -79,16 +103,18 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     };
     let (to_new, to_old) = (of_row(&forward, &n), of_row(&reverse, &o));
     let changed = |column: &str| sync::differ(&format!("NEW.{column}"), &format!("OLD.{column}"));
-    let base = format!("{}_{}", table.name(), new.name);
-    let first = derived_name(&base, "_sync_first");
-    let last = derived_name(&base, "_sync_last");
+    let [first, last] = ["_sync_first", "_sync_last"].map(|suffix| sync::name(cx, table, &new.name, suffix));
+    let resolution = sync::resolution(&[&forward, &reverse]);
+    let settings = if same && forward == o { String::new() } else { sync::settings(cx, table, &[old, new], &[&forward, &reverse]) };
+    let of_new = format!("NEW.{n}");
+    let (is_null, is_not_null) = (types::is_null(cx, new, &of_new), types::is_not_null(cx, new, &of_new));
     let marker = if same {
         String::new()
     } else {
         format!("    IF current_setting('{MARKER}', true) = 'on' THEN\n        RETURN NEW;\n    END IF;\n")
     };
     let first_body = format!(
-        "BEGIN\n{marker}    IF TG_OP = 'INSERT' THEN\n        IF NEW.{n} IS NOT NULL THEN\n            {to_old};\n        ELSE\n            {to_new};\n        END IF;\n    ELSIF {} THEN\n        {to_old};\n    ELSIF {} OR NEW.{n} IS NULL THEN\n        {to_new};\n    END IF;\n    RETURN NEW;\nEND",
+        "{resolution}BEGIN\n{marker}    IF TG_OP = 'INSERT' THEN\n        IF {is_not_null} THEN\n            {to_old};\n        ELSE\n            {to_new};\n        END IF;\n    ELSIF {} THEN\n        {to_old};\n    ELSIF {} OR {is_null} THEN\n        {to_new};\n    END IF;\n    RETURN NEW;\nEND",
         changed(&n),
         changed(&o)
     );
@@ -96,7 +122,7 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     let mut take = Vec::new();
     let mut helpers = Vec::new();
     let mut trigger = |sign: &str, name: &Ident, body: &str| {
-        let trigger = sync::row_trigger(table, sign, name, "INSERT OR UPDATE", body);
+        let trigger = sync::row_trigger(table, sign, name, "INSERT OR UPDATE", &settings, body);
         make.extend(trigger.make);
         take.extend(trigger.take);
         helpers.extend(trigger.helpers);
@@ -106,16 +132,36 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     // their functions speak of the new one.
     let mut turn = None;
     if own_trigger::changing(cx, table).next().is_some() {
-        let differs = if same { sync::differ(&format!("NEW.{n}"), &format!("NEW.{o}")) } else { "false".to_owned() };
-        let last_body =
-            |assignment: &str| format!("BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND");
+        let differs = sync::differ(&format!("NEW.{n}"), &format!("NEW.{o}"));
+        let last_body = |assignment: &str| {
+            format!("{resolution}BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND")
+        };
         trigger("~", &last, &last_body(&to_new));
         turn = Some((
-            format!("CREATE OR REPLACE {}", sync::function(table, &last, &last_body(&to_old))),
-            format!("CREATE OR REPLACE {}", sync::function(table, &last, &last_body(&to_new))),
+            format!("CREATE OR REPLACE {}", sync::function(table, &last, &settings, &last_body(&to_old))),
+            format!("CREATE OR REPLACE {}", sync::function(table, &last, &settings, &last_body(&to_new))),
         ));
     }
     Sync { make, take, helpers, forward, same, turn }
+}
+
+/// What clients write on the one side and cannot be a value on the other, where nobody says how it becomes one.
+fn unfit(cx: &Context<'_>, old: &Column, new: &Column) -> Vec<(Hazard, String)> {
+    let (id, old_id) = (new.id(), old.id());
+    let fits = |from: &Column, to: &Column| {
+        let (from, to) = (from.data_type.as_str(), to.data_type.as_str());
+        from == to || keeps_heap(from, to) || super::preflight::widens(from, to)
+    };
+    let mut found = Vec::new();
+    if !cx.hints.backfills.contains_key(&id) && !fits(old, new) {
+        let subject = format!("{old_id}: what {} cannot hold is refused from the first step on", display(&new.data_type));
+        found.push((Hazard::LossyCast, subject));
+    }
+    if !cx.hints.reverts.contains_key(&id) && !fits(new, old) {
+        let subject = format!("{id}: what {} cannot hold is refused, or cut for old clients, until contract", display(&old.data_type));
+        found.push((Hazard::Breaking, subject));
+    }
+    found
 }
 
 fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default>, draft: &mut Draft) -> Option<(String, String)> {
@@ -123,33 +169,40 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     let table = &new.table;
     let Sync { make, take, helpers, forward, same, turn } = sync_triggers(cx, old, new);
     let nullable = Column { not_null: false, ..new.clone() };
-    let mut expand = nullable.add(None).hazard(Hazard::RowShape, format!("{table} gets a column"));
-    if super::add_column::has_constrained_domain(cx, new) {
+    let mut expand = nullable.add(types::no_default(cx, new)).hazard(Hazard::RowShape, format!("{table} gets a column"));
+    if types::is_constrained(cx, new) {
         // Every row is looked at and written again (measured).
         expand.locks.iter_mut().for_each(|lock| lock.cost = Cost::Rewrite);
         if !cx.is_small(table) {
             expand = name_blocking(expand, table, cx.facts.rows(table));
         }
     }
-    if !old.not_null && cx.live.contains(&Default::id_of(&old_id)) {
+    if !old.not_null && (cx.live.contains(&Default::id_of(&old_id)) || types::has_default(cx.live, &old.data_type)) {
         // The trigger cannot tell a NULL that was given from one that was left out.
         expand = expand
             .hazard(Hazard::Breaking, format!("an INSERT that gives {} as NULL gets the default of {} until contract", new.name, old.name));
     }
     expand = super::published::warn_of_column(cx, table, &new.name, expand);
+    for (hazard, subject) in unfit(cx, old, new) {
+        expand = expand.hazard(hazard, subject);
+    }
     expand.title = format!("Add {id} and keep it in step with {}", old.name);
+    expand.sql.extend(super::rights::of_column(cx, &id));
     expand.sql.extend(make.clone());
     let drop_new = format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&new.name));
     let mut first = Op::new(&id, expand, StageName::Expand, RECIPE).undo([take.clone(), vec![drop_new]].concat()).puts(nullable);
     for helper in &helpers {
         first = first.puts_temporary(helper);
     }
-    let has_value = if new.not_null { String::new() } else { format!(" AND {} IS NOT NULL", quote(&old.name)) };
-    let filter = format!("{} IS NULL{has_value}", quote(&new.name));
+    // Without a value for them, clients of the old release go on to write NULL until they are gone.
+    let filled = old.not_null || cx.hints.backfills.contains_key(&id);
+    let has_value = if new.not_null && filled { String::new() } else { format!(" AND {}", types::is_not_null(cx, old, &quote(&old.name))) };
+    let filter = format!("{}{has_value}", types::is_null(cx, new, &quote(&new.name)));
     let settings = if same { Vec::new() } else { vec![(MARKER.to_owned(), "on".to_owned())] };
     let mut ops = vec![first, backfill::fill(cx, new, &forward, &filter, RECIPE, settings)];
     if new.not_null {
-        ops.extend(backfill::set_not_null(cx, new, StageName::Switch, RECIPE));
+        let stage = if filled { StageName::Switch } else { StageName::Contract };
+        ops.extend(backfill::set_not_null(cx, new, stage, RECIPE));
     }
     let last = ops.len() - 1;
     let mut contract = Action::new(format!("Drop {old_id}, which {} replaces", new.name))
@@ -157,7 +210,9 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
         .hazard(Hazard::DropColumn, format!("{old_id}, whose values {} holds", new.name))
         .loses(&old_id);
     contract.sql.extend(take);
-    contract.sql.extend(default.map(|default| default.create().sql).unwrap_or_default());
+    let unset =
+        types::no_default(cx, new).map(|_| vec![format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", table.sql(), quote(&new.name))]);
+    contract.sql.extend(default.map(|default| default.create().sql).or(unset).unwrap_or_default());
     contract.sql.extend(old.drop().sql);
     let mut end = Op::new(&old_id, contract, StageName::Contract, RECIPE).removes(&old_id).removes(&Default::id_of(&old_id));
     for helper in &helpers {

@@ -1,9 +1,69 @@
 //! Row triggers that keep columns in step while clients of two releases write: parts that several
 //! recipes share (safe-changes.md, The sync triggers of a rename).
 
+use std::collections::BTreeSet;
+
 use super::backfill::search_path;
-use crate::catalog::id::quote;
+use super::types;
+use crate::catalog::closure::words;
+use crate::catalog::id::{derived_name, quote};
 use crate::catalog::{Id, Ident};
+use crate::kind::column::{Column, columns_of};
+use crate::plan::draft::Context;
+
+/// What PL/pgSQL declares in a trigger function (manual, 43.10.1), and what every function has.
+const VARIABLES: [&str; 14] = [
+    "found",
+    "new",
+    "old",
+    "tg_argv",
+    "tg_level",
+    "tg_name",
+    "tg_nargs",
+    "tg_op",
+    "tg_relid",
+    "tg_relname",
+    "tg_table_name",
+    "tg_table_schema",
+    "tg_when",
+    "sqlstate",
+];
+
+/// A name that is a column's means the column.
+pub const USE_COLUMN: &str = "#variable_conflict use_column\n";
+
+/// What stands before a body with expressions of an author: a column may be called as a variable of PL/pgSQL is, and is
+/// meant then (without it, such a name is ambiguous, and every statement of a client fails).
+#[must_use]
+pub fn resolution(expressions: &[&str]) -> &'static str {
+    let named = expressions.iter().any(|expression| words(expression).iter().any(|word| VARIABLES.contains(&word.as_str())));
+    if named { USE_COLUMN } else { "" }
+}
+
+/// The name of a function that a recipe makes for a column. Functions of a schema share their names: column `c` of table
+/// `a_b` must not meet column `b_c` of table `a`, nor what is there already.
+#[must_use]
+pub fn name(cx: &Context<'_>, table: &Id, column: &str, suffix: &str) -> Ident {
+    let base = format!("{}_{column}", table.name());
+    let plain = derived_name(&base, suffix);
+    let split = |at: usize| {
+        let other = Id::new("column", [table.schema(), &base[..at], &base[at + 1..]]);
+        at != table.name().len() && [cx.live, cx.desired].iter().any(|state| state.contains(&other))
+    };
+    let function = Id::new("function", [table.schema(), plain.as_str(), ""]);
+    let taken = base.match_indices('_').any(|(at, _)| split(at)) || [cx.live, cx.desired].iter().any(|state| state.contains(&function));
+    if !taken {
+        return plain;
+    }
+    let hash = blake3::hash(table.name().as_bytes()).to_hex();
+    derived_name(&base, &format!("_{}{suffix}", &hash[..8]))
+}
+
+/// The name of a trigger: a sign before that of its function, cut where both together are too long.
+#[must_use]
+pub fn trigger_name(sign: &str, function: &str) -> Ident {
+    derived_name(&format!("{sign}{function}"), "")
+}
 
 /// A trigger with its function.
 #[derive(Clone, Debug)]
@@ -16,11 +76,32 @@ pub struct RowTrigger {
     pub helpers: [Id; 2],
 }
 
-/// `FUNCTION … AS …`, behind CREATE: a trigger function of the table's schema that looks for names there.
+/// What a function is to find as who applies the plan does, whatever a client has set: what it makes of a value is then
+/// what the backfill makes of it. `columns` are those that it converts, `expressions` what an author says.
 #[must_use]
-pub fn function(table: &Id, name: &str, body: &str) -> String {
+pub fn settings(cx: &Context<'_>, table: &Id, columns: &[&Column], expressions: &[&str]) -> String {
+    let named: BTreeSet<String> = expressions.iter().flat_map(|expression| words(expression)).collect();
+    let of_table = [cx.live, cx.desired].into_iter().flat_map(|state| columns_of(state, table));
+    let read = of_table.filter(|column| named.contains(column.name.as_str()));
+    let mut sql = String::new();
+    if read.chain(columns.iter().copied()).any(|column| types::follows_settings(&column.data_type)) {
+        for name in ["TimeZone", "DateStyle", "IntervalStyle", "bytea_output"] {
+            sql += &format!(" SET {name} FROM CURRENT");
+        }
+    }
+    // The body is parsed in the client's session.
+    if expressions.iter().any(|expression| expression.contains('\\')) {
+        sql += " SET standard_conforming_strings = on";
+    }
+    sql
+}
+
+/// `FUNCTION … AS …`, behind CREATE: a trigger function of the table's schema that looks for names there; with its
+/// [`settings`].
+#[must_use]
+pub fn function(table: &Id, name: &str, settings: &str, body: &str) -> String {
     format!(
-        "FUNCTION {}.{}() RETURNS trigger LANGUAGE plpgsql SET search_path = {}, pg_temp AS $sync$\n{body}\n$sync$",
+        "FUNCTION {}.{}() RETURNS trigger LANGUAGE plpgsql SET search_path = {}, pg_temp{settings} AS $sync$\n{body}\n$sync$",
         quote(table.schema()),
         quote(name),
         search_path(table)
@@ -30,12 +111,12 @@ pub fn function(table: &Id, name: &str, body: &str) -> String {
 /// A BEFORE trigger for each row. Its name starts with `sign`: `!` sorts before the table's own triggers, `~` behind
 /// them. It fires in every session: an origin-only trigger is skipped by logical apply (measured).
 #[must_use]
-pub fn row_trigger(table: &Id, sign: &str, name: &Ident, events: &str, body: &str) -> RowTrigger {
-    let trigger = format!("{sign}{name}");
+pub fn row_trigger(table: &Id, sign: &str, name: &Ident, events: &str, settings: &str, body: &str) -> RowTrigger {
+    let trigger = trigger_name(sign, name);
     let (quoted, of) = (quote(&trigger), format!("{}.{}", quote(table.schema()), quote(name)));
     RowTrigger {
         make: vec![
-            format!("CREATE {}", function(table, name, body)),
+            format!("CREATE {}", function(table, name, settings, body)),
             format!("CREATE TRIGGER {quoted} BEFORE {events} ON {} FOR EACH ROW EXECUTE FUNCTION {of}()", table.sql()),
             format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {quoted}", table.sql()),
         ],

@@ -9,13 +9,14 @@ mod triggers;
 
 use group::{Group, New, Old};
 
-use super::{add_column, backfill, drop_column, own_trigger, preflight, published};
-use crate::catalog::Ident;
+use super::{backfill, drop_column, own_trigger, preflight, published, types};
+use crate::catalog::closure::words;
 use crate::catalog::id::quote;
+use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::default::Default;
-use crate::plan::change::Changes;
+use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
@@ -27,6 +28,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     if cx.policy.direct {
         return;
     }
+    renamed_above(cx, changes, draft);
     for group in group::groups(cx, changes) {
         if let Some(why) = group.not_in_step(cx) {
             // They are added and dropped each for itself.
@@ -51,6 +53,26 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         let (old, new) = (group.old_names(), group.new_names());
         own_trigger::turn_functions(cx, group.table, &new, own_trigger::Turn::InsteadOf(&old), RECIPE, changes, draft);
         own_trigger::keep_firing(cx, group.table, &old, &new, RECIPE, changes, draft);
+    }
+}
+
+/// Columns of a table that gets another name in the same plan: what takes the place of what is not known then.
+fn renamed_above(cx: &Context<'_>, changes: &Changes, draft: &mut Draft) {
+    let of = |wanted: Change| {
+        let table = |id: &Id| cx.hints.renames.contains_key(&id.up("table")) && cx.persists(&id.up("table"));
+        changes.iter().filter(move |(id, change)| **change == wanted && id.kind == Column::KEYWORD && table(id)).map(|(id, _)| id)
+    };
+    for new in of(Change::Create) {
+        let read = cx.hints.backfills.get(new).map(|expression| words(expression)).unwrap_or_default();
+        let replaced = of(Change::Drop).filter(|old| old.up("table") == new.up("table") && !cx.facts.reads.contains_key(new));
+        for old in replaced.filter(|old| read.contains(old.name())) {
+            let subject = format!(
+                "what old clients write into {old} does not reach {}, nor the other way: {} is renamed in the same plan: make two plans of it",
+                new.name(),
+                new.up("table")
+            );
+            draft.push(Op::new(new, Action::new("").hazard(Hazard::Breaking, subject), StageName::Expand, RECIPE));
+        }
     }
 }
 
@@ -124,9 +146,9 @@ fn expand(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
     let mut action = Action::new(title).hazard(Hazard::RowShape, format!("{table} gets a column"));
     let mut rewrites = false;
     for New { column, .. } in &group.new {
-        let add = nullable(column).add(None);
+        let add = nullable(column).add(types::no_default(cx, column));
         action.sql.extend(add.sql);
-        rewrites |= add_column::has_constrained_domain(cx, column);
+        rewrites |= types::is_constrained(cx, column);
     }
     action = action.lock(table, LockMode::AccessExclusive, if rewrites { Cost::Rewrite } else { Cost::Instant });
     if rewrites && !cx.is_small(table) {
@@ -148,9 +170,9 @@ fn expand(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
     for helper in &sync.helpers {
         op = op.puts_temporary(helper);
     }
-    let values: Vec<(&Column, &str)> = group.new.iter().map(|new| (new.column, new.value)).collect();
+    let values: Vec<(&Column, &str)> = group.new.iter().map(|new| (new.column, new.value.as_str())).collect();
     for old in &group.old {
-        op.violations.extend(old.back.map(|back| preflight::given_back(cx, old.column, back, &values)));
+        op.violations.extend(old.back.as_ref().map(|back| preflight::given_back(cx, old.column, back, &values)));
     }
     op
 }
@@ -159,7 +181,7 @@ fn expand(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
 fn hazards(cx: &Context<'_>, group: &Group<'_>) -> Vec<(Hazard, String)> {
     let mut hazards = Vec::new();
     let news = own_trigger::listed(&group.new_names());
-    let has_default = |old: &Column| cx.live.contains(&Default::id_of(&old.id()));
+    let has_default = |old: &Column| cx.live.contains(&Default::id_of(&old.id())) || types::has_default(cx.live, &old.data_type);
     for Old { column, .. } in group.old.iter().filter(|old| old.back.is_none()) {
         let id = column.id();
         let in_new = if has_default(column) { "its default" } else { "NULL" };
@@ -198,8 +220,9 @@ fn hazards(cx: &Context<'_>, group: &Group<'_>) -> Vec<(Hazard, String)> {
 /// Rows that are there: forward only, whatever the triggers would make of it.
 fn fill(cx: &Context<'_>, group: &Group<'_>) -> Op {
     let wants = |new: &New<'_>| {
-        let null = format!("{} IS NULL", quote(&new.column.name));
-        if new.column.not_null { null } else { format!("{null} AND ({}) IS NOT NULL", new.value) }
+        let null = types::is_null(cx, new.column, &quote(&new.column.name));
+        let gives = types::is_not_null(cx, new.column, &format!("({})", new.value));
+        if new.column.not_null { null } else { format!("{null} AND {gives}") }
     };
     let filter = match &group.new[..] {
         [one] => wants(one),
@@ -220,7 +243,11 @@ fn contract(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
     let news = own_trigger::listed(&group.new_names());
     let title = format!("Drop {}, which {news} {verb}", group.old_title());
     let defaults: Vec<&Default> = group.new.iter().filter_map(|new| new.default).collect();
-    let first = sync.take.iter().cloned().chain(defaults.iter().flat_map(|default| default.create().sql)).collect();
+    let unset = group.new.iter().filter(|new| new.default.is_none()).map(|new| new.column).filter_map(|column| {
+        types::no_default(cx, column)?;
+        Some(format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", column.table.sql(), quote(&column.name)))
+    });
+    let first = sync.take.iter().cloned().chain(defaults.iter().flat_map(|default| default.create().sql)).chain(unset).collect();
     let olds: Vec<&Column> = group.old.iter().map(|old| old.column).collect();
     let mut op = drop_column::end(cx, &olds, title, first, &format!("whose place {news} took"), RECIPE);
     for helper in &sync.helpers {

@@ -1,8 +1,9 @@
 //! The triggers that keep columns in step with those that take their place.
 
 use super::group::{Group, New};
-use crate::catalog::id::{derived_name, quote};
+use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
+use crate::kind::column::Column;
 use crate::plan::draft::Context;
 use crate::recipe::rename_column::MARKER;
 use crate::recipe::{own_trigger, sync};
@@ -26,7 +27,7 @@ fn forward(group: &Group<'_>) -> String {
 /// The old columns from the new ones, as far as the author says how.
 fn back(group: &Group<'_>) -> String {
     let values: Vec<(String, String)> =
-        group.old.iter().filter_map(|old| Some((quote(&old.column.name), format!("({})", old.back?)))).collect();
+        group.old.iter().filter_map(|old| Some((quote(&old.column.name), format!("({})", old.back.as_ref()?)))).collect();
     if values.is_empty() { "NULL;".to_owned() } else { format!("{};", sync::assign_all(group.table, &values)) }
 }
 
@@ -53,8 +54,12 @@ pub fn triggers(cx: &Context<'_>, group: &Group<'_>) -> Sync {
     let (forward, back) = (forward(group), back(group));
     let (old, new) = (group.old_names(), group.new_names());
     let changed = |names: &[&Ident]| sync::differ(&row(names, "NEW"), &row(names, "OLD"));
-    let base = format!("{}_{}", table.name(), new[0]);
-    let (first, last) = (derived_name(&base, "_sync_first"), derived_name(&base, "_sync_last"));
+    let [first, last] = ["_sync_first", "_sync_last"].map(|suffix| sync::name(cx, table, new[0], suffix));
+    let values = group.new.iter().flat_map(|new| [Some(new.value.as_str()), new.default.map(|default| default.expression.as_str())]);
+    let said: Vec<&str> = values.chain(group.old.iter().map(|old| old.back.as_deref())).flatten().collect();
+    let resolution = sync::resolution(&said);
+    let columns: Vec<&Column> = group.new.iter().map(|new| new.column).chain(group.old.iter().map(|old| old.column)).collect();
+    let settings = sync::settings(cx, table, &columns, &said);
     let between = own_trigger::changing(cx, table).next().is_some();
     // Triggers within triggers are a level deeper, so that they see their own. (A variable could be taken for a column.)
     let setting = |side: &str| format!("'schema.sync_{}_{side}_' || TG_RELID || '_' || pg_trigger_depth()", group.number);
@@ -69,7 +74,7 @@ pub fn triggers(cx: &Context<'_>, group: &Group<'_>) -> Sync {
     let nothing = if between { String::new() } else { format!("{flat}NULL;\n") };
     let untouched = if between { format!("    ELSE\n{}", seen(&flat, true, true)) } else { String::new() };
     let body = format!(
-        "BEGIN\n    IF current_setting('{MARKER}', true) = 'on' THEN\n{nothing}{both}    ELSIF TG_OP = 'INSERT' THEN\n        IF num_nonnulls({given}) > 0 THEN\n{all_defaults}{deep}{back}\n{new_deep}        ELSE\n{deep}{forward}\n{strict_defaults}{old_deep}        END IF;\n    ELSIF {new_changed} THEN\n{flat}{back}\n{new_flat}    ELSIF {old_changed} THEN\n{flat}{forward}\n{old_flat}{untouched}    END IF;\n    RETURN NEW;\nEND",
+        "{resolution}BEGIN\n    IF current_setting('{MARKER}', true) = 'on' THEN\n{nothing}{both}    ELSIF TG_OP = 'INSERT' THEN\n        IF num_nonnulls({given}) > 0 THEN\n{all_defaults}{deep}{back}\n{new_deep}        ELSE\n{deep}{forward}\n{strict_defaults}{old_deep}        END IF;\n    ELSIF {new_changed} THEN\n{flat}{back}\n{new_flat}    ELSIF {old_changed} THEN\n{flat}{forward}\n{old_flat}{untouched}    END IF;\n    RETURN NEW;\nEND",
         both = seen(&flat, true, true),
         given = row(&new, "NEW"),
         all_defaults = defaults(group.new.iter()),
@@ -82,17 +87,17 @@ pub fn triggers(cx: &Context<'_>, group: &Group<'_>) -> Sync {
         old_flat = seen(&flat, true, false),
     );
     let mut sync = Sync { make: Vec::new(), take: Vec::new(), helpers: Vec::new() };
-    sync.add(sync::row_trigger(table, "!", &first, "INSERT OR UPDATE", &body));
+    sync.add(sync::row_trigger(table, "!", &first, "INSERT OR UPDATE", &settings, &body));
     if between {
         let other = |side: &str, names: &[&Ident]| {
             format!("COALESCE(current_setting({0}, true), '') NOT IN ('', {1})", setting(side), value(names))
         };
         let body = format!(
-            "BEGIN\n    IF {} THEN\n{flat}{forward}\n    ELSIF {} THEN\n{flat}{back}\n    END IF;\n    RETURN NEW;\nEND",
+            "{resolution}BEGIN\n    IF {} THEN\n{flat}{forward}\n    ELSIF {} THEN\n{flat}{back}\n    END IF;\n    RETURN NEW;\nEND",
             other("old", &old),
             other("new", &new)
         );
-        sync.add(sync::row_trigger(table, "~", &last, "INSERT OR UPDATE", &body));
+        sync.add(sync::row_trigger(table, "~", &last, "INSERT OR UPDATE", &settings, &body));
     }
     sync
 }

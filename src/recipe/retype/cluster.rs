@@ -13,7 +13,7 @@ use crate::kind::foreign_key::ForeignKey;
 use crate::kind::table::Table;
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::Context;
-use crate::recipe::add_column::has_constrained_domain;
+use crate::recipe::types;
 
 /// What is switched in one transaction.
 #[derive(Debug)]
@@ -142,8 +142,11 @@ fn may_stand_beside(cx: &Context<'_>, changes: &Changes, pair: &Pair<'_>) -> Res
     if pair.old.identity.is_some() != pair.new.identity.is_some() {
         return is("gets or loses its identity in the same plan: make two plans of it");
     }
-    if has_constrained_domain(cx, pair.new) {
+    if types::is_constrained(cx, pair.new) {
         return is("becomes of a domain that checks its values, which writes the table again as well");
+    }
+    if types::refuses_null(cx.live, &pair.old.data_type) {
+        return is("is of a domain that refuses NULL, which is looked at before triggers fire");
     }
     // A type that is made again takes the column along.
     let needs = cx.live.get(&id).map(|object| cx.live.all_needs(object)).unwrap_or_default();

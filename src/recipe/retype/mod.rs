@@ -10,17 +10,19 @@
 
 mod cluster;
 pub(super) mod followers;
+mod in_place;
 mod pair;
 mod parts;
 pub mod relabel;
+pub mod sessions;
 mod switch;
 
 use std::collections::BTreeSet;
 
-use super::{backfill, plain};
-use crate::catalog::id::derived_name;
+use super::{backfill, plain, published};
+use crate::catalog::id::{derived_name, quote};
 use crate::catalog::{Catalog, Id, Ident};
-use crate::kind::column::{Column, not_null_proof};
+use crate::kind::column::{Column, columns_of};
 use crate::kind::type_change::keeps_heap;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes, Dependants, changes};
@@ -97,6 +99,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             Err(reason) => explain(changes, &ids, &reason),
         }
     }
+    in_place::apply(cx, changes, draft);
 }
 
 /// What is left to change when the enums of these columns are as they are wanted: nothing has to be made again because
@@ -126,10 +129,28 @@ fn without(cx: &Context<'_>, all: &Changes, pairs: &[Pair<'_>]) -> Option<Change
     Some(left)
 }
 
-/// Whether the change writes the table again: as measured, else as the catalogue of safe changes has it.
+/// Whether the change writes the table again: as measured, else as the catalogue of safe changes has it; or what stands
+/// on the column.
 fn rewrites(cx: &Context<'_>, old: &Column, new: &Column) -> bool {
     let guess = || old.data_type != new.data_type && !keeps_heap(&old.data_type, &new.data_type);
-    cx.facts.retypes.get(&new.id()).map_or_else(guess, |retype| retype.rewrites)
+    cx.facts.retypes.get(&new.id()).map_or_else(guess, |retype| retype.rewrites) || builds_again(cx, old, new)
+}
+
+/// Whether an index is built again under ACCESS EXCLUSIVE although the rows stay as they are: PostgreSQL compares no
+/// expressions and conditions of indexes (`CheckIndexCompatible` in `src/backend/commands/indexcmds.c`), and another
+/// collation is another order.
+fn builds_again(cx: &Context<'_>, old: &Column, new: &Column) -> bool {
+    let other_order = old.collation != new.collation;
+    let is_column = |element: &String| {
+        columns_of(cx.live, &old.table)
+            .map(|column| quote(&column.name))
+            .any(|name| element.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')))
+    };
+    cx.dependants.of(&old.id()).filter(|id| cx.desired.contains(id)).filter_map(|id| cx.live.get(id)).any(|object| match object {
+        Object::Index(index) => other_order || index.filter.is_some() || !index.elements.iter().all(is_column),
+        Object::PrimaryKey(_) | Object::Unique(_) | Object::Exclusion(_) => other_order,
+        _ => false,
+    })
 }
 
 /// What was measured instead of what the kind supposes: a hazard that is none goes; the author's expression is the way.
@@ -146,11 +167,26 @@ fn measured(cx: &Context<'_>, old: &Column, new: &Column, action: &mut Action) {
     if given.is_some() || facts.is_some_and(|facts| facts.keeps_values) {
         action.hazards.retain(|(hazard, _)| *hazard != Hazard::LossyCast);
     }
+    if !cx.policy.direct {
+        let subject = format!("{}: a prepared statement that returns {} fails until it is prepared again", new.table, new.name);
+        action.hazards.push((Hazard::Prepared, subject));
+    }
+    if builds_again(cx, old, new) {
+        action.locks.iter_mut().for_each(|lock| lock.cost = lock.cost.max(Cost::Build));
+        if !action.hazards.iter().any(|(hazard, _)| *hazard == Hazard::Blocking) {
+            let subject = format!("{}: its indexes are built again while nobody can use it", new.table);
+            action.hazards.push((Hazard::Blocking, subject));
+        }
+    }
     let Some(facts) = facts else { return };
     if let Some(reason) = pair::incompatible(cx, old, new).filter(|_| !cx.policy.direct) {
         action.hazards.push((Hazard::Breaking, reason));
     }
     if !facts.rewrites && given.is_none() {
+        if builds_again(cx, old, new) {
+            action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Build);
+            return;
+        }
         action.hazards.retain(|(hazard, _)| *hazard != Hazard::Blocking);
         action.locks.iter_mut().for_each(|lock| lock.cost = Cost::Instant);
     } else {
@@ -204,7 +240,7 @@ fn put(cx: &Context<'_>, cluster: &Cluster<'_>, changes: &mut Changes, draft: &m
         cluster.followers.after.iter().filter(|id| id.kind == "statistics").filter_map(|id| cx.desired.get(id)).filter_map(Object::parent);
     let emptied: BTreeSet<Id> = emptied.filter(|parent| parent.kind == "table").collect();
     ops.extend(emptied.iter().map(|table| (Op { stage: StageName::Switch, ..statistics(table) }, None)));
-    ops.push((cluster.contract(), None));
+    ops.push((cluster.contract(cx), None));
     let own = cluster.own();
     let about: Vec<Option<Id>> = ops.iter().map(|(_, part)| part.clone()).collect();
     let indexes: Vec<usize> = ops.into_iter().map(|(op, _)| draft.push(op)).collect();
@@ -245,12 +281,16 @@ fn expand(cx: &Context<'_>, cluster: &Cluster<'_>, table: &Id) -> Op {
     .lock(table, LockMode::AccessExclusive, Cost::Instant)
     .hazard(Hazard::RowShape, format!("{table} gets a column"));
     for pair in &pairs {
-        action.sql.extend(pair.shadow_column().add(None).sql);
+        action.sql.extend(pair.shadow_column().add(pair.domain_default[0].then_some("NULL")).sql);
         if let Some(subject) = pair.lossy(cx) {
             action = action.hazard(Hazard::LossyCast, subject);
         }
+        // The switch swaps the two names, for subscribers as well.
+        for name in [&pair.shadow, &pair.aside] {
+            action = published::warn_of_column(cx, table, name, action);
+        }
     }
-    let sync = pair::forward_trigger(table, &pairs);
+    let sync = pair::forward_trigger(cx, table, &pairs);
     action.sql.extend(sync.make.clone());
     let drops = pairs.iter().map(|pair| pair.shadow_column().drop().sql).collect::<Vec<_>>().concat();
     let mut op = Op::new(table, action, StageName::Expand, RECIPE).undo([sync.take.clone(), drops].concat());
@@ -276,8 +316,8 @@ fn fill(cx: &Context<'_>, cluster: &Cluster<'_>, table: &Id) -> Op {
 
 /// The proof that a shadow column is NOT NULL, so that the switch reads nothing.
 fn prove(pair: &Pair<'_>) -> Vec<Op> {
-    let (column, id) = (pair.shadow_column(), pair.shadow_id());
-    let proof = not_null_proof(&column);
+    let id = pair.shadow_id();
+    let proof = pair.proof();
     let add = Action { title: format!("Add a proof that {id} is NOT NULL, not yet validated"), ..proof.add_not_valid() };
     let validate = Action { title: format!("Prove {id} NOT NULL"), ..proof.validate() };
     vec![

@@ -2,14 +2,16 @@
 
 use super::relabel::Relabel;
 use super::{aside_name, shadow_name};
-use crate::catalog::id::{derived_name, literal, quote};
+use crate::catalog::id::{literal, quote};
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
-use crate::kind::column::Column;
+use crate::kind::check::Check;
+use crate::kind::column::{Column, not_null_proof};
 use crate::kind::sql_type::display;
 use crate::plan::draft::Context;
 use crate::plan::op::{Action, Hazard};
-use crate::recipe::sync::{RowTrigger, assign, differ, row_trigger};
+use crate::recipe::sync::{self, RowTrigger, assign, differ, row_trigger};
+use crate::recipe::types;
 
 /// A column whose type changes, or becomes another one of its name.
 #[derive(Debug)]
@@ -28,6 +30,11 @@ pub(super) struct Pair<'c> {
     relabel: Option<Relabel<'c>>,
     /// Whether every value that new clients write can be kept in the old column as well.
     pub(super) reverts: bool,
+    /// Whether the domain of the new column, or that of the old one, has a default: it would stand for a value that
+    /// nobody gave.
+    pub(super) domain_default: [bool; 2],
+    /// Whether the values of the new column, or those of the old one, are rows.
+    pub(super) is_row: [bool; 2],
 }
 
 impl<'c> Pair<'c> {
@@ -46,6 +53,8 @@ impl<'c> Pair<'c> {
             revert,
             relabel: None,
             reverts: revert.is_some() || measured,
+            domain_default: domain_default(cx, old, new),
+            is_row: [new, old].map(|column| types::is_row(cx, &column.data_type)),
         }
     }
 
@@ -66,6 +75,8 @@ impl<'c> Pair<'c> {
             revert,
             relabel: Some(relabel.clone()),
             reverts: relabel.reverts() || revert.is_some(),
+            domain_default: domain_default(cx, old, new),
+            is_row: [false; 2],
         }
     }
 
@@ -130,9 +141,16 @@ impl<'c> Pair<'c> {
 
     /// Which rows want the new value.
     pub(super) fn unfilled(&self) -> String {
-        let source = if self.given.is_some() { self.forward.clone() } else { quote(&self.old.name) };
-        let has_value = if self.old.not_null && self.given.is_none() { String::new() } else { format!(" AND {source} IS NOT NULL") };
-        format!("{} IS NULL{has_value}", quote(&self.shadow))
+        let [new_is_row, old_is_row] = self.is_row;
+        let (source, is_row) = if self.given.is_some() { (self.forward.clone(), new_is_row) } else { (quote(&self.old.name), old_is_row) };
+        let is_not_null = if is_row { "IS DISTINCT FROM NULL" } else { "IS NOT NULL" };
+        let has_value = if self.old.not_null && self.given.is_none() { String::new() } else { format!(" AND {source} {is_not_null}") };
+        format!("{} {}{has_value}", quote(&self.shadow), if new_is_row { "IS NOT DISTINCT FROM NULL" } else { "IS NULL" })
+    }
+
+    /// The check that proves the shadow column NOT NULL.
+    pub(super) fn proof(&self) -> Check {
+        not_null_proof(&self.shadow_column(), self.is_row[0])
     }
 
     /// Before the switch: the statement that writes the shadow column of the new row.
@@ -209,6 +227,10 @@ impl<'c> Pair<'c> {
     }
 }
 
+fn domain_default(cx: &Context<'_>, old: &Column, new: &Column) -> [bool; 2] {
+    [types::has_default(cx.desired, &new.data_type), types::has_default(cx.live, &old.data_type)]
+}
+
 /// What statements of the old release meet, where the types are of two categories.
 pub(super) fn incompatible(cx: &Context<'_>, old: &Column, new: &Column) -> Option<String> {
     let id = new.id();
@@ -217,22 +239,29 @@ pub(super) fn incompatible(cx: &Context<'_>, old: &Column, new: &Column) -> Opti
         .then(|| format!("{id}: statements that take it for {from} may fail on {to}"))
 }
 
-fn trigger_name(table: &Id, pairs: &[&Pair<'_>], suffix: &str) -> Ident {
-    derived_name(&format!("{}_{}", table.name(), pairs[0].new.name), suffix)
+fn settings<'c>(cx: &Context<'_>, table: &Id, pairs: &[&Pair<'c>], said: impl Fn(&Pair<'c>) -> Option<&'c String>) -> String {
+    let columns: Vec<&Column> = pairs.iter().flat_map(|pair| [pair.old, pair.new]).collect();
+    let said: Vec<&str> = pairs.iter().filter_map(|pair| said(pair)).map(String::as_str).collect();
+    sync::settings(cx, table, &columns, &said)
 }
 
 /// Writes the shadow columns of a table, last of all triggers: what the table's own ones made of a row counts.
-pub(super) fn forward_trigger(table: &Id, pairs: &[&Pair<'_>]) -> RowTrigger {
+pub(super) fn forward_trigger(cx: &Context<'_>, table: &Id, pairs: &[&Pair<'_>]) -> RowTrigger {
     let lines = pairs.iter().map(|pair| format!("    {};\n", pair.write_shadow())).collect::<Vec<_>>().concat();
-    row_trigger(table, "~", &trigger_name(table, pairs, "_retype"), "INSERT OR UPDATE", &format!("BEGIN\n{lines}    RETURN NEW;\nEND"))
+    let name = sync::name(cx, table, &pairs[0].new.name, "_retype");
+    let resolution = sync::resolution(&pairs.iter().filter_map(|pair| pair.given).map(String::as_str).collect::<Vec<_>>());
+    let settings = settings(cx, table, pairs, |pair| pair.given);
+    row_trigger(table, "~", &name, "INSERT OR UPDATE", &settings, &format!("{resolution}BEGIN\n{lines}    RETURN NEW;\nEND"))
 }
 
 /// Writes the old columns of a table after the switch, where the switch can be undone; refuses rows that mean them.
-pub(super) fn reverse_trigger(table: &Id, pairs: &[&Pair<'_>], undoable: bool) -> RowTrigger {
+pub(super) fn reverse_trigger(cx: &Context<'_>, table: &Id, pairs: &[&Pair<'_>], undoable: bool) -> RowTrigger {
     let refused: String = pairs.iter().map(|pair| pair.refuse_misplaced()).collect();
     let kept = pairs.iter().filter(|_| undoable);
     let written = kept.map(|pair| format!("    {};\n", pair.write_aside())).collect::<Vec<_>>().concat();
     let events = if undoable { "INSERT OR UPDATE" } else { "INSERT" };
-    let body = format!("BEGIN\n{refused}{written}    RETURN NEW;\nEND");
-    row_trigger(table, "~", &trigger_name(table, pairs, "_retype_back"), events, &body)
+    let resolution = sync::resolution(&pairs.iter().filter_map(|pair| pair.revert).map(String::as_str).collect::<Vec<_>>());
+    let body = format!("{resolution}BEGIN\n{refused}{written}    RETURN NEW;\nEND");
+    let settings = settings(cx, table, pairs, |pair| pair.revert);
+    row_trigger(table, "~", &sync::name(cx, table, &pairs[0].new.name, "_retype_back"), events, &settings, &body)
 }

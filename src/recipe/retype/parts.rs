@@ -13,6 +13,7 @@ use crate::plan::draft::{Context, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode, Transaction};
 use crate::plan::plan::StageName;
 use crate::plan::rename::renamed_object;
+use crate::recipe::key::strict_until;
 
 /// An index or constraint that is wanted over columns whose type changes.
 #[derive(Debug)]
@@ -128,7 +129,9 @@ impl Part<'_> {
                 .lock(&key.table, LockMode::ShareUpdateExclusive, Cost::Build)
                 .transaction(Transaction::Outside)
                 .probe(probe_built(key.table.schema(), &self.name), vec![format!("DROP INDEX CONCURRENTLY {}", id.in_schema())]);
-            return vec![op(race(build, true)).undo(drop_index).puts_temporary(&id)];
+            let mut build = race(build, true);
+            build.hazards.extend(strict_until(key, &self.id));
+            return vec![op(build).undo(drop_index).puts_temporary(&id)];
         }
         match &self.beside {
             Object::Index(index) => {

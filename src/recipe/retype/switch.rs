@@ -9,7 +9,7 @@ use super::relabel::Relabel;
 use super::{RECIPE, lock_tables};
 use crate::catalog::id::{default_name, derived_name, literal, qualified, quote};
 use crate::catalog::{Catalog, Id};
-use crate::kind::column::{Column, not_null_proof};
+use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::{Kind as _, Object};
 use crate::plan::draft::{Context, Effect, Op, name_blocking};
@@ -50,12 +50,12 @@ fn make<'i>(catalog: &Catalog, ids: impl IntoIterator<Item = &'i Id>) -> Vec<Str
 }
 
 impl Cluster<'_> {
-    fn forward_triggers(&self) -> Vec<RowTrigger> {
-        self.tables.iter().map(|table| forward_trigger(table, &self.of_table(table))).collect()
+    fn forward_triggers(&self, cx: &Context<'_>) -> Vec<RowTrigger> {
+        self.tables.iter().map(|table| forward_trigger(cx, table, &self.of_table(table))).collect()
     }
 
-    fn reverse_triggers(&self) -> Vec<RowTrigger> {
-        self.tables.iter().map(|table| reverse_trigger(table, &self.of_table(table), self.undoable)).collect()
+    fn reverse_triggers(&self, cx: &Context<'_>) -> Vec<RowTrigger> {
+        self.tables.iter().map(|table| reverse_trigger(cx, table, &self.of_table(table), self.undoable)).collect()
     }
 
     /// Whether the old column stays NOT NULL until contract.
@@ -109,7 +109,7 @@ impl Cluster<'_> {
     fn switch_sql(&self, cx: &Context<'_>) -> Vec<String> {
         let (mut sql, late) = Followers::drop(cx.live, &self.followers.before);
         sql.push(lock_tables(&self.locked));
-        sql.extend(self.forward_triggers().into_iter().flat_map(|trigger| trigger.take));
+        sql.extend(self.forward_triggers(cx).into_iter().flat_map(|trigger| trigger.take));
         sql.extend(late);
         // Foreign keys before the keys that they lean on.
         let (keys, others): (Vec<&Part<'_>>, Vec<&Part<'_>>) = self.parts.iter().partition(|part| part.id.kind == "foreign-key");
@@ -141,7 +141,7 @@ impl Cluster<'_> {
         for id in self.types.iter().map(Relabel::id).chain(self.pairs.iter().map(Pair::id)) {
             sql.extend(cx.facts.privileges.get(&id).into_iter().flatten().cloned());
         }
-        sql.extend(self.reverse_triggers().into_iter().flat_map(|trigger| trigger.make));
+        sql.extend(self.reverse_triggers(cx).into_iter().flat_map(|trigger| trigger.make));
         sql
     }
 
@@ -149,7 +149,7 @@ impl Cluster<'_> {
     fn undo_sql(&self, cx: &Context<'_>) -> Vec<String> {
         let (mut sql, late) = Followers::drop(cx.desired, &self.followers.after);
         sql.push(lock_tables(&self.locked));
-        sql.extend(self.reverse_triggers().into_iter().flat_map(|trigger| trigger.take));
+        sql.extend(self.reverse_triggers(cx).into_iter().flat_map(|trigger| trigger.take));
         sql.extend(late);
         for part in &self.parts {
             let name = part.id.name();
@@ -164,6 +164,13 @@ impl Cluster<'_> {
             }
             sql.push(rename(pair.table(), &pair.new.name, &pair.shadow));
             sql.push(rename(pair.table(), &pair.aside, &pair.old.name));
+            let [new_default, old_default] = pair.domain_default;
+            if new_default {
+                sql.push(alter(pair.table(), &format!("ALTER COLUMN {} SET DEFAULT NULL", quote(&pair.shadow))));
+            }
+            if old_default {
+                sql.push(alter(pair.table(), &format!("ALTER COLUMN {} DROP DEFAULT", quote(&pair.old.name))));
+            }
         }
         sql.extend(self.types.iter().flat_map(Relabel::swap_back));
         // Comments stayed on the old ones; defaults, owners of sequences and marks of indexes come back.
@@ -172,7 +179,7 @@ impl Cluster<'_> {
         for pair in &self.pairs {
             if pair.new.not_null {
                 sql.push(alter(pair.table(), &format!("ALTER COLUMN {} DROP NOT NULL", quote(&pair.shadow))));
-                sql.extend(not_null_proof(&pair.shadow_column()).add_not_valid().sql);
+                sql.extend(pair.proof().add_not_valid().sql);
             }
             if pair.old.not_null && !self.stays_not_null(cx, pair) {
                 sql.push(alter(pair.table(), &format!("ALTER COLUMN {} SET NOT NULL", quote(&pair.old.name))));
@@ -192,7 +199,7 @@ impl Cluster<'_> {
         }
         sql.extend(make(cx.live, before));
         sql.extend(say_again(cx.live, spoken));
-        sql.extend(self.forward_triggers().into_iter().flat_map(|trigger| trigger.make));
+        sql.extend(self.forward_triggers(cx).into_iter().flat_map(|trigger| trigger.make));
         // The index of a constraint went with it: it is built once more, so that the switch can come again.
         for (part, (key, _, nulls)) in self.parts.iter().filter_map(|part| Some((part, part.key()?))) {
             let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}", part.beside_id().in_schema());
@@ -206,7 +213,7 @@ impl Cluster<'_> {
             op = op.removes(&pair.shadow_id()).puts_temporary(&pair.aside_id()).puts(pair.new.clone());
         }
         for pair in self.pairs.iter().filter(|pair| pair.new.not_null) {
-            op = op.removes(&not_null_proof(&pair.shadow_column()).id());
+            op = op.removes(&pair.proof().id());
         }
         for part in &self.parts {
             op = op.removes(&part.beside_id()).puts(part.wanted.clone());
@@ -214,10 +221,10 @@ impl Cluster<'_> {
                 op = op.puts_temporary(&part.id.renamed(&part.old_name()));
             }
         }
-        for id in self.forward_triggers().iter().flat_map(|trigger| &trigger.helpers) {
+        for id in self.forward_triggers(cx).iter().flat_map(|trigger| &trigger.helpers) {
             op = op.removes(id);
         }
-        for id in self.reverse_triggers().iter().flat_map(|trigger| &trigger.helpers) {
+        for id in self.reverse_triggers(cx).iter().flat_map(|trigger| &trigger.helpers) {
             op = op.puts_temporary(id);
         }
         for of in &self.types {
@@ -238,11 +245,11 @@ impl Cluster<'_> {
     }
 
     /// The end of the old columns.
-    pub(super) fn contract(&self) -> Op {
+    pub(super) fn contract(&self, cx: &Context<'_>) -> Op {
         let types = self.types.iter().map(|of| of.aside_id().clone());
         let names = self.pairs.iter().map(Pair::aside_id).chain(types.clone()).map(|id| id.to_string()).collect::<Vec<_>>().join(", ");
         let mut action = Action::new(format!("Drop {names}"));
-        let triggers = self.reverse_triggers();
+        let triggers = self.reverse_triggers(cx);
         action.sql.extend(triggers.iter().flat_map(|trigger| trigger.take.clone()));
         for table in &self.tables {
             let drops: Vec<String> = self.of_table(table).iter().map(|pair| format!("DROP COLUMN {}", quote(&pair.aside))).collect();
@@ -295,8 +302,15 @@ fn swap(cx: &Context<'_>, pair: &Pair<'_>) -> Vec<String> {
     }
     sql.push(rename(table, &pair.old.name, &pair.aside));
     sql.push(rename(table, &pair.shadow, &pair.new.name));
+    let [new_default, old_default] = pair.domain_default;
+    if new_default {
+        sql.push(alter(table, &format!("ALTER COLUMN {name} DROP DEFAULT")));
+    }
+    if old_default {
+        sql.push(alter(table, &format!("ALTER COLUMN {aside} SET DEFAULT NULL")));
+    }
     let tighten = pair.new.not_null.then(|| {
-        let proof = not_null_proof(&pair.shadow_column());
+        let proof = pair.proof();
         [alter(table, &format!("ALTER COLUMN {name} SET NOT NULL")), proof.drop().sql.concat()]
     });
     let Some(sequence) = sequence else {

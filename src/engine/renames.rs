@@ -1,0 +1,38 @@
+//! Names that go round: a rename to a name that something else has, which would go for it. What was renamed long ago has
+//! its new name and not the old one, and `was` is history.
+
+use indexmap::IndexMap;
+
+use crate::catalog::{Catalog, Id};
+use crate::kdl::{Finding, Findings};
+use crate::kind::lowering::{Hints, Origin};
+
+/// Looks at every object that has both names.
+pub fn check<'o>(live: &Catalog, desired: &Catalog, hints: &Hints, origins: impl Fn() -> &'o IndexMap<Id, Origin>) -> Findings {
+    let mut findings = Findings::new();
+    for (new, old) in hints.renames.iter().filter(|(new, old)| live.contains(new) && live.contains(old)) {
+        // The one that has the name now.
+        let next = hints.renames.iter().find(|(_, from)| *from == new).map(|(id, _)| id);
+        let swapped = next.is_some_and(|next| hints.renames.get(old) == Some(new) && next == old);
+        if desired.contains(old) && !swapped {
+            continue;
+        }
+        let text = format!("{new} was {}, and {} is there already", old.name(), new.name());
+        let help = match next {
+            Some(next) if swapped => {
+                format!("{} and {} cannot change names in one plan: give one of them a third name first", new.name(), next.name())
+            }
+            Some(next) => format!("make two plans of it: let {} become {} first", new.name(), next.name()),
+            None => format!("take `was` out, if {} may go with what it holds; or drop {} in a plan before", old.name(), new.name()),
+        };
+        let place = origins().get(new).map(|origin| {
+            let was = origin.texts.iter().skip(1).find(|text| text.value.ends_with(old.name()));
+            was.map_or(origin.name, |text| text.span)
+        });
+        findings.push(match place {
+            Some(span) => Finding::at(span, text).label("here").help(help),
+            None => Finding::general(text).help(help),
+        });
+    }
+    findings
+}

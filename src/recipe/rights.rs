@@ -1,0 +1,86 @@
+//! Owners and privileges of what stands in for something else: whether the project manages them or not, who could use
+//! the one can use the other.
+
+use std::collections::BTreeMap;
+
+use crate::catalog::Id;
+use crate::catalog::id::literal;
+use crate::kind::grant::Grant;
+use crate::kind::owner::Owner;
+use crate::plan::draft::{Context, Draft, Effect};
+use crate::plan::op::Action;
+use crate::plan::plan::COMMIT;
+
+/// The statement that gives a view the owner of the table beneath it, and everybody the privileges that they have there.
+/// The view reads all of its columns: who may read only some of them does so by the rights of its owner, where no row
+/// security looks at who asks.
+#[must_use]
+pub fn of_view(view: &Id, table: &Id) -> String {
+    let (view, table) = (literal(&view.sql()), literal(&table.sql()));
+    format!(
+        "DO $do$ DECLARE held record; BEGIN\n    \
+         SELECT pg_get_userbyid(relowner) AS owner, relrowsecurity INTO held FROM pg_class WHERE oid = {table}::regclass;\n    \
+         IF held.owner <> current_user THEN\n        \
+         EXECUTE format('ALTER VIEW %s OWNER TO %I', {view}, held.owner);\n    END IF;\n    \
+         IF NOT held.relrowsecurity AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = {table}::regclass AND attacl IS NOT NULL) THEN\n        \
+         EXECUTE format('ALTER VIEW %s RESET (security_invoker)', {view});\n    END IF;\n    \
+         FOR held IN SELECT acl.*, '' AS part FROM pg_class, aclexplode(relacl) acl WHERE oid = {table}::regclass AND acl.grantee <> relowner\n        \
+         UNION ALL SELECT acl.*, format('(%I)', attname) FROM pg_attribute, aclexplode(attacl) acl WHERE attrelid = {table}::regclass LOOP\n        \
+         EXECUTE format('GRANT %s %s ON %s TO %s%s', held.privilege_type, held.part, {view},\n            \
+         CASE held.grantee WHEN 0 THEN 'PUBLIC' ELSE held.grantee::regrole::text END, CASE WHEN held.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);\n    \
+         END LOOP;\nEND $do$"
+    )
+}
+
+/// The statements that give a column the privileges of the one whose place it takes, where the project does not manage
+/// them.
+#[must_use]
+pub fn of_column(cx: &Context<'_>, id: &Id) -> Vec<String> {
+    if manages_grants(cx) { Vec::new() } else { cx.facts.privileges.get(id).cloned().unwrap_or_default() }
+}
+
+fn manages_grants(cx: &Context<'_>) -> bool {
+    cx.desired.of::<Grant>().next().is_some() || cx.live.of::<Grant>().next().is_some()
+}
+
+/// Gives what is dropped and made again, by whatever recipe, the owner and the privileges that it had, on the way there
+/// and on the way back. Where the project manages them, they are objects of their own.
+pub fn restore(cx: &Context<'_>, draft: &mut Draft) {
+    let manages_owners = cx.desired.of::<Owner>().next().is_some() || cx.live.of::<Owner>().next().is_some();
+    let manages_grants = manages_grants(cx);
+    let wanted: BTreeMap<&Id, Vec<String>> = cx
+        .facts
+        .privileges
+        .iter()
+        .filter(|(id, _)| MADE_AGAIN.contains(&id.kind.as_str()))
+        .map(|(id, statements)| {
+            let unmanaged = |sql: &&String| if sql.starts_with("ALTER ") { !manages_owners } else { !manages_grants };
+            (id, statements.iter().filter(unmanaged).cloned().collect())
+        })
+        .filter(|(_, statements): &(_, Vec<String>)| !statements.is_empty())
+        .collect();
+    for (id, statements) in wanted {
+        let Some(live) = cx.live.get(id) else { continue };
+        let is_drop = |sql: &String| live.drop().sql.first() == Some(sql);
+        if !draft.ops.iter().any(|op| op.action.sql.iter().any(is_drop)) {
+            continue;
+        }
+        // The last one that leads to it, and every way back that makes the old one.
+        let made = |object: &crate::kind::Object| object.id() == *id;
+        let puts = |effect: &Effect| matches!(effect, Effect::Put(object) if made(object));
+        if let Some(at) = draft.ops.iter().rposition(|op| op.effects.iter().any(puts)) {
+            let Action { sql, .. } = &mut draft.ops[at].action;
+            sql.extend(statements.iter().cloned());
+        }
+        let made: Vec<String> = live.create().sql;
+        for undo in draft.ops.iter_mut().filter_map(|op| op.undo.as_mut()) {
+            if let Some(at) = undo.iter().position(|sql| made.first() == Some(sql)) {
+                let end = undo[at..].iter().position(|sql| sql == COMMIT).map_or(undo.len(), |rest| at + rest);
+                undo.splice(end..end, statements.iter().cloned());
+            }
+        }
+    }
+}
+
+/// The kinds whose owners and privileges would go with them.
+const MADE_AGAIN: [&str; 5] = ["view", "materialized-view", "function", "procedure", "aggregate"];
