@@ -157,10 +157,10 @@ fn key_page_sql(columns: &[KeyColumn], relation: &str, cursor: Option<&[String]>
     let after = cursor.map(|cursor| format!(" WHERE {}", bound(columns, ">", cursor))).unwrap_or_default();
     let texts = columns.iter().map(|column| column.text("page")).collect::<Vec<_>>().join(", ");
     // The name alone would be that of the column of texts: 99 behind 500.
-    let last = list(&|name| format!("page.{name} DESC"));
+    let backwards = list(&|name| format!("page.{name} DESC"));
     format!(
         "WITH page AS MATERIALIZED (SELECT {names} FROM {relation}{after} ORDER BY {names} LIMIT {rows}) \
-         SELECT (SELECT pg_catalog.count(*) FROM page), {texts}, {TIME_TAKEN} FROM page ORDER BY {last} LIMIT 1"
+         SELECT (SELECT pg_catalog.count(*) FROM page), {texts}, {TIME_TAKEN} FROM page ORDER BY {backwards} LIMIT 1"
     )
 }
 

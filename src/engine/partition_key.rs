@@ -41,8 +41,8 @@ pub fn check(
         findings.push(finding.help(help));
     };
     let help = "make a table of the new form beside it under another name, copy the rows, and rename both";
-    let divided: BTreeSet<Id> = desired.of::<Table>().filter(|table| table.partition_by.is_some()).map(Table::id).collect();
-    for new in desired.of::<Column>().filter(|column| divided.contains(&column.table) && divides(column)) {
+    let tables: BTreeSet<Id> = desired.of::<Table>().filter(|table| table.partition_by.is_some()).map(Table::id).collect();
+    for new in desired.of::<Column>().filter(|column| tables.contains(&column.table) && divides(column)) {
         let id = new.id();
         // The type may only have another name.
         let same = |old: &Column| old.data_type == new.data_type || hints.renames.keys().any(|id| id.sql() == base(&new.data_type));
