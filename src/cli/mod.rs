@@ -25,6 +25,7 @@ pub mod purge;
 pub mod rehearse;
 pub mod rollback;
 pub mod show;
+mod signals;
 pub mod status;
 pub mod time;
 pub mod topics;
