@@ -57,7 +57,10 @@ async fn settings_of_the_database_do_not_matter() {
     assert!(notices(&events).contains("default_transaction_read_only is on"), "{events:?}");
     assert_eq!(db.value("SELECT count(*) FROM t WHERE new LIKE 'C:_new_1%'").await, "2000");
     assert_eq!(db.value("SELECT rows_done FROM schema_ledger.backfills").await, "2000");
-    assert_eq!(db.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'path'").await, r"CHECK ((new <> 'a\d\\'::text))");
+    assert_eq!(
+        db.value("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'path'").await,
+        r"CHECK ((new <> 'a\d\\'::text))"
+    );
     // As a replica it would have been let in.
     let orphan = steps_only("0002-orphan", vec![step(1, &["INSERT INTO public.t VALUES (0, '', 7)"])]);
     let error = db.apply(&orphan, &quick()).await.0.expect_err("breaks the foreign key");
@@ -71,12 +74,19 @@ async fn a_ledger_of_another_role() {
     db.run("CREATE ROLE \"New App\" LOGIN; GRANT ALL ON SCHEMA public TO \"New App\"").await;
     db.apply(&steps_only("0001-a", vec![step(1, &["CREATE TABLE a ()"])]), &quick()).await.0.expect("applies");
     let plan = steps_only("0002-b", vec![step(1, &["CREATE TABLE b ()"])]);
-    for grant in ["", "GRANT USAGE ON SCHEMA schema_ledger TO \"New App\"; GRANT SELECT ON ALL TABLES IN SCHEMA schema_ledger TO \"New App\""] {
+    for grant in
+        ["", "GRANT USAGE ON SCHEMA schema_ledger TO \"New App\"; GRANT SELECT ON ALL TABLES IN SCHEMA schema_ledger TO \"New App\""]
+    {
         db.run(grant).await;
         let error = db.apply_as("New App", &plan, &quick()).await.0.expect_err("is refused");
         assert_eq!(error.exit_code(), 3, "{error}");
         let text = error.to_string();
-        for part in ["role New App may not write", "nothing was touched", "belongs to postgres", "GRANT USAGE ON SCHEMA schema_ledger TO \"New App\";"] {
+        for part in [
+            "role New App may not write",
+            "nothing was touched",
+            "belongs to postgres",
+            "GRANT USAGE ON SCHEMA schema_ledger TO \"New App\";",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }
@@ -110,7 +120,14 @@ async fn looks_are_not_repeated() {
     let db = Db::start().await;
     db.run("CREATE TABLE log (n int); CREATE TABLE t (a int)").await;
     let looked = Step { preflight: vec![preflight("bad rows", "SELECT a FROM t WHERE a < 0")], ..step(2, &["INSERT INTO log VALUES (2)"]) };
-    let plan = steps_only("0001-looked", vec![step(1, &["SELECT pg_sleep(1)", "INSERT INTO log VALUES (1)"]), looked, step(3, &["SELECT 1 / (SELECT count(*) FROM log WHERE n = 0)"])]);
+    let plan = steps_only(
+        "0001-looked",
+        vec![
+            step(1, &["SELECT pg_sleep(1)", "INSERT INTO log VALUES (1)"]),
+            looked,
+            step(3, &["SELECT 1 / (SELECT count(*) FROM log WHERE n = 0)"]),
+        ],
+    );
     let looks = |events: &[Event]| events.iter().filter(|event| matches!(event, Event::PreflightLook { .. })).count();
     // Rows that are found are corrected: it is looked again.
     db.run("INSERT INTO t VALUES (-1)").await;
@@ -164,7 +181,10 @@ async fn a_build_that_waits_gives_way() {
     assert!(reason.contains("while it waited for other sessions"), "{reason}");
     blocker.client().batch_execute("COMMIT").await.expect("ends");
     assert_eq!(db.apply(&plan, &quick()).await.0.expect("goes on"), Outcome::Done);
-    assert_eq!(db.value("SELECT string_agg(indexrelid::regclass || ' ' || indisvalid, ',') FROM pg_index WHERE indrelid = 't'::regclass").await, "i true");
+    assert_eq!(
+        db.value("SELECT string_agg(indexrelid::regclass || ' ' || indisvalid, ',') FROM pg_index WHERE indrelid = 't'::regclass").await,
+        "i true"
+    );
 }
 
 /// A check that reads for long is cancelled when the run is to stop, and made again by the next.
@@ -232,7 +252,10 @@ async fn nobody_queues_behind_a_detach() {
 #[tokio::test]
 async fn keys_with_backslashes() {
     let db = Db::start().await;
-    db.run(r"CREATE TABLE t (key text PRIMARY KEY, new int); INSERT INTO t SELECT i || E'\\' || i || E'\\' FROM generate_series(1, 1500) i").await;
+    db.run(
+        r"CREATE TABLE t (key text PRIMARY KEY, new int); INSERT INTO t SELECT i || E'\\' || i || E'\\' FROM generate_series(1, 1500) i",
+    )
+    .await;
     db.run("ALTER DATABASE postgres SET standard_conforming_strings = off").await;
     let plan = plan("0001-keys", vec![(Backfill, vec![backfill(1, &[Ident::new("key").as_str()], "new = 1", "new IS NULL")])]);
     assert_eq!(db.apply(&plan, &quick()).await.0.expect("applies"), Outcome::Done);

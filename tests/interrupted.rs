@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use shop::{Shop, ended};
 
-const ORDERS: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, note text); INSERT INTO orders SELECT n, 'note ' || n FROM generate_series(1, 50) n";
+const ORDERS: &str =
+    "CREATE TABLE orders (id bigint PRIMARY KEY, note text); INSERT INTO orders SELECT n, 'note ' || n FROM generate_series(1, 50) n";
 
 fn table(name: &str, inner: &str) -> String {
     format!("    table {name} {{\n        column id bigint\n{inner}        primary-key id\n    }}\n")
@@ -41,9 +42,16 @@ async fn a_later_plan_that_is_stale_is_refused() {
     shop.wants(&format!("{}{}", orders(&format!("{note}        column size int\n")), table("lines", "        column place int\n")));
     shop.ends(0, "plan --name place");
     // As a database where neither was applied.
-    shop.session.client().batch_execute("DROP SCHEMA schema_ledger CASCADE; ALTER TABLE orders DROP COLUMN size; ALTER TABLE lines ADD COLUMN by_hand int").await.expect("is made");
+    shop.session
+        .client()
+        .batch_execute("DROP SCHEMA schema_ledger CASCADE; ALTER TABLE orders DROP COLUMN size; ALTER TABLE lines ADD COLUMN by_hand int")
+        .await
+        .expect("is made");
     let told = shop.ends(3, "apply --yes");
-    says(&told, &["0001-size is done", "0002-place no longer fits this database, nothing was touched", "column public.lines.by_hand is new"]);
+    says(
+        &told,
+        &["0001-size is done", "0002-place no longer fits this database, nothing was touched", "column public.lines.by_hand is new"],
+    );
     let columns = "SELECT string_agg(attrelid::regclass || '.' || attname, ',' ORDER BY attrelid, attnum) FROM pg_attribute WHERE attrelid IN ('orders'::regclass, 'lines'::regclass) AND attnum > 1 AND NOT attisdropped";
     assert_eq!(shop.value(columns).await, "orders.note,orders.size,lines.by_hand");
     shop.session.client().batch_execute("ALTER TABLE lines DROP COLUMN by_hand").await.expect("is dropped");
@@ -57,7 +65,11 @@ async fn a_rollback_to_a_stage_is_ended() {
     let shop = Shop::start(ORDERS).await;
     std::fs::write(shop.file("schema.kdl"), "small-table rows=10\n").expect("is written");
     shop.wants(&orders("        column remark text not-null was=note\n"));
-    shop.session.client().batch_execute("UPDATE orders SET note = '' WHERE note IS NULL; ALTER TABLE orders ALTER note SET NOT NULL").await.expect("is made");
+    shop.session
+        .client()
+        .batch_execute("UPDATE orders SET note = '' WHERE note IS NULL; ALTER TABLE orders ALTER note SET NOT NULL")
+        .await
+        .expect("is made");
     shop.ends(0, "plan --name remark --allow all");
     shop.ends(0, "apply --yes");
     let first = "SELECT min(number)::text FROM schema_ledger.steps WHERE stage IN ('backfill', 'switch') AND state = 'done'";
@@ -99,9 +111,12 @@ async fn an_undrop_that_was_killed_goes_on() {
 /// SIGTERM and SIGHUP, while a build waits for an old transaction, and before anything is begun.
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_end_what_waits() {
-    let shop = Shop::start(&format!("{ORDERS}; CREATE VIEW seen AS SELECT note FROM orders")).await;
+    let shop = Shop::start(&format!("{ORDERS}; CREATE VIEW seen AS SELECT note FROM orders; ANALYZE orders")).await;
     std::fs::write(shop.file("schema.kdl"), "small-table rows=10\nenv test {\n    url (env)DATABASE_URL\n}\n").expect("is written");
-    shop.wants(&format!("{}    view seen {{\n        sql \"SELECT note FROM public.orders\"\n    }}\n", orders("        column note text\n        index note\n")));
+    shop.wants(&format!(
+        "{}    view seen {{\n        sql \"SELECT note FROM public.orders\"\n    }}\n",
+        orders("        column note text\n        index note\n")
+    ));
     shop.ends(0, "plan --env test --name index");
     let other = shop.scratch.connect("shop").await.expect("connects");
     // Reading the catalog waits for whoever holds a view's table; so named, and stopped, with nothing begun.
@@ -115,7 +130,7 @@ async fn signals_end_what_waits() {
     other.client().batch_execute("ROLLBACK; BEGIN; UPDATE orders SET note = note WHERE id = 1").await.expect("writes");
     for stop in [Signal::HUP, Signal::TERM] {
         let child = shop.spawn("apply --env test --yes");
-        shop.until("SELECT (count(*) > 0)::text FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' AND wait_event_type = 'Lock'", "true").await;
+        shop.until("SELECT (count(*) > 0)::text FROM pg_stat_activity WHERE query LIKE '% INDEX CONCURRENTLY%' AND pid <> pg_backend_pid() AND wait_event_type = 'Lock'", "true").await;
         let begun = Instant::now();
         signal(&child, stop);
         let (code, told) = ended(child);
@@ -125,7 +140,11 @@ async fn signals_end_what_waits() {
     }
     other.client().batch_execute("COMMIT").await.expect("ends");
     shop.ends(0, "apply --env test --yes");
-    assert_eq!(shop.value("SELECT count(*) FILTER (WHERE NOT indisvalid) || ' ' || count(*) FROM pg_index WHERE indrelid = 'orders'::regclass").await, "0 2");
+    assert_eq!(
+        shop.value("SELECT count(*) FILTER (WHERE NOT indisvalid) || ' ' || count(*) FROM pg_index WHERE indrelid = 'orders'::regclass")
+            .await,
+        "0 2"
+    );
 }
 
 /// Without a gate nothing tells when the clients of the old release are gone.

@@ -70,7 +70,9 @@ pub enum ApplyError {
         steps: Vec<String>,
     },
     /// The plan is being rolled back on this database.
-    #[error("plan {plan} is being rolled back on this database; first go on with: schema rollback{env} {plan} (and the --to that it had, if any)")]
+    #[error(
+        "plan {plan} is being rolled back on this database; first go on with: schema rollback{env} {plan} (and the --to that it had, if any)"
+    )]
     RollingBack {
         /// The plan's name.
         plan: String,
@@ -78,7 +80,9 @@ pub enum ApplyError {
         env: String,
     },
     /// The server only replays what its primary does.
-    #[error("{target} is a standby, nothing can be changed there: name its primary in the URL, or several hosts with target_session_attrs=read-write")]
+    #[error(
+        "{target} is a standby, nothing can be changed there: name its primary in the URL, or several hosts with target_session_attrs=read-write"
+    )]
     Standby {
         /// Database and host.
         target: String,

@@ -116,8 +116,7 @@ pub async fn look(client: &Client, plan: &Plan, gates: &[Gate]) -> Result<Eviden
         evidence.unmet.push(format!("{} was seen {} ago; {asked} without it are asked for", one.name(), duration::span(one.ago)));
     }
     // A clock that was set back has measured nothing.
-    let sql =
-        "SELECT looks, greatest(0, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - first_look)) FROM schema_ledger.gates WHERE plan = $1";
+    let sql = "SELECT looks, greatest(0, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - first_look)) FROM schema_ledger.gates WHERE plan = $1";
     match client.query_opt(sql, &[&plan.name]).await? {
         None => evidence.unmet.push("no look could be recorded: the role may not write into schema_ledger".to_owned()),
         Some(row) => {

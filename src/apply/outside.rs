@@ -48,11 +48,8 @@ impl Limits {
     /// Of taking away what is half done. FINALIZE takes its lock first and then waits for old snapshots: as a whole it may
     /// take no longer than any locking step. DROP INDEX CONCURRENTLY only waits.
     fn of_cleanup(step: &Step, tries: &Tries, bound: Duration) -> Self {
-        let (lock, whole) = if makes_queues(step) {
-            (tries.lock_timeout().max(SHORTEST), tries.deadline().min(bound))
-        } else {
-            (Duration::ZERO, bound)
-        };
+        let (lock, whole) =
+            if makes_queues(step) { (tries.lock_timeout().max(SHORTEST), tries.deadline().min(bound)) } else { (Duration::ZERO, bound) };
         Self { lock, whole: whole.max(SHORTEST) }
     }
 
@@ -207,8 +204,9 @@ async fn look(context: &Context<'_>, step: &Step, probe: &Probe) -> Result<State
 
 async fn clean_up(context: &mut Context<'_>, step: &Step, probe: &Probe, tries: &Tries, bound: Duration) -> Result<(), Fault> {
     Limits::of_cleanup(step, tries, bound).set(context).await?;
+    let mut waited = Duration::ZERO;
     for sql in &probe.cleanup {
-        waiting(context, step.number, sql, &mut Duration::ZERO).await?;
+        waiting(context, step.number, sql, &mut waited).await?;
     }
     Ok(())
 }

@@ -124,7 +124,9 @@ impl<'t> Looks<'t> {
                     1 => "one look".to_owned(),
                     more => format!("{more} looks"),
                 };
-                context.emit(Event::Notice(format!("{how_many} for rows that would make a step fail passed in an earlier run, less than a day ago")));
+                context.emit(Event::Notice(format!(
+                    "{how_many} for rows that would make a step fail passed in an earlier run, less than a day ago"
+                )));
             }
             self.done.extend(passed);
         }

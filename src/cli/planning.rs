@@ -129,7 +129,9 @@ async fn in_the_way(session: &Session) -> String {
         let watcher = crate::pg::connect(session.target()).await.ok()?;
         let blockers = crate::apply::blockers::blockers(watcher.client(), session.backend_pid).await.ok()?;
         watcher.close().await;
-        blockers.first().map(|one| format!(", held by pid {} of {}; it can be ended with: {}", one.pid.unwrap_or_default(), one.user, one.ended_by()))
+        blockers
+            .first()
+            .map(|one| format!(", held by pid {} of {}; it can be ended with: {}", one.pid.unwrap_or_default(), one.user, one.ended_by()))
     };
     tokio::time::timeout(LOOK, look).await.ok().flatten().unwrap_or_default()
 }

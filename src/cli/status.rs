@@ -168,8 +168,11 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gates: &BTreeM
         .map(|status| {
             let file = files.iter().find(|file| file.plan.name == status.name);
             let edited = file.is_some_and(|file| file.hash.0 != status.hash);
-            let note =
-                if edited { Some("the file is not what was applied".to_owned()) } else { note(status, at_work, gates.get(&status.name), env) };
+            let note = if edited {
+                Some("the file is not what was applied".to_owned())
+            } else {
+                note(status, at_work, gates.get(&status.name), env)
+            };
             let mut stages: BTreeMap<StageName, (usize, usize)> = BTreeMap::new();
             for step in &status.steps {
                 let (done, all) = stages.entry(step.stage).or_default();

@@ -42,7 +42,8 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let where_ = described(&session);
     session.close().await;
     let env = project.env_flag();
-    let once = Once { target: &target, project: &project, command: format!("schema undrop{env} {}", args.name), signals: Signals::listen(out) };
+    let once =
+        Once { target: &target, project: &project, command: format!("schema undrop{env} {}", args.name), signals: Signals::listen(out) };
     if one.is_back() {
         out.notice(&format!("{} is back already; what stood on it is still to be made.", one.what));
     } else {

@@ -122,12 +122,18 @@ async fn missing(session: &Session, status: &PlanStatus, aim: Aim, gates: &[Gate
             return Err(CliError::refused(format!("{name} is being rolled back"), format!("go on with: schema rollback{env} {name}")));
         }
         PlanState::RolledBack => {
-            return Err(CliError::refused(format!("{name} was rolled back"), format!("to run it once more: schema apply{env} {name} --again")));
+            return Err(CliError::refused(
+                format!("{name} was rolled back"),
+                format!("to run it once more: schema apply{env} {name} --again"),
+            ));
         }
         PlanState::Failed if !matches!(aim, Aim::Stage(stage) if status.reached(stage)) => {
             let step = status.steps.iter().find(|step| step.state == "failed");
             let why = step.map(|step| format!(" at step {}: {}", step.number, step.error.as_deref().unwrap_or_default()));
-            return Err(CliError::failed(format!("{name} failed{}", why.unwrap_or_default()), format!("go on with: schema apply{env} {name}")));
+            return Err(CliError::failed(
+                format!("{name} failed{}", why.unwrap_or_default()),
+                format!("go on with: schema apply{env} {name}"),
+            ));
         }
         PlanState::Failed | PlanState::Running | PlanState::Waiting | PlanState::Done => {}
     }

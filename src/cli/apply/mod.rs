@@ -383,7 +383,8 @@ impl Run<'_> {
                 (all, _) => format!("the other {all} plans are done on"),
             };
             for name in back {
-                self.out.notice(&format!("{name} was rolled back. Forward once more: schema apply{} {name} --again", self.project.env_flag()));
+                self.out
+                    .notice(&format!("{name} was rolled back. Forward once more: schema apply{} {name} --again", self.project.env_flag()));
             }
             self.out.notice(&format!("Nothing to do: {plans} {}.", described(session)));
         }
