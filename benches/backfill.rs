@@ -2,8 +2,8 @@
 //!
 //! The same rows, the same expression, in the same run: (a) a loop of batched UPDATEs by key without pauses, (b) a backfill of
 //! `apply` without pauses, (c) one with the default pace, with pgbench beside it, against pgbench alone. `ROWS=…` (default
-//! 500,000) and `SECONDS=…` (default 20) change the size, `TARGET=…` (milliseconds of a batch) and `PAUSE=…` (percent of it)
-//! the pace of the third.
+//! 500,000) and `SECONDS=…` (default 20) change the size, `TARGET=…` (milliseconds of a batch), `BURST=…` (microseconds at a
+//! stretch) and `PAUSE=…` (percent of them) the pace of the third, `TURNS=…` (default 3) how often the first two take turns.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints figures")]
 
 #[allow(dead_code, reason = "the load benchmark uses all of it")]
@@ -43,7 +43,7 @@ async fn main() {
     let per_second = |took: Duration| rows as f64 / took.as_secs_f64();
     // In turns, and the best of each: what else the machine does hits both.
     let (mut by_hand, mut ours) = (Duration::MAX, Duration::MAX);
-    for _ in 0..3 {
+    for _ in 0..number("TURNS", 3) {
         batch(&session, &table).await;
         by_hand = by_hand.min(hand_written(&session).await);
         batch(&session, &table).await;
@@ -57,9 +57,11 @@ async fn main() {
     batch(&session, &table).await;
     let running = pgbench::Running::start(&scratch, "postgres", seconds, &[]);
     let begun = Instant::now();
-    let mut fills = 0_u32;
+    let (mut fills, mut filling) = (0_u32, Duration::ZERO);
     while begun.elapsed() < Duration::from_secs(seconds) {
-        filled(&scratch, Pace { pause: number("PAUSE", 20) as f64 / 100.0, ..Pace::default() }).await;
+        let pace =
+            Pace { pause: number("PAUSE", 20) as f64 / 100.0, burst: Some(Duration::from_micros(number("BURST", 500))), ..Pace::default() };
+        filling += filled(&scratch, pace).await;
         fills += 1;
         if begun.elapsed() < Duration::from_secs(seconds) {
             batch(&session, "ALTER TABLE t DROP COLUMN new; ALTER TABLE t ADD new int").await;
@@ -71,7 +73,8 @@ async fn main() {
         let (p50, p99, max) = (felt.percentile(50), felt.percentile(99), felt.longest());
         println!("{what:<22} p50 {p50:>6.2} ms  p99 {p99:>6.2} ms  longest {max:>7.2} ms  {} transactions", felt.count());
     }
-    println!("p99 beside {fills} backfills: {:.2} of it alone", beside.percentile(99) / alone.percentile(99));
+    let rate = per_second(filling) * f64::from(fills);
+    println!("p99 beside {fills} backfills of {rate:.0} rows/s: {:.2} of it alone", beside.percentile(99) / alone.percentile(99));
 }
 
 async fn batch(session: &Session, sql: &str) {

@@ -212,6 +212,9 @@ async fn a_killed_backfill_goes_on() {
                 db.value("SELECT count(*) || ' ' || sum(new - 2 * old) || ' ' || min(touched) || ' ' || max(touched) FROM t").await;
             assert_eq!(result, "20000 0 1 1", "{at} {columns}");
             assert_eq!(db.value("SELECT rows_done || ' ' || pass FROM schema_ledger.backfills").await, "20000 1");
+            if !key.is_empty() {
+                assert_eq!(db.value("SELECT rows_seen::text FROM schema_ledger.backfills").await, "20000");
+            }
         }
     }
 }

@@ -199,10 +199,24 @@ async fn dead_rows_hold_it() {
 /// A client waits for a row of a batch: it is noticed, and batches get shorter.
 #[tokio::test]
 async fn a_client_that_waits_shortens_the_batches() {
+    // 800 rows of a millisecond each at a stretch.
+    let waited = client_behind_a_batch(Pace { burst: None, ..Pace::default() }).await;
+    assert!(waited > Duration::from_millis(150), "{waited:?}");
+}
+
+/// Between two bursts the batch ends for the client, which would wait for 800 ms and more.
+#[tokio::test]
+async fn a_client_that_waits_ends_the_batch() {
+    let waited = client_behind_a_batch(Pace::default()).await;
+    assert!(waited < Duration::from_millis(600), "{waited:?}");
+}
+
+/// How long a client waited for a row that was written by the first batch of a slow backfill.
+async fn client_behind_a_batch(pace: Pace) -> Duration {
     let db = Db::start().await;
     db.run("CREATE TABLE t (id int PRIMARY KEY, new text); INSERT INTO t SELECT i FROM generate_series(1, 2000) i").await;
     let slow = plan("0001-slow", vec![(Backfill, vec![backfill(1, &["id"], "new = 'x' || pg_sleep(0.001)", "new IS NULL")])]);
-    let options = Options { batch_target: Duration::from_secs(10), batch_rows: 800, ..quick() };
+    let options = Options { batch_target: Duration::from_secs(10), batch_rows: 800, pace, ..quick() };
     let client = db.connect().await;
     let ((outcome, events), longest) = tokio::join!(db.apply(&slow, &options), async {
         db.until("SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE 'UPDATE%pg_sleep%' AND state = 'active'", "1").await;
@@ -215,7 +229,6 @@ async fn a_client_that_waits_shortens_the_batches() {
         begun.elapsed()
     });
     assert_eq!(outcome.expect("fills"), Outcome::Done);
-    assert!(longest > Duration::from_millis(150), "{longest:?}");
     let told = reasons(&events);
     assert!(told.iter().any(|told| told.contains("a session waited behind a batch") && told.contains("application shop")), "{told:?}");
     let sizes: Vec<u64> = events
@@ -224,4 +237,5 @@ async fn a_client_that_waits_shortens_the_batches() {
         .collect();
     assert!(sizes[1] - sizes[0] <= 400, "{sizes:?}");
     assert_eq!(db.value("SELECT count(*) || ' ' || count(new) FROM t").await, "2000 2000");
+    longest
 }

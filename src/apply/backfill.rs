@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::blockers::Blocker;
+use super::blockers::{Blocker, waiting_behind};
 use super::context::Context;
 use super::crash::{Moment, Point, point};
 use super::error::Kept;
@@ -14,7 +14,8 @@ use super::event::Event;
 use super::halt::Halt;
 use super::ledger::{self, Progress};
 use super::lock::first_value;
-use super::page::{Page, Paging};
+use super::pace::Pace;
+use super::page::{Page, Paging, TIME_TAKEN, seconds};
 use super::retry::Tries;
 use super::throttle::Throttle;
 use super::transactional::{Cause, Fault, begin, failure, gave_up, record, rollback, verify};
@@ -25,6 +26,8 @@ use crate::plan::plan::{Backfill, Step};
 const PASSES: i32 = 3;
 /// Most rows in a batch.
 const MOST_ROWS: i32 = 1_000_000;
+/// Rows of the first burst: a careful guess at half a millisecond's work.
+const FIRST_BURST: i32 = 50;
 /// How often a held backfill looks whether it may go on.
 const HOLD: Duration = Duration::from_secs(1);
 
@@ -48,6 +51,8 @@ pub(super) async fn run(context: &mut Context<'_>, step: &Step, backfill: &Backf
         seen: 0,
         waited: Duration::ZERO,
         waited_for: false,
+        burst_rows: FIRST_BURST,
+        rested: Duration::ZERO,
     };
     while run.pass(context, &mut progress).await? {}
     if let Err(fault) = verify(context, step).await {
@@ -77,6 +82,10 @@ struct Run<'s> {
     waited: Duration,
     /// Whether a session waited behind the last batch.
     waited_for: bool,
+    /// Rows of the next burst.
+    burst_rows: i32,
+    /// The pauses within the last batch.
+    rested: Duration,
 }
 
 impl Run<'_> {
@@ -86,7 +95,9 @@ impl Run<'_> {
             self.report(context, progress);
             // The disk, the replicas and the clients get their turn; a client that waited, as much of it as we took.
             let share = if std::mem::take(&mut self.waited_for) { context.options.pace.pause.max(1.0) } else { context.options.pace.pause };
-            context.sleep(took.mul_f64(share.max(0.0))).await?;
+            let rested = std::mem::take(&mut self.rested);
+            let owed = took.saturating_sub(rested).mul_f64(share.max(0.0)).saturating_sub(rested);
+            context.sleep(owed).await?;
         }
         let everything = self.backfill.filter().trim().eq_ignore_ascii_case("true");
         if everything || !self.remains(context, progress).await? {
@@ -134,7 +145,8 @@ impl Run<'_> {
                     self.seen += next.rows_seen - progress.rows_seen;
                     self.waited += tries.elapsed().saturating_sub(begun.elapsed());
                     let took = begun.elapsed();
-                    let rows = resized(next.batch_rows, took, context.options.batch_target);
+                    let rows = i32::try_from(next.rows_seen - progress.rows_seen).unwrap_or(next.batch_rows);
+                    let rows = resized(rows, took, context.options.batch_target);
                     let rows = if self.waited_for { rows.min(next.batch_rows / 2).max(1) } else { rows };
                     *progress = Progress { batch_rows: rows, ..next };
                     return Ok(Some(took));
@@ -163,18 +175,9 @@ impl Run<'_> {
             let sql = settings(&self.backfill.settings);
             context.ddl().simple_query(&sql).await.map_err(|error| Fault::server(&sql, error))?;
         }
-        let page = self.paging.next(context.ddl(), self.backfill, progress.cursor.as_deref(), progress.batch_rows).await;
-        let page = page.map_err(|(sql, error)| timed_out(sql, error, limit, Vec::new()))?;
-        let Some(page) = page else {
+        let Some(next) = self.bursts(context, progress, tries, limit).await? else {
             rollback(context).await;
             return Ok(None);
-        };
-        let changed = self.update(context, &page, tries, limit).await?;
-        let next = Progress {
-            cursor: Some(page.cursor),
-            rows_seen: progress.rows_seen + page.rows,
-            rows_done: progress.rows_done + changed,
-            ..progress.clone()
         };
         let doing = "writing the cursor into schema_ledger.backfills";
         ledger::backfill_moved(context, self.step, &next, self.rate()).await.map_err(|error| Fault::server(doing, error))?;
@@ -185,20 +188,83 @@ impl Run<'_> {
         Ok(Some(next))
     }
 
-    async fn update(&mut self, context: &mut Context<'_>, page: &Page, tries: &Tries, limit: Duration) -> Result<i64, Fault> {
+    /// The work of one batch: a burst after the other with a pause behind each, until it has its rows, its time is over or
+    /// somebody waits for it. Where the backfill stands then, or `None` when nothing was left.
+    async fn bursts(
+        &mut self,
+        context: &mut Context<'_>,
+        progress: &Progress,
+        tries: &Tries,
+        limit: Duration,
+    ) -> Result<Option<Progress>, Fault> {
+        let Pace { pause, burst, .. } = context.options.pace;
+        let burst = burst.filter(|_| pause > 0.0);
+        let patience = tries.lock_timeout() / 2;
+        let (begun, mut looked) = (Instant::now(), Instant::now());
+        let mut now = progress.clone();
+        self.rested = Duration::ZERO;
+        loop {
+            let seen = now.rows_seen - progress.rows_seen;
+            let left = i32::try_from(i64::from(progress.batch_rows) - seen).unwrap_or(progress.batch_rows);
+            let rows = if burst.is_some() { self.burst_rows.min(left) } else { left };
+            let page = self.paging.next(context.ddl(), self.backfill, now.cursor.as_deref(), rows).await;
+            let Some(page) = page.map_err(|(sql, error)| timed_out(sql, error, limit, Vec::new()))? else {
+                return Ok(Some(now).filter(|now| now.cursor != progress.cursor));
+            };
+            let (changed, took) = self.update(context, &page, patience, limit).await?;
+            let took = page.took + took;
+            now.cursor = Some(page.cursor);
+            now.rows_seen += page.rows;
+            now.rows_done += changed;
+            let Some(burst) = burst else { return Ok(Some(now)) };
+            self.burst_rows = resized(self.burst_rows, took, burst);
+            let full = now.rows_seen - progress.rows_seen >= i64::from(progress.batch_rows);
+            if full || self.waited_for || begun.elapsed() >= context.options.batch_target || context.options.stopped() {
+                return Ok(Some(now));
+            }
+            if looked.elapsed() >= patience {
+                looked = Instant::now();
+                // A watcher that cannot see costs a client patience, not the batch.
+                let waiting = waiting_behind(context.watcher(), context.pid).await.unwrap_or_default();
+                if let Some(waiting) = waiting.first() {
+                    self.shorten(context, waiting);
+                    return Ok(Some(now));
+                }
+            }
+            let rest = Instant::now();
+            tokio::time::sleep(took.mul_f64(pause)).await;
+            self.rested += rest.elapsed();
+        }
+    }
+
+    /// The rows of a page; how many were changed, and the time that the server took for it.
+    async fn update(
+        &mut self,
+        context: &mut Context<'_>,
+        page: &Page,
+        patience: Duration,
+        limit: Duration,
+    ) -> Result<(i64, Duration), Fault> {
         let sql = page.update(self.backfill);
-        let watched = context.watched(&sql, tries.lock_timeout() / 2, None, |_, _| ()).await;
+        let timed = format!("{sql};\nSELECT {TIME_TAKEN}");
+        let watched = context.watched(&timed, patience, None, |_, _| ()).await;
         if let Some(waiting) = watched.waiting.first() {
-            self.waited_for = true;
-            let reason = format!("a session waited behind a batch ({waiting}): batches get shorter");
-            context.emit(Event::BackfillHeld { number: self.step.number, reason });
+            self.shorten(context, waiting);
         }
         let answer = watched.result.map_err(|error| timed_out(sql, error, limit, watched.blockers))?;
         let changed = answer.iter().find_map(|message| match message {
             SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
             _ => None,
         });
-        Ok(changed.and_then(|rows| i64::try_from(rows).ok()).unwrap_or_default())
+        let took = first_value(&answer).and_then(seconds).unwrap_or_default();
+        Ok((changed.and_then(|rows| i64::try_from(rows).ok()).unwrap_or_default(), took))
+    }
+
+    /// Somebody waits for rows of this batch.
+    fn shorten(&mut self, context: &mut Context<'_>, waiting: &Blocker) {
+        self.waited_for = true;
+        let reason = format!("a session waited behind a batch ({waiting}): batches get shorter");
+        context.emit(Event::BackfillHeld { number: self.step.number, reason });
     }
 
     /// Waits while it is paused from another terminal or a signal is bad; whether it had to.

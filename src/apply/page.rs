@@ -1,5 +1,7 @@
 //! Cutting a table into pages, by key or by ctid, in SQL text. Cursors are text, so that they can stand in the ledger.
 
+use std::time::Duration;
+
 use tokio_postgres::Client;
 
 use crate::catalog::id::{literal, quote};
@@ -54,6 +56,8 @@ pub(super) struct Page {
     pub(super) cursor: Vec<String>,
     /// Its rows, those included that want nothing; about, by ctid.
     pub(super) rows: i64,
+    /// What the server needed to find it.
+    pub(super) took: Duration,
     /// The relation whose rows they are.
     relation: String,
     /// Which rows: a condition.
@@ -68,6 +72,14 @@ impl Page {
             if backfill.copy.is_some() && filter == "true" { self.range.clone() } else { format!("{} AND ({filter})", self.range) };
         backfill.statement(&self.relation, &condition)
     }
+}
+
+/// The server's own time for a message, in seconds, without that of the network (manual, 9.9.5).
+pub(super) const TIME_TAKEN: &str = "pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - pg_catalog.statement_timestamp())";
+
+/// Reads [`TIME_TAKEN`].
+pub(super) fn seconds(text: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(text.parse().ok()?).ok()
 }
 
 const COLUMNS: &str = "
@@ -131,7 +143,8 @@ impl Paging {
             let range = [cursor.map(|cursor| bound(columns, ">", cursor)), Some(bound(columns, "<=", &upper))];
             let range = range.into_iter().flatten().collect::<Vec<_>>().join(" AND ");
             let rows = row.get(0).and_then(|count| count.parse().ok()).unwrap_or_default();
-            Some(Page { cursor: upper, rows, relation: relation.clone(), range })
+            let took = row.get(columns.len() + 1).and_then(seconds).unwrap_or_default();
+            Some(Page { cursor: upper, rows, took, relation: relation.clone(), range })
         }))
     }
 }
@@ -139,15 +152,15 @@ impl Paging {
 /// Finds the key of the last of the next `rows` rows. All rows count, not only those that still want the work: a
 /// batch stays short however few of them there are.
 fn key_page_sql(columns: &[KeyColumn], relation: &str, cursor: Option<&[String]>, rows: i32) -> String {
-    let list = |suffix: &str| columns.iter().map(|column| format!("{}{suffix}", column.name)).collect::<Vec<_>>().join(", ");
+    let list = |form: &dyn Fn(&str) -> String| columns.iter().map(|column| form(&column.name)).collect::<Vec<_>>().join(", ");
+    let names = list(&str::to_owned);
     let after = cursor.map(|cursor| format!(" WHERE {}", bound(columns, ">", cursor))).unwrap_or_default();
     let texts = columns.iter().map(|column| column.text("page")).collect::<Vec<_>>().join(", ");
+    // The name alone would be that of the column of texts: 99 behind 500.
+    let last = list(&|name| format!("page.{name} DESC"));
     format!(
-        "WITH page AS MATERIALIZED (SELECT {} FROM {relation}{after} ORDER BY {} LIMIT {rows}) \
-         SELECT (SELECT pg_catalog.count(*) FROM page), {texts} FROM page ORDER BY {} LIMIT 1",
-        list(""),
-        list(""),
-        list(" DESC")
+        "WITH page AS MATERIALIZED (SELECT {names} FROM {relation}{after} ORDER BY {names} LIMIT {rows}) \
+         SELECT (SELECT pg_catalog.count(*) FROM page), {texts}, {TIME_TAKEN} FROM page ORDER BY {last} LIMIT 1"
     )
 }
 
@@ -182,6 +195,7 @@ fn next_blocks(leaves: &[Leaf], cursor: Option<&[String]>, rows: i32) -> Option<
     Some(Page {
         cursor: vec![leaf.relation.clone(), to.to_string(), end.to_string()],
         rows,
+        took: Duration::ZERO,
         relation: format!("ONLY {}", leaf.relation),
         range: format!("ctid >= '({from},0)' AND ctid < '({to},0)'"),
     })
@@ -203,8 +217,9 @@ mod tests {
             key_page_sql(&columns, "public.t", Some(&cursor), 500),
             "WITH page AS MATERIALIZED (SELECT id, at FROM public.t WHERE (id, at) > (CAST('7' AS bigint), \
              CAST('2024-01-01T00:00:00+00:00' AS timestamp with time zone)) AND id >= CAST('7' AS bigint) ORDER BY id, at LIMIT 500) \
-             SELECT (SELECT pg_catalog.count(*) FROM page), page.id::pg_catalog.text, pg_catalog.to_jsonb(page.at) #>> '{}' FROM page \
-             ORDER BY id DESC, at DESC LIMIT 1"
+             SELECT (SELECT pg_catalog.count(*) FROM page), page.id::pg_catalog.text, pg_catalog.to_jsonb(page.at) #>> '{}', \
+             pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - pg_catalog.statement_timestamp()) FROM page \
+             ORDER BY page.id DESC, page.at DESC LIMIT 1"
         );
     }
 

@@ -20,7 +20,7 @@ pub const TOPICS: [(&str, &str); 7] = [
 #[must_use]
 pub fn topic(name: &str) -> Option<Vec<String>> {
     let Options { lock_timeout, retry_for, outside_deadline, batch_target, batch_rows, pace, .. } = Options::default();
-    let Pace { pause, replay_lag, replay_wal, slot_wal, archive_wal, dead_rows } = pace;
+    let Pace { pause, burst, replay_lag, replay_wal, slot_wal, archive_wal, dead_rows } = pace;
     let time = |value: Option<std::time::Duration>| value.map_or_else(|| "off".to_owned(), duration::format);
     let size = |value: Option<u64>| value.map_or_else(|| "off".to_owned(), bytes);
     let paragraphs = match name {
@@ -35,16 +35,18 @@ pub fn topic(name: &str) -> Option<Vec<String>> {
         ],
         "backfill" => vec![
             format!(
-                "Rows are filled in batches, each a short transaction with its place in the ledger: {batch_rows} rows at first, then as many as take {}, with \
-                 a pause of {pause} of the batch's time. After a batch behind which a session waited, the next one is half as large and the pause as long as \
-                 the batch.",
-                duration::format(batch_target)
+                "Rows are filled in batches, each a short transaction with its place in the ledger: {batch_rows} rows at first, then as many as take {}. \
+                 Within a batch it works for about {} at a stretch (burst), and pauses for {pause} of that time, a millisecond at least, so that other sessions \
+                 find a processor. A batch behind which a session waits ends, the next one is half as large and the pause as long as the batch. `pause=0` goes \
+                 as fast as the server does; `burst=off` pauses only between batches.",
+                duration::format(batch_target),
+                time(burst)
             ),
             format!(
                 "It holds while a replica replays more than {} (replay-lag) or {} (replay-wal) behind, a slot keeps more than {} of WAL (slot-wal), archiving \
                  fails or is more than {} behind (archive-wal), or the table has more dead rows than {} of its rows and than a million (dead-rows). A signal \
                  that cannot be read counts as bad. Change them in schema.kdl, for all or in an environment: \
-                 `backfill batch=\"500ms\" rows=500 pause=0.2 replay-lag=\"10s\" replay-wal=off`.",
+                 `backfill batch=\"500ms\" rows=500 burst=\"500us\" pause=0.2 replay-lag=\"10s\" replay-wal=off`.",
                 time(replay_lag),
                 size(replay_wal),
                 size(slot_wal),

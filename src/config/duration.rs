@@ -1,9 +1,9 @@
-//! Spans of time as people write them: `500ms`, `2s`, `15m`, `24h`, `7d`.
+//! Spans of time as people write them: `500us`, `500ms`, `2s`, `15m`, `24h`, `7d`.
 
 use std::time::Duration;
 
-/// Units, the longest suffix first where one ends another, with their milliseconds.
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+/// Units, the longest suffix first where one ends another, with their microseconds.
+const UNITS: [(&str, u64); 6] = [("us", 1), ("ms", 1000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", 86_400_000_000)];
 
 /// What a duration looks like, for help texts.
 pub const FORM: &str = "a number and a unit: `500ms`, `2s`, `15m`, `24h`, `7d`";
@@ -20,15 +20,15 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         return Err(bad());
     }
     let count: u64 = digits.parse().map_err(|_| bad())?;
-    count.checked_mul(unit).map(Duration::from_millis).ok_or_else(bad)
+    count.checked_mul(unit).map(Duration::from_micros).ok_or_else(bad)
 }
 
-/// The shortest text that [`parse`] reads back as `duration` (whole milliseconds).
+/// The shortest text that [`parse`] reads back as `duration` (whole microseconds).
 #[must_use]
 pub fn format(duration: Duration) -> String {
-    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let (suffix, unit) = UNITS.into_iter().rev().find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit)).unwrap_or(("s", 1000));
-    format!("{}{suffix}", millis / unit)
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    let (suffix, unit) = UNITS.into_iter().rev().find(|(_, unit)| micros > 0 && micros.is_multiple_of(*unit)).unwrap_or(("s", 1_000_000));
+    format!("{}{suffix}", micros / unit)
 }
 
 /// A span of time as people say it: `40 ms`, `3 s`, `18 min`, `2 h 5 min`, `3 days`.
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn both_ways() {
-        for text in ["500ms", "2s", "15m", "25h", "7d", "0s", "90s"] {
+        for text in ["250us", "500ms", "2s", "15m", "25h", "7d", "0s", "90s"] {
             assert_eq!(format(parse(text).expect(text)), text);
         }
         assert_eq!(parse("24h"), Ok(Duration::from_hours(24)));

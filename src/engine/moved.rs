@@ -88,6 +88,14 @@ fn problem(
             &format!("the primary key of {table} must be a foreign key that references the primary key of {from}"),
         );
     };
+    let elsewhere =
+        hints.moved.iter().find(|(other, old)| other.up("table") == *table && old.up("table") != *from && desired.contains(other));
+    if let Some((other, theirs)) = elsewhere {
+        return says(
+            format!("{new} was a column of {from}, and {} one of {}", other.name(), theirs.up("table")),
+            "a new table takes the columns of one table: let those of the other move into a table of their own, or in a release of its own",
+        );
+    }
     let alone = |column: &&Column| {
         let id = column.id();
         let key = link.key.iter().any(|(name, _)| *name == column.name);

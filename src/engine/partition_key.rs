@@ -1,5 +1,7 @@
 //! What PostgreSQL refuses whatever the way: another type for a column by which a table is divided.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 
 use super::EngineError;
@@ -7,7 +9,7 @@ use crate::catalog::closure::words;
 use crate::catalog::{Catalog, Id};
 use crate::kdl::{Finding, Findings, Sources};
 use crate::kind::Kind as _;
-use crate::kind::column::{Column, columns_of};
+use crate::kind::column::Column;
 use crate::kind::enum_type::EnumType;
 use crate::kind::lowering::{Hints, Origin};
 use crate::kind::sql_type::base;
@@ -39,14 +41,13 @@ pub fn check(
         findings.push(finding.help(help));
     };
     let help = "make a table of the new form beside it under another name, copy the rows, and rename both";
-    for table in desired.of::<Table>().filter(|table| table.partition_by.is_some()) {
-        for new in columns_of(desired, &table.id()).filter(|column| divides(column)) {
-            let id = new.id();
-            // The type may only have another name.
-            let same = |old: &Column| old.data_type == new.data_type || hints.renames.keys().any(|id| id.sql() == base(&new.data_type));
-            if live.get_as::<Column>(&id).is_some_and(|old| !same(old)) {
-                refuse(&id, format!("{} is divided by {}, whose type PostgreSQL cannot change", new.table, new.name), help);
-            }
+    let divided: BTreeSet<Id> = desired.of::<Table>().filter(|table| table.partition_by.is_some()).map(Table::id).collect();
+    for new in desired.of::<Column>().filter(|column| divided.contains(&column.table) && divides(column)) {
+        let id = new.id();
+        // The type may only have another name.
+        let same = |old: &Column| old.data_type == new.data_type || hints.renames.keys().any(|id| id.sql() == base(&new.data_type));
+        if live.get_as::<Column>(&id).is_some_and(|old| !same(old)) {
+            refuse(&id, format!("{} is divided by {}, whose type PostgreSQL cannot change", new.table, new.name), help);
         }
     }
     let enums = renamed(live, hints);

@@ -1,0 +1,1 @@
+CREATE SCHEMA app; CREATE TABLE app.users (id bigint PRIMARY KEY, bio text, logo text NOT NULL DEFAULT 'x', height int); INSERT INTO app.users VALUES (1, 'a'); CREATE TABLE app.pets (id bigint PRIMARY KEY, name text);
