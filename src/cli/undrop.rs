@@ -42,20 +42,20 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let where_ = described(&session);
     session.close().await;
     let env = project.env_flag();
-    let once =
+    let runner =
         Once { target: &target, project: &project, command: format!("schema undrop{env} {}", args.name), signals: Signals::listen(out) };
     if one.is_back() {
         out.notice(&format!("{} is back already; what stood on it is still to be made.", one.what));
     } else {
         let mut progress = Progress::new(out);
-        let result = once.run(&bringing_back(one), &mut |event| progress.event(event)).await;
+        let result = runner.run(&bringing_back(one), &mut |event| progress.event(event)).await;
         progress.finish();
         result?;
         out.notice(&format!("{} is back on {where_}.", one.what));
     }
     let mut failed = Vec::new();
     for statement in &one.after {
-        match once.run(&standing_again(one, statement), &mut |_| {}).await {
+        match runner.run(&standing_again(one, statement), &mut |_| {}).await {
             Ok(()) => {}
             Err(error) if matches!(error.code(), Code::Interrupted | Code::Unreachable) => return Err(error),
             Err(error) => failed.push(format!("{statement}\n  {error}")),
@@ -66,7 +66,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     }
     Err(CliError::failed(
         format!("{} is back with its data, but not all that stood on it:\n{}", one.what, failed.join("\n")),
-        format!("see to the rows that are in the way, then once more: {}; to leave it so: schema purge{env} {}", once.command, args.name),
+        format!("see to the rows that are in the way, then once more: {}; to leave it so: schema purge{env} {}", runner.command, args.name),
     ))
 }
 

@@ -97,7 +97,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     if !args.allow.is_empty() {
         return Err(CliError::failed("--allow belongs to --direct", "what a plan may do stands in the plan: schema plan --allow …"));
     }
-    Run { args: &args, project: &project, place: &place, signals: &signals, out }.run().await
+    Box::pin(Run { args: &args, project: &project, place: &place, signals: &signals, out }.run()).await
 }
 
 /// From the source to the database in as few transactions as possible, without a plan file.
