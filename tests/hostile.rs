@@ -261,3 +261,16 @@ async fn keys_with_backslashes() {
     assert_eq!(db.apply(&plan, &quick()).await.0.expect("applies"), Outcome::Done);
     assert_eq!(db.value("SELECT rows_done || ' ' || pass FROM schema_ledger.backfills").await, "1500 1");
 }
+
+/// A standby is refused for what it is, with nothing done.
+#[tokio::test]
+async fn a_standby_is_refused() {
+    let mut db = Db::with(&[("wal_level", "replica"), ("hot_standby", "on")]).await;
+    db.run("CREATE TABLE t (a int); CHECKPOINT").await;
+    std::fs::write(db.data_dir().join("standby.signal"), "").expect("is written");
+    db.scratch.crash().await.expect("starts again");
+    let error = db.apply(&steps_only("0001-a", vec![step(1, &["CREATE TABLE a ()"])]), &quick()).await.0.expect_err("is refused");
+    assert_eq!(error.exit_code(), 4);
+    assert!(matches!(error, ApplyError::Standby { .. }), "{error}");
+    assert!(error.to_string().contains("is a standby, nothing can be changed there: name its primary"), "{error}");
+}
