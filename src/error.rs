@@ -134,6 +134,8 @@ impl From<Diagnostics> for CliError {
 impl From<SessionError> for CliError {
     fn from(error: SessionError) -> Self {
         let code = match &error {
+            SessionError::Sql(_) if error.is_connection_lost() => Code::Unreachable,
+            SessionError::Sql(_) if error.is_pooled() => Code::Refused,
             SessionError::BadUrl { .. } | SessionError::Sql(_) => Code::Error,
             SessionError::Unreachable { .. } | SessionError::Auth { .. } | SessionError::Tls { .. } => Code::Unreachable,
         };

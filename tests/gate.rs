@@ -123,3 +123,54 @@ async fn hidden_statements_keep_it_shut() {
     let (outcome, _) = db.apply_as("app", &plan, &contract()).await;
     assert_eq!(outcome.expect("applies"), Outcome::Done);
 }
+
+/// A role that may not see what others do sees that they are there.
+#[tokio::test]
+async fn a_hidden_client_keeps_it_shut() {
+    let db = Db::start().await;
+    db.run("CREATE TABLE t (severity int); CREATE ROLE app LOGIN; GRANT CREATE ON DATABASE postgres TO app; GRANT ALL ON SCHEMA public TO app; ALTER TABLE t OWNER TO app").await;
+    let plan = dropping(Gate { clients: Some("app/1.*".into()), idle: Duration::ZERO, ..Gate::default() });
+    let old = db.connect().await;
+    old.client().batch_execute("SET application_name = 'app/1.4'").await.expect("names itself");
+    let (outcome, _) = db.apply_as("app", &plan, &contract()).await;
+    let Outcome::Waiting { reason: WaitingFor::Gate(told), .. } = outcome.expect("waits") else { panic!("it was let through") };
+    assert_eq!(told, [format!("app/1.4 (user postgres, session {}) is connected", old.backend_pid)]);
+    assert_eq!(there(&db).await, "1");
+    db.gone(old).await;
+    assert_eq!(db.apply_as("app", &plan, &contract()).await.0.expect("applies"), Outcome::Done);
+}
+
+/// The connection string may be the application's own, name included.
+#[tokio::test]
+async fn a_client_of_our_name_keeps_it_shut() {
+    let db = Db::start().await;
+    db.run("CREATE TABLE t (severity int)").await;
+    let mut looked = step(1, &["ALTER TABLE t ADD severity_level int"]);
+    looked.preflight = vec![support::preflight("rows of t", "SELECT severity FROM t")];
+    let mut drop = step(2, &["ALTER TABLE t DROP COLUMN severity"]);
+    drop.preflight = vec![support::preflight("rows of t", "SELECT severity FROM t")];
+    let gate = Some(Gate { clients: Some("app/*".into()), idle: Duration::ZERO, ..Gate::default() });
+    let plan = Plan { gate, ..plan("0001-drop", vec![(Expand, vec![looked]), (Contract, vec![drop])]) };
+    let old = db.connect().await;
+    old.client().batch_execute("SET application_name = 'app/1.4'").await.expect("names itself");
+    let mut target = db.scratch.target("postgres");
+    target.application_name = Some("app/1.4".to_owned());
+    let (outcome, _) = support::run(&target, &plan, &contract()).await;
+    let Outcome::Waiting { reason: WaitingFor::Gate(told), .. } = outcome.expect("waits") else { panic!("it was let through") };
+    assert_eq!(told, [format!("app/1.4 (user postgres, session {}) is connected", old.backend_pid)]);
+    db.gone(old).await;
+    // Our own three sessions of that name are no clients.
+    assert_eq!(support::run(&target, &plan, &contract()).await.0.expect("applies"), Outcome::Done);
+}
+
+/// A server's clock that was set back has measured nothing.
+#[tokio::test]
+async fn time_that_goes_back_does_not_count() {
+    let db = Db::start().await;
+    db.run("CREATE TABLE t (severity int)").await;
+    let plan = dropping(Gate { clients: Some("app/1.*".into()), idle: Duration::from_hours(24), ..Gate::default() });
+    assert_eq!(unmet(&db, &plan).await.len(), 1);
+    db.run("UPDATE schema_ledger.gates SET first_look = clock_timestamp() + interval '1 hour'").await;
+    assert_eq!(unmet(&db, &plan).await, ["it is looked since 0 ms only; 1d are asked for"]);
+    assert_eq!(there(&db).await, "1");
+}

@@ -274,7 +274,7 @@ impl Run<'_> {
             context.check_watcher("the second connection looked after the replicas").await?;
             let reason = match ledger::control(context, self.step).await?.as_str() {
                 "stop" => return Err(Halt::Interrupted("it was stopped from another terminal".to_owned())),
-                "pause" => Some(format!("paused; to go on: schema backfill resume {}", context.plan.name)),
+                "pause" => Some(format!("paused; to go on: schema backfill resume{} {}", context.options.env, context.plan.name)),
                 _ => self.throttle.reason(context.watcher(), &context.options.pace, &self.backfill.table.relation()).await,
             };
             let Some(reason) = reason else { return Ok(!told.is_empty()) };

@@ -18,6 +18,12 @@ use crate::plan::plan::StageName;
 /// How often a sleep looks whether it should end.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The least time between two looks at who is in the way.
+const SHORTEST_LOOK: Duration = Duration::from_millis(10);
+
+/// How long the request to cancel may take.
+const CANCEL: Duration = Duration::from_secs(5);
+
 /// Longer than any statement.
 const FOREVER: Duration = Duration::from_hours(24 * 365);
 
@@ -187,11 +193,26 @@ impl<'a> Context<'a> {
         sql: &str,
         patience: Duration,
         limit: Option<Duration>,
+        told: impl FnMut(&mut dyn FnMut(Event), &[Blocker]),
+    ) -> Watched {
+        self.watch(sql, patience, limit, Stop::Finishes, told).await
+    }
+
+    /// The same; what is to become of the statement when the run is asked to stop, or its time is over, is said.
+    pub(super) async fn watch(
+        &mut self,
+        sql: &str,
+        patience: Duration,
+        limit: Option<Duration>,
+        when_stopped: Stop,
         mut told: impl FnMut(&mut dyn FnMut(Event), &[Blocker]),
     ) -> Watched {
-        let Self { session, watching, events, pid, options, .. } = self;
+        let Self { session, watching, events, pid, options, begun: run_begun, .. } = self;
+        let is_over = || when_stopped != Stop::Finishes && options.max_time.is_some_and(|limit| run_begun.elapsed() >= limit);
         let statement = session.client().simple_query(sql);
         tokio::pin!(statement);
+        let look = look(watching.client(), *pid, patience);
+        tokio::pin!(look);
         let deadline = tokio::time::sleep(limit.unwrap_or(FOREVER));
         tokio::pin!(deadline);
         let (mut cancelled, mut asked) = (false, options.stopped());
@@ -201,18 +222,27 @@ impl<'a> Context<'a> {
             tokio::select! {
                 biased;
                 result = &mut statement => break result,
-                () = stop(options), if !asked => {
+                () = until(|| options.stopped() || is_over()), if !asked => {
                     asked = true;
-                    events(Event::Notice("asked to stop: the running statement ends first".to_owned()));
+                    events(Event::Notice(format!("asked to stop: {}", when_stopped.words())));
+                    if when_stopped == Stop::Cancels {
+                        cancelled = true;
+                        cancel(session).await;
+                    }
                 }
                 () = &mut deadline, if !cancelled => {
                     cancelled = true;
                     // The statement_timeout of the server is there in case that this does not reach it.
-                    let _ = session.cancel_handle().cancel().await;
+                    cancel(session).await;
                 }
-                () = tokio::time::sleep(patience) => {
-                    // A watcher that cannot see costs the names of the blockers, not the step.
-                    let now = blockers(watching.client(), *pid).await.unwrap_or_default();
+                // Beside the statement, not between: its end must not wait for a look, least of all with its locks held.
+                (now, behind) = &mut look => {
+                    look.set(self::look(watching.client(), *pid, patience));
+                    // What waits for others may do so for ever; nothing that it has done yet is worth that.
+                    if asked && !cancelled && when_stopped == Stop::GivesWay && !now.is_empty() {
+                        cancelled = true;
+                        cancel(session).await;
+                    }
                     if !now.is_empty() {
                         first_seen.get_or_insert(begun.elapsed());
                         if !same(&now, &seen) {
@@ -221,7 +251,7 @@ impl<'a> Context<'a> {
                         seen = now;
                     }
                     if waiting.is_empty() {
-                        waiting = waiting_behind(watching.client(), *pid).await.unwrap_or_default();
+                        waiting = behind;
                     }
                 }
             }
@@ -229,6 +259,40 @@ impl<'a> Context<'a> {
         let waited = first_seen.map_or(Duration::ZERO, |first| begun.elapsed().saturating_sub(first) + patience.min(first));
         Watched { result, blockers: seen, waiting, waited }
     }
+}
+
+/// What becomes of a running statement when the run is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It ends first.
+    Finishes,
+    /// It is cancelled while it waits for another session, and ends first where it works.
+    GivesWay,
+    /// It is cancelled: it only reads.
+    Cancels,
+}
+
+impl Stop {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Finishes => "the running statement ends first",
+            Self::GivesWay => "the running statement ends first, unless it waits for other sessions",
+            Self::Cancels => "the running check is cancelled",
+        }
+    }
+}
+
+/// After `patience`: who blocks the session with process `pid`, and who waits for it. A watcher that cannot see costs their
+/// names, not the step.
+async fn look(watcher: &Client, pid: i32, patience: Duration) -> (Vec<Blocker>, Vec<Blocker>) {
+    tokio::time::sleep(patience.max(SHORTEST_LOOK)).await;
+    let now = blockers(watcher, pid).await.unwrap_or_default();
+    (now, waiting_behind(watcher, pid).await.unwrap_or_default())
+}
+
+/// Asks the server to stop the session's statement. It goes over a connection of its own, which may get no answer.
+async fn cancel(session: &Session) {
+    let _ = tokio::time::timeout(CANCEL, session.cancel_handle().cancel()).await;
 }
 
 /// What came of a watched statement.
@@ -242,9 +306,9 @@ pub(super) struct Watched {
     pub(super) waited: Duration,
 }
 
-/// Ends when the run is asked to stop.
-async fn stop(options: &Options) {
-    while !options.stopped() {
+/// Ends when `is_so`.
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
         tokio::time::sleep(TICK).await;
     }
 }
@@ -260,5 +324,6 @@ pub(super) fn command(options: &Options, plan: &Plan) -> String {
         StageName::Contract => " --through contract",
         _ => "",
     };
-    if plan.name.is_empty() || !options.ledger { options.command.clone() } else { format!("{} {}{through}", options.command, plan.name) }
+    let complete = plan.name.is_empty() || !options.ledger || options.command.contains(&plan.name);
+    if complete { options.command.clone() } else { format!("{} {}{through}", options.command, plan.name) }
 }

@@ -70,10 +70,40 @@ pub enum ApplyError {
         steps: Vec<String>,
     },
     /// The plan is being rolled back on this database.
-    #[error("plan {plan} is being rolled back on this database; first go on with: schema rollback {plan}")]
+    #[error(
+        "plan {plan} is being rolled back on this database; first go on with: schema rollback{env} {plan} (and the --to that it had, if any)"
+    )]
     RollingBack {
         /// The plan's name.
         plan: String,
+        /// ` --env NAME`, or nothing.
+        env: String,
+    },
+    /// The server only replays what its primary does.
+    #[error(
+        "{target} is a standby, nothing can be changed there: name its primary in the URL, or several hosts with target_session_attrs=read-write"
+    )]
+    Standby {
+        /// Database and host.
+        target: String,
+    },
+    /// Between the look at the database and the lock, another applier was at work.
+    #[error("another applier was at work on this database since it was looked at, nothing was touched; look again with: {command}")]
+    Overtaken {
+        /// The command that looks again.
+        command: String,
+    },
+    /// The ledger belongs to a role that lets us not write it.
+    #[error(
+        "role {role} may not write the ledger of this database, nothing was touched: it belongs to {owner}\nApply as {owner}, or let it grant what is needed:\n  GRANT USAGE ON SCHEMA schema_ledger TO {quoted};\n  GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA schema_ledger TO {quoted};"
+    )]
+    LedgerDenied {
+        /// Our role.
+        role: String,
+        /// The same, as SQL.
+        quoted: String,
+        /// Whose schema it is.
+        owner: String,
     },
     /// The ledger was made by a newer release.
     #[error("the ledger in this database has format {found}, this release knows {known}: use the newer release of `schema`")]
@@ -84,12 +114,14 @@ pub enum ApplyError {
         known: i32,
     },
     /// A query of our own failed.
-    #[error("{doing}: {cause}")]
+    #[error("{doing}: {cause}\nWhat is committed stays and is recorded. When the cause is gone, go on with: {command}")]
     Query {
         /// What was being done.
         doing: String,
         /// The server's message.
         cause: String,
+        /// The command that goes on.
+        command: String,
     },
     /// Rows would make a later step fail.
     #[error("{0}")]
@@ -104,7 +136,7 @@ impl ApplyError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Unreachable(_) => 4,
+            Self::Unreachable(_) | Self::Standby { .. } => 4,
             Self::Lost { .. } => 5,
             Self::Held(_)
             | Self::Pooler { .. }
@@ -113,6 +145,8 @@ impl ApplyError {
             | Self::RolledBack { .. }
             | Self::Preflight(_)
             | Self::RollingBack { .. }
+            | Self::Overtaken { .. }
+            | Self::LedgerDenied { .. }
             | Self::NoWayBack { .. }
             | Self::NewerLedger { .. } => 3,
             Self::Query { .. } | Self::Step(_) => 1,
@@ -121,11 +155,8 @@ impl ApplyError {
 
     /// Sorts an error of a query of our own into lost or failed.
     pub(super) fn query(doing: &str, error: &tokio_postgres::Error, command: &str) -> Self {
-        if is_connection_lost(error) {
-            Self::Lost { doing: doing.to_owned(), cause: explain(error), command: command.to_owned() }
-        } else {
-            Self::Query { doing: doing.to_owned(), cause: explain(error) }
-        }
+        let (doing, cause, command) = (doing.to_owned(), explain(error), command.to_owned());
+        if is_connection_lost(error) { Self::Lost { doing, cause, command } } else { Self::Query { doing, cause, command } }
     }
 }
 

@@ -160,6 +160,11 @@ pub struct Options {
     pub again: bool,
     /// The command that goes on with this plan, told when something stops: `schema apply`.
     pub command: String,
+    /// What other commands need to find the same database: ` --env NAME`, or nothing.
+    pub env: String,
+    /// The epoch of the ledger when the database was looked at: nobody may have been at work since. `None`: whoever was
+    /// is no matter, the ledger says where the plan stands.
+    pub seen_epoch: Option<i64>,
 }
 
 impl Default for Options {
@@ -182,6 +187,8 @@ impl Default for Options {
             ledger: true,
             again: false,
             command: "schema apply".to_owned(),
+            env: String::new(),
+            seen_epoch: None,
         }
     }
 }

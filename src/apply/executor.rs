@@ -41,8 +41,8 @@ pub async fn apply(
     let mut context = Context::new(session, watching, target, plan, options, events);
     let mut at = plan.steps().next().map_or((StageName::Expand, 0), |(stage, step)| (stage, step.number));
     let mut losses = Losses::default();
+    let mut looks = Looks::new(target);
     let result = loop {
-        let mut looks = Looks::new(target);
         let result = run(&mut context, &mut looks, plan_text, hash, &mut at).await;
         looks.close().await;
         let Err(Halt::Failed(lost @ ApplyError::Lost { .. })) = result else { break result };
@@ -65,6 +65,7 @@ pub async fn apply(
 
 async fn run(context: &mut Context<'_>, looks: &mut Looks<'_>, text: &str, hash: &str, at: &mut (StageName, u32)) -> Result<Outcome, Halt> {
     lock::acquire(context).await?;
+    ledger::check_epoch(context).await?;
     let mut done = BTreeSet::new();
     if context.options.ledger {
         ledger::ensure(context).await?;

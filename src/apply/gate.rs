@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::ledger;
+use super::{ledger, lock};
 use crate::catalog::id::{literal, quote};
 use crate::config::duration;
 use crate::config::ignore::glob;
@@ -52,13 +52,19 @@ impl Sighting {
     }
 }
 
-/// Sessions of other clients of this database (manual, 28.2.3). What the role may not see is NULL.
-const SESSIONS: &str = "
-SELECT pid, coalesce(usename::text, ''), application_name, coalesce(pg_catalog.host(client_addr), ''), coalesce(state, '')
-FROM pg_catalog.pg_stat_activity
-WHERE datname = pg_catalog.current_database() AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()
-  AND application_name IS DISTINCT FROM pg_catalog.current_setting('application_name')
-ORDER BY backend_start, pid";
+/// Sessions of other clients of this database (manual, 28.2.3). What the role may not see is NULL, `backend_type` too.
+/// Ours are known by their locks, not by a name: a connection string that is the application's may carry the
+/// application's name.
+fn sessions() -> String {
+    format!(
+        "SELECT a.pid, coalesce(a.usename::text, ''), a.application_name, coalesce(pg_catalog.host(a.client_addr), '') \
+         FROM pg_catalog.pg_stat_activity a \
+         WHERE a.datname = pg_catalog.current_database() AND coalesce(a.backend_type, 'client backend') = 'client backend' \
+         AND a.pid <> pg_catalog.pg_backend_pid() AND a.application_name IS DISTINCT FROM 'schema' AND a.pid <> ALL ({}) \
+         ORDER BY a.backend_start, a.pid",
+        lock::ours_sql()
+    )
+}
 
 const SEEN: &str = "
 SELECT application, username, client, pid, greatest(0, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - seen))
@@ -109,8 +115,8 @@ pub async fn look(client: &Client, plan: &Plan, gates: &[Gate]) -> Result<Eviden
     {
         evidence.unmet.push(format!("{} was seen {} ago; {asked} without it are asked for", one.name(), duration::span(one.ago)));
     }
-    let sql =
-        "SELECT looks, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - first_look) FROM schema_ledger.gates WHERE plan = $1";
+    // A clock that was set back has measured nothing.
+    let sql = "SELECT looks, greatest(0, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - first_look)) FROM schema_ledger.gates WHERE plan = $1";
     match client.query_opt(sql, &[&plan.name]).await? {
         None => evidence.unmet.push("no look could be recorded: the role may not write into schema_ledger".to_owned()),
         Some(row) => {
@@ -149,7 +155,7 @@ async fn record(client: &Client, plan: &str) -> Result<(), tokio_postgres::Error
 async fn connected(client: &Client, gates: &[Gate], unmet: &mut Vec<String>) -> Result<Vec<Sighting>, tokio_postgres::Error> {
     let mut found = Vec::new();
     let mut hidden = 0_usize;
-    for row in client.query(SESSIONS, &[]).await? {
+    for row in client.query(&sessions(), &[]).await? {
         let (user, application): (String, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
         let asked = |gate: &&Gate| gate.clients.is_some() || gate.user.is_some();
         let by_user = |gate: &&Gate| gate.user.as_ref().is_none_or(|pattern| glob(pattern, &user));

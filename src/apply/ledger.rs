@@ -11,7 +11,8 @@ use super::error::ApplyError;
 use crate::plan::plan::{Step, Work};
 
 /// Each script leads from one format of the ledger to the next; the format is the number of scripts applied.
-const SCRIPTS: [&str; 3] = [include_str!("ledger.sql"), include_str!("ledger_2.sql"), include_str!("ledger_3.sql")];
+const SCRIPTS: [&str; 4] =
+    [include_str!("ledger.sql"), include_str!("ledger_2.sql"), include_str!("ledger_3.sql"), include_str!("ledger_4.sql")];
 
 /// The newest format that this release knows.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of scripts")]
@@ -61,6 +62,7 @@ impl PlanState {
 pub(super) async fn ensure(context: &Context<'_>) -> Result<(), ApplyError> {
     let fail = |error| context.query_error("making the ledger (schema_ledger)", &error);
     let client = context.ddl();
+    check_rights(context).await?;
     let found = format(client).await.map_err(fail)?;
     if found > FORMAT {
         return Err(ApplyError::NewerLedger { found, known: FORMAT });
@@ -77,16 +79,59 @@ pub(super) async fn ensure(context: &Context<'_>) -> Result<(), ApplyError> {
     Ok(())
 }
 
+/// Refuses a ledger that this role may not write: before anything is begun, and with whom to ask.
+async fn check_rights(context: &Context<'_>) -> Result<(), ApplyError> {
+    let sql = "SELECT current_user::text, pg_catalog.quote_ident(current_user), pg_catalog.pg_get_userbyid(n.nspowner)::text, \
+               pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND NOT EXISTS ( \
+                 SELECT FROM pg_catalog.pg_class c, pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p (privilege) \
+                 WHERE c.relnamespace = n.oid AND c.relkind = 'r' AND NOT pg_catalog.has_table_privilege(c.oid, p.privilege)) \
+               FROM pg_catalog.pg_namespace n WHERE n.nspname = 'schema_ledger'";
+    let read = async {
+        let Some(row) = context.ddl().query_opt(sql, &[]).await? else { return Ok(None) };
+        let may: bool = row.try_get(3)?;
+        Ok(if may { None } else { Some((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)) })
+    };
+    match read.await.map_err(|error: tokio_postgres::Error| context.query_error("looking whose the ledger is", &error))? {
+        None => Ok(()),
+        Some((role, quoted, owner)) => Err(ApplyError::LedgerDenied { role, quoted, owner }),
+    }
+}
+
 /// The format of the ledger in this database; 0 where there is none.
 ///
 /// # Errors
 /// Those of the query.
 pub async fn format(client: &Client) -> Result<i32, tokio_postgres::Error> {
-    let there: bool = client.query_one("SELECT pg_catalog.to_regclass('schema_ledger.format') IS NOT NULL", &[]).await?.try_get(0)?;
-    if !there {
+    if !is_there(client).await? {
         return Ok(0);
     }
     client.query_one("SELECT format FROM schema_ledger.format", &[]).await?.try_get(0)
+}
+
+/// Looked up in the catalog, which asks for no privilege.
+async fn is_there(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+               WHERE n.nspname = 'schema_ledger' AND c.relname = 'format')";
+    client.query_one(sql, &[]).await?.try_get(0)
+}
+
+/// How many appliers have been at work on this database; 0 where there is no ledger.
+///
+/// # Errors
+/// Those of the queries.
+pub async fn epoch(client: &Client) -> Result<i64, tokio_postgres::Error> {
+    if !is_there(client).await? {
+        return Ok(0);
+    }
+    client.query_one("SELECT epoch FROM schema_ledger.applier", &[]).await?.try_get(0)
+}
+
+/// Under the lock: whether somebody was at work since the database was looked at.
+pub(super) async fn check_epoch(context: &Context<'_>) -> Result<(), ApplyError> {
+    // Who comes back after a loss has been at work himself.
+    let Some(seen) = context.options.seen_epoch.filter(|_| context.former.is_none()) else { return Ok(()) };
+    let now = epoch(context.ddl()).await.map_err(|error| context.query_error("reading the ledger", &error))?;
+    if now == seen { Ok(()) } else { Err(ApplyError::Overtaken { command: context.command() }) }
 }
 
 /// Becomes the applier: whoever was it before fails its next check.
@@ -116,7 +161,7 @@ pub(super) async fn enter(context: &Context<'_>, text: &str, hash: &str) -> Resu
             return Err(ApplyError::RolledBack { plan: plan.name.clone(), command: context.command() });
         }
         if state == PlanState::RollingBack.name() {
-            return Err(ApplyError::RollingBack { plan: plan.name.clone() });
+            return Err(ApplyError::RollingBack { plan: plan.name.clone(), env: context.options.env.clone() });
         }
         if applied != hash && done > 0 && !rolled_back {
             return Err(ApplyError::Edited { plan: plan.name.clone(), applied, file: hash.to_owned(), done });
@@ -187,6 +232,41 @@ pub(super) async fn step_started(context: &Context<'_>, step: &Step) -> Result<i
     row.and_then(|row| row.try_get(0)).map_err(|error| context.query_error("recording the start of a step", &error))
 }
 
+/// Which looks of which steps passed within the last day, by the server's clock.
+pub(super) async fn looks(context: &Context<'_>) -> Result<std::collections::BTreeSet<(u32, usize)>, ApplyError> {
+    if !context.options.ledger {
+        return Ok(std::collections::BTreeSet::new());
+    }
+    let sql = "SELECT s.number, l.place FROM schema_ledger.steps s, pg_catalog.unnest(s.looks) l (place) WHERE s.plan = $1 \
+               AND s.looked BETWEEN pg_catalog.clock_timestamp() - interval '24 hours' AND pg_catalog.clock_timestamp()";
+    let read = async {
+        let mut found = std::collections::BTreeSet::new();
+        for row in context.ddl().query(sql, &[&context.plan.name]).await? {
+            let (number, place): (i32, i32) = (row.try_get(0)?, row.try_get(1)?);
+            found.insert((number.unsigned_abs(), usize::try_from(place).unwrap_or_default()));
+        }
+        Ok(found)
+    };
+    read.await.map_err(|error: tokio_postgres::Error| context.query_error("reading the ledger", &error))
+}
+
+/// Records that a look passed; `None`: that rows were found, so that all looks are to be repeated.
+pub(super) async fn looked(context: &Context<'_>, passed: Option<(u32, usize)>) -> Result<(), ApplyError> {
+    if !context.options.ledger {
+        return Ok(());
+    }
+    let number = |n: u64| i32::try_from(n).unwrap_or(i32::MAX);
+    let result = match passed {
+        Some((step, place)) => {
+            let sql = "UPDATE schema_ledger.steps SET looks = pg_catalog.array_append(pg_catalog.array_remove(looks, $3::int4), $3::int4), \
+                       looked = pg_catalog.clock_timestamp() WHERE plan = $1 AND number = $2";
+            context.ddl().execute(sql, &[&context.plan.name, &number(step.into()), &number(place as u64)]).await
+        }
+        None => context.ddl().execute("UPDATE schema_ledger.steps SET looks = '{}' WHERE plan = $1", &[&context.plan.name]).await,
+    };
+    result.map(drop).map_err(|error| context.query_error("recording what was looked for", &error))
+}
+
 /// What the transactions of a run record of their step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Record {
@@ -223,7 +303,7 @@ pub(super) async fn standings(context: &Context<'_>) -> Result<std::collections:
 /// Says of steps that nothing of them is there: they run again with the plan.
 pub(super) async fn set_undone(context: &Context<'_>, steps: &[u32]) -> Result<(), ApplyError> {
     let numbers: Vec<i32> = steps.iter().map(|number| i32::try_from(*number).unwrap_or(i32::MAX)).collect();
-    let sql = "UPDATE schema_ledger.steps SET state = 'undone', ended = pg_catalog.clock_timestamp(), error = NULL \
+    let sql = "UPDATE schema_ledger.steps SET state = 'undone', ended = pg_catalog.clock_timestamp(), error = NULL, looks = '{}' \
                WHERE plan = $1 AND number = ANY ($2) AND state <> 'pending'";
     let result = context.ddl().execute(sql, &[&context.plan.name, &numbers]).await;
     result.map(drop).map_err(|error| context.query_error("recording what is undone", &error))
@@ -249,7 +329,7 @@ pub(super) async fn undo_failed(context: &Context<'_>, number: u32, message: &st
 async fn step_undone(context: &Context<'_>, step: &Step, parts: Option<i32>) -> Result<(), tokio_postgres::Error> {
     let number = signed(step);
     let Some(parts) = parts else {
-        let sql = "UPDATE schema_ledger.steps SET state = 'undone', undone = 0, ended = pg_catalog.clock_timestamp(), error = NULL \
+        let sql = "UPDATE schema_ledger.steps SET state = 'undone', undone = 0, ended = pg_catalog.clock_timestamp(), error = NULL, looks = '{}' \
                    WHERE plan = $1 AND number = $2";
         context.ddl().execute(sql, &[&context.plan.name, &number]).await?;
         // It would begin where it stopped if the plan ran again.

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::beside::Beside;
 use crate::catalog::id::derived_name;
 use crate::catalog::{Catalog, Id};
+use crate::kind::schema::Schema;
 use crate::kind::{Object, weight};
 use crate::plan::Transaction;
 use crate::plan::op::Action;
@@ -85,7 +87,7 @@ fn is_invalid(live: &Catalog, id: &Id) -> bool {
 
 /// The plan that takes them away; it is run without the ledger.
 #[must_use]
-pub fn sweep(objects: &[&Object]) -> Plan {
+pub fn sweep(objects: &[&Object], beside: &[Beside]) -> Plan {
     let mut steps = Vec::new();
     for object in objects {
         let action = match object {
@@ -94,6 +96,11 @@ pub fn sweep(objects: &[&Object]) -> Plan {
         };
         let number = u32::try_from(steps.len() + 1).unwrap_or(u32::MAX);
         steps.push(step(number, action, object.id()));
+    }
+    for one in beside {
+        let number = u32::try_from(steps.len() + 1).unwrap_or(u32::MAX);
+        let action = Action { sql: one.sql.clone(), ..Action::new(format!("Drop schema {} and what is in it", one.schema)) };
+        steps.push(step(number, action, Schema::id_of(&one.schema)));
     }
     let stage = Stage { name: StageName::Expand, note: String::new(), steps };
     Plan { name: "clean".to_owned(), stages: vec![stage], ..Plan::default() }

@@ -20,6 +20,8 @@ use super::halt::Halt;
 const CLASS: i64 = 0x7363;
 const APPLIER: i64 = 0x6865_6d61;
 const LIFE: i64 = APPLIER + 1;
+/// Held, shared, by any other session of ours, so that nobody takes it for a client.
+const GUEST: i64 = APPLIER + 2;
 /// How long a finished applier's session may take to vanish.
 const COURTESY: Duration = Duration::from_secs(1);
 /// For what we read and write ourselves outside a step's transaction.
@@ -55,8 +57,13 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, user, application, client, since, state, query, orphan } = self;
         let client = if client.is_empty() { "a local socket" } else { client };
-        writeln!(f, "  pid {pid}, user {user}, application {application}, from {client}, connected since {since}")?;
-        writeln!(f, "  {state}: {}", query.split_whitespace().collect::<Vec<_>>().join(" "))?;
+        write!(f, "  pid {pid}, user {user}, application {application}")?;
+        if since.is_empty() {
+            writeln!(f, " (this role may not see more: GRANT pg_read_all_stats to it)")?;
+        } else {
+            writeln!(f, ", from {client}, connected since {since}")?;
+            writeln!(f, "  {state}: {}", query.split_whitespace().collect::<Vec<_>>().join(" "))?;
+        }
         if *orphan {
             writeln!(f, "  its applier is gone, but the server still works on its last statement")?;
         }
@@ -122,19 +129,57 @@ async fn end_former(context: &Context<'_>) -> Result<(), ApplyError> {
 }
 
 /// What a role or database has as its defaults must not decide how a plan runs.
-async fn prepare(context: &Context<'_>) -> Result<(), ApplyError> {
+///
+/// - Bodies were checked when the plan was made, and may mention what a later step makes.
+/// - What is told to be done must be so after a crash of the server.
+/// - With `row_security` off, a query that a policy would filter is an error: a backfill must not pass rows over in silence.
+/// - The plan's literals are written for `standard_conforming_strings`; read otherwise, backslashes go missing.
+/// - With fewer digits the key of a float is not its value.
+/// - As a replica, nothing would check foreign keys, and the table's own triggers would not fire.
+///
+/// The `search_path`, `DateStyle` and `TimeZone` stay the role's own: the plan's texts are qualified and in ISO form; functions
+/// and casts that they run are to do what they do for the clients.
+pub(super) fn settings(server_version: u32) -> String {
+    // Before 17 there is no such limit.
+    let whole = if server_version >= 170_000 { "SET transaction_timeout = 0; " } else { "" };
+    format!(
+        "SET statement_timeout = 0; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; {whole}\
+         SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; \
+         SET default_transaction_deferrable = off; SET row_security = off; SET check_function_bodies = off; \
+         SET standard_conforming_strings = on; SET extra_float_digits = 1; \
+         SELECT pg_catalog.set_config('synchronous_commit', 'on', false) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'; \
+         SELECT pg_catalog.set_config('session_replication_role', 'origin', false) \
+         WHERE pg_catalog.current_setting('session_replication_role') = 'replica'",
+        OWN_LOCK_TIMEOUT.as_millis()
+    )
+}
+
+/// Marks a further session as ours, for as long as it lives.
+pub(super) fn guest_sql() -> String {
+    format!("SELECT pg_catalog.pg_advisory_lock_shared({})", (CLASS << 32) | GUEST)
+}
+
+/// The processes of an applier's sessions, as an array.
+pub(super) fn ours_sql() -> String {
+    format!(
+        "ARRAY(SELECT l.pid FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.classid = {CLASS} \
+         AND l.objid IN ({APPLIER}, {LIFE}, {GUEST}) AND l.objsubid = 1 AND l.granted AND l.pid IS NOT NULL)"
+    )
+}
+
+async fn prepare(context: &mut Context<'_>) -> Result<(), ApplyError> {
+    let sql = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('default_transaction_read_only')";
+    let asked = context.ddl().query_one(sql, &[]).await.and_then(|row| Ok((row.try_get(0)?, row.try_get::<_, String>(1)?)));
+    let (standby, read_only) = asked.map_err(|error| context.query_error("looking whether this server can be written to", &error))?;
+    if standby {
+        return Err(ApplyError::Standby { target: context.session.target().describe() });
+    }
+    if read_only == "on" && context.former.is_none() {
+        let text = "default_transaction_read_only is on for this role or database; it is off in the sessions of this run";
+        context.emit(Event::Notice(text.to_owned()));
+    }
+    let sql = settings(context.session.server_version);
     for client in [context.ddl(), context.watcher()] {
-        // Bodies were checked when the plan was made, and may mention what a later step makes. The search_path
-        // stays the role's own: the plan's texts are qualified, bodies of functions that they run may rely on it.
-        // What is told to be done must be so after a crash of the server.
-        // With row_security off, a query that a policy would filter is an error: a backfill must not pass rows over in silence.
-        let sql = format!(
-            "SET statement_timeout = 0; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0; \
-             SET default_transaction_isolation = 'read committed'; SET row_security = off; \
-             SET check_function_bodies = off; \
-             SELECT pg_catalog.set_config('synchronous_commit', 'on', false) WHERE pg_catalog.current_setting('synchronous_commit') = 'off'",
-            OWN_LOCK_TIMEOUT.as_millis()
-        );
         client.batch_execute(&sql).await.map_err(|error| context.query_error("setting up the session", &error))?;
     }
     // Not every platform has it; without it an orphan lives until its statement ends.

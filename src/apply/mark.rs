@@ -50,12 +50,16 @@ pub async fn mark(session: Session, target: &Target, plan: &Plan, text: &str, ha
     match result {
         Ok(()) => Ok(()),
         Err(Halt::Failed(error)) => Err(error),
-        Err(Halt::Interrupted(reason)) => Err(ApplyError::Query { doing: "marking the plan as done".to_owned(), cause: reason }),
+        Err(Halt::Interrupted(reason)) => {
+            let doing = "marking the plan as done".to_owned();
+            Err(ApplyError::Query { doing, cause: reason, command: options.command.clone() })
+        }
     }
 }
 
 async fn run(context: &mut Context<'_>, text: &str, hash: &str) -> Result<(), Halt> {
     lock::acquire(context).await?;
+    ledger::check_epoch(context).await?;
     ledger::ensure(context).await?;
     context.epoch = Some(ledger::take_epoch(context).await?);
     ledger::enter(context, text, hash).await?;

@@ -16,12 +16,14 @@
 //! | [`stale`] | whether what a plan relies on is still so; pure |
 //! | [`rollback`] | [`rollback::rollback`]: the way back, from the ledger |
 //! | [`kept`] | what was set aside instead of being dropped |
-//! | [`mark`], [`leftovers`] | what was done by hand; what a plan left behind |
+//! | [`mark`] | what was done by hand |
+//! | [`leftovers`], [`beside`] | what a plan left behind |
 //! | [`crash`] | fault injection for tests |
 //!
 //! Nothing is printed here: what happens is told as [`Event`]s.
 
 pub mod backfill;
+pub mod beside;
 pub mod blockers;
 mod context;
 pub mod crash;

@@ -13,15 +13,16 @@ use super::error::ApplyError;
 use super::event::Event;
 use super::halt::Halt;
 use super::ledger::{self, PlanState};
-use super::lock::first_value;
+use super::lock::{self, first_value};
+use crate::config::duration::span;
 use crate::pg::{Session, Target, connect, explain, is_connection_lost};
 use crate::plan::Plan;
 use crate::plan::plan::{Preflight, StageName, Step};
 
 /// How many of the rows are shown.
 const SAMPLES: usize = 5;
-/// For the look itself: it takes only ACCESS SHARE.
-const LOCK_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long one look may take.
+const LIMIT: Duration = Duration::from_hours(1);
 
 /// Rows that would make a step fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,16 +78,28 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// The looks of one run: each is done once.
+/// What a look gave.
+enum Look {
+    Passed,
+    Found(Box<Found>),
+    /// It could not be made, as was told.
+    Unknown,
+}
+
+/// The looks of one run: each is done once, also where the connection is lost or the run is resumed: a look may take as long
+/// as the step. What changes meanwhile the step itself refuses.
 pub(super) struct Looks<'t> {
     target: &'t Target,
     session: Option<Session>,
+    /// Step and place in it of those that passed.
     done: BTreeSet<(u32, usize)>,
+    /// Whether the ledger was asked what passed in an earlier run.
+    recalled: bool,
 }
 
 impl<'t> Looks<'t> {
     pub(super) fn new(target: &'t Target) -> Self {
-        Self { target, session: None, done: BTreeSet::new() }
+        Self { target, session: None, done: BTreeSet::new(), recalled: false }
     }
 
     /// What can be known now, of all that comes before the next barrier: called before `next` runs, when the steps in
@@ -101,35 +114,59 @@ impl<'t> Looks<'t> {
         if !context.options.preflight {
             return Ok(());
         }
-        let due = self.due(context.plan, stage, next, done);
+        let mut due = self.due(context.plan, stage, next, done);
+        if !due.is_empty() && !std::mem::replace(&mut self.recalled, true) {
+            let passed = ledger::looks(context).await?;
+            let before = due.len();
+            due.retain(|(step, place)| !passed.contains(&(step.number, *place)));
+            if due.len() < before {
+                let how_many = match before - due.len() {
+                    1 => "one look".to_owned(),
+                    more => format!("{more} looks"),
+                };
+                context.emit(Event::Notice(format!(
+                    "{how_many} for rows that would make a step fail passed in an earlier run, less than a day ago"
+                )));
+            }
+            self.done.extend(passed);
+        }
         if due.is_empty() {
             return Ok(());
         }
         let begun = Instant::now();
         let mut found = Vec::new();
-        for (at, (step, preflight)) in due.iter().enumerate() {
+        for (at, (step, place)) in due.iter().enumerate() {
+            let preflight = &step.preflight[*place];
             context.check_stop()?;
             context.emit(Event::PreflightLook { what: preflight.title.clone(), number: at + 1, of: due.len() });
-            found.extend(self.look(context, step, preflight).await?);
+            match self.look(context, step, preflight).await? {
+                Look::Found(rows) => found.push(*rows),
+                Look::Passed => ledger::looked(context, Some((step.number, *place))).await?,
+                Look::Unknown => {}
+            }
+            self.done.insert((step.number, *place));
         }
         context.emit(Event::PreflightDone { looks: due.len(), found: found.len(), elapsed: begun.elapsed() });
         if found.is_empty() {
             return Ok(());
         }
+        // Whoever corrects rows may make others wrong.
+        ledger::looked(context, None).await?;
         ledger::set_state(context, PlanState::Waiting).await?;
         let first = context.plan.steps().next().map(|(_, step)| step.number);
         let refusal = Refusal { plan: context.plan.name.clone(), begun: first != Some(next.number), found, command: context.command() };
         Err(ApplyError::Preflight(Box::new(refusal)).into())
     }
 
-    /// Ends the session of the looks.
-    pub(super) async fn close(self) {
-        if let Some(session) = self.session {
+    /// Ends the session of the looks; what passed is not looked for again.
+    pub(super) async fn close(&mut self) {
+        if let Some(session) = self.session.take() {
             session.close().await;
         }
     }
 
-    fn due<'p>(&mut self, plan: &'p Plan, stage: StageName, next: &Step, done: &BTreeSet<u32>) -> Vec<(&'p Step, &'p Preflight)> {
+    /// Steps, with the places of their looks.
+    fn due<'p>(&self, plan: &'p Plan, stage: StageName, next: &Step, done: &BTreeSet<u32>) -> Vec<(&'p Step, usize)> {
         // Behind the barrier clients of the old release no longer write: that is known when it is passed.
         let together = |other: StageName| (other == StageName::Contract) == (stage == StageName::Contract);
         let known = |preflight: &Preflight| preflight.after.is_none_or(|after| after < next.number || done.contains(&after));
@@ -137,8 +174,8 @@ impl<'t> Looks<'t> {
         for (_, step) in plan.steps().filter(|(other, step)| together(*other) && step.number >= next.number && !done.contains(&step.number))
         {
             for (at, preflight) in step.preflight.iter().enumerate() {
-                if known(preflight) && self.done.insert((step.number, at)) {
-                    due.push((step, preflight));
+                if known(preflight) && !self.done.contains(&(step.number, at)) {
+                    due.push((step, at));
                 }
             }
         }
@@ -147,54 +184,57 @@ impl<'t> Looks<'t> {
 
     async fn session(&mut self, context: &Context<'_>) -> Result<&Session, Halt> {
         if self.session.is_none() {
-            // The server may have gone down since the run began: then it is as if the run's own connection had ended.
-            let session = connect(self.target).await.map_err(|error| {
-                if error.is_unreachable() || error.is_connection_lost() {
-                    let doing = "a session looked for rows that would make a step fail".to_owned();
-                    ApplyError::Lost { doing, cause: error.to_string(), command: context.command() }
-                } else {
-                    ApplyError::from(error)
+            let session = match connect(self.target).await {
+                Ok(session) => session,
+                Err(error) => {
+                    // The server may have gone down since the run began: then it is as if the run's own connection had ended. Where
+                    // that is alive, there is no room for another one.
+                    let doing = "a session looked for rows that would make a step fail";
+                    let alive = context.ddl().simple_query("SELECT 1").await.is_ok();
+                    if !alive && (error.is_unreachable() || error.is_connection_lost()) {
+                        let (doing, cause) = (doing.to_owned(), error.to_string());
+                        return Err(ApplyError::Lost { doing, cause, command: context.command() }.into());
+                    }
+                    return Err(ApplyError::from(error).into());
                 }
-            })?;
-            let sql = format!(
-                "SET statement_timeout = 0; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = 0; \
-                 SET idle_session_timeout = 0; SET row_security = off; SET check_function_bodies = off",
-                LOCK_TIMEOUT.as_millis()
-            );
+            };
+            // Its locks are ACCESS SHARE only.
+            let limit = format!("SET statement_timeout = {}", LIMIT.as_millis());
+            let sql = format!("{}; {limit}; {}", lock::settings(session.server_version), lock::guest_sql());
             session.client().batch_execute(&sql).await.map_err(|error| context.query_error("setting up a session", &error))?;
             self.session = Some(session);
         }
         Ok(self.session.as_ref().expect("it was made just now"))
     }
 
-    async fn look(&mut self, context: &mut Context<'_>, step: &Step, preflight: &Preflight) -> Result<Option<Found>, Halt> {
+    async fn look(&mut self, context: &mut Context<'_>, step: &Step, preflight: &Preflight) -> Result<Look, Halt> {
         let session = self.session(context).await?;
         let answer = ask(session, context, preflight).await;
         // What stands in the way of the next look, or costs disk, goes.
         let _ = session.client().batch_execute(if preflight.setup.is_empty() { "ROLLBACK" } else { "ROLLBACK; DISCARD TEMP" }).await;
-        let found = |count, samples| Found {
-            step: step.number,
-            title: step.title.clone(),
-            what: preflight.title.clone(),
-            count,
-            samples,
-            rows: preflight.rows.clone(),
-            help: preflight.help.clone(),
+        let found = |count, samples| {
+            let (title, what, rows, help) = (step.title.clone(), preflight.title.clone(), preflight.rows.clone(), preflight.help.clone());
+            Look::Found(Box::new(Found { step: step.number, title, what, count, samples, rows, help }))
         };
         let error = match answer {
-            Ok((0, _)) => return Ok(None),
-            Ok((count, samples)) => return Ok(Some(found(Some(count), samples))),
+            Ok((0, _)) => return Ok(Look::Passed),
+            Ok((count, samples)) => return Ok(found(Some(count), samples)),
             Err(error) => error,
         };
         context.check_stop()?;
         if is_connection_lost(&error) {
             return Err(context.query_error("looking for rows that would make a step fail", &error).into());
         }
+        if error.code() == Some(&SqlState::QUERY_CANCELED) {
+            let text = format!("{} could not be looked for within {}: the step itself will tell", preflight.title, span(LIMIT));
+            context.emit(Event::Notice(text));
+            return Ok(Look::Unknown);
+        }
         if error.code().is_some_and(is_about_a_value) {
-            return Ok(Some(found(None, vec![explain(&error)])));
+            return Ok(found(None, vec![explain(&error)]));
         }
         context.emit(Event::Notice(format!("it could not be looked for {}: {}", preflight.title, explain(&error))));
-        Ok(None)
+        Ok(Look::Unknown)
     }
 }
 

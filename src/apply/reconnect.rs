@@ -79,7 +79,14 @@ pub(super) async fn reconnect(context: &mut Context<'_>, losses: &mut Losses, lo
 }
 
 async fn both(context: &Context<'_>) -> Result<(Session, Session), SessionError> {
-    Ok((connect(context.target).await?, connect(context.target).await?))
+    let session = connect(context.target).await?;
+    // In a failover the one that is to become the primary may answer before it is.
+    let row = session.client().query_one("SELECT pg_catalog.pg_is_in_recovery()", &[]).await?;
+    if row.try_get(0)? {
+        let (target, cause) = (session.target().describe(), "it is a standby, or still recovering".to_owned());
+        return Err(SessionError::Unreachable { target, cause, hint: "It is waited for until it can be written to.".to_owned() });
+    }
+    Ok((session, connect(context.target).await?))
 }
 
 #[cfg(test)]

@@ -100,6 +100,7 @@ pub async fn rollback(
 
 async fn run(context: &mut Context<'_>, to: Option<StageName>, at: &mut (StageName, u32)) -> Result<(), Halt> {
     lock::acquire(context).await?;
+    ledger::check_epoch(context).await?;
     ledger::ensure(context).await?;
     context.epoch = Some(ledger::take_epoch(context).await?);
     let standings = ledger::standings(context).await?;

@@ -32,10 +32,26 @@ pub struct PlanStatus {
 }
 
 impl PlanStatus {
-    /// Whether any effect of it may be in the database: then what it relies on is no longer as it was.
+    /// Whether a step of it was tried.
     #[must_use]
     pub fn begun(&self) -> bool {
         self.state != PlanState::RolledBack && self.steps.iter().any(|step| step.state != "pending")
+    }
+
+    /// Whether any effect of it may be in the database: then what it relies on is no longer as it was. A transaction that
+    /// failed, or was cut off, left nothing.
+    #[must_use]
+    pub fn has_effect(&self) -> bool {
+        let there = |step: &StepStatus| match step.state.as_str() {
+            "done" => true,
+            "running" | "failed" => step.transaction != "inside",
+            _ => false,
+        };
+        match self.state {
+            PlanState::RolledBack => false,
+            PlanState::RollingBack => true,
+            _ => self.steps.iter().any(there),
+        }
     }
 
     /// Whether every step of `stage` (and of the stages before it) is done.
@@ -55,6 +71,8 @@ pub struct StepStatus {
     pub stage: StageName,
     /// What it does.
     pub title: String,
+    /// How it stands to transactions: `inside` one, `outside`, in `batches`.
+    pub transaction: String,
     /// `pending`, `running`, `done`, `failed`, `undone`.
     pub state: String,
     /// How often it was begun.
@@ -92,7 +110,7 @@ const PLANS: &str = "SELECT name, hash, from_state, to_state, state, who, starte
 
 const STEPS: &str = "
 SELECT s.plan, s.number, s.stage, s.title, s.state, s.attempt, s.started, s.ended, s.waited_ms, s.error,
-       b.updated, b.rows_seen, b.rows_done, b.rows_total, b.rate, b.control
+       b.updated, b.rows_seen, b.rows_done, b.rows_total, b.rate, b.control, s.transaction
 FROM schema_ledger.steps s LEFT JOIN schema_ledger.backfills b ON (b.plan, b.step) = (s.plan, s.number)
 ORDER BY s.plan, s.number";
 
@@ -138,6 +156,7 @@ pub async fn plans(client: &Client) -> Result<Vec<PlanStatus>, tokio_postgres::E
             number: row.try_get::<_, i32>(1)?.unsigned_abs(),
             stage: StageName::from_name(&stage).unwrap_or(StageName::Expand),
             title: row.try_get(3)?,
+            transaction: row.try_get(16)?,
             state: row.try_get(4)?,
             attempt: row.try_get(5)?,
             started: row.try_get(6)?,

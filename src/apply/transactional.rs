@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 
 use super::blockers::{Blocker, holders};
-use super::context::Context;
+use super::context::{Context, Stop};
 use super::crash::{Moment, Point, point, record_begins, record_ended};
 use super::error::{ApplyError, Kept, StepFailure};
 use super::event::Event;
@@ -50,6 +50,11 @@ impl Fault {
         }
     }
 
+    /// Whether the statement was stopped from outside, or ran into its timeout.
+    pub(super) fn is_cancelled(&self) -> bool {
+        matches!(&self.cause, Cause::Server(error) if error.code() == Some(&SqlState::QUERY_CANCELED))
+    }
+
     pub(super) fn message(&self) -> String {
         match &self.cause {
             Cause::Server(error) => explain(error),
@@ -63,6 +68,12 @@ impl Fault {
 
     /// The end of the step: sorted into lost, fenced, failed.
     pub(super) fn into_halt(self, context: &Context<'_>, step: &Step, kept: Kept) -> Halt {
+        // It was cancelled because the run is to stop.
+        if self.is_cancelled()
+            && let Err(halt) = context.check_stop()
+        {
+            return halt;
+        }
         let message = self.message();
         match self.cause {
             Cause::Fenced(error) => error.into(),
@@ -117,7 +128,7 @@ pub(super) async fn run(context: &mut Context<'_>, step: &Step, statements: &[St
 }
 
 /// While somebody holds the table for long, a try would only make others queue behind it: it is not made, and they are named.
-async fn make_way(context: &mut Context<'_>, step: &Step, tries: &Tries) -> Result<(), Halt> {
+pub(super) async fn make_way(context: &mut Context<'_>, step: &Step, tries: &Tries) -> Result<(), Halt> {
     while !step.locks.is_empty() {
         let own = [context.pid, context.watching.backend_pid];
         // Who cannot see tries.
@@ -148,7 +159,8 @@ pub(super) async fn rollback(context: &Context<'_>) {
 
 /// Opens a transaction with these bounds and checks that lock and epoch are ours: one round trip.
 pub(super) async fn begin(context: &Context<'_>, lock_timeout: Duration, deadline: Option<Duration>) -> Result<(), Fault> {
-    let millis = |duration: Duration| duration.as_millis().max(1);
+    // The longest that the settings take.
+    let millis = |duration: Duration| duration.as_millis().clamp(1, i32::MAX as u128);
     // Before 17 there is no transaction_timeout; a role may have one.
     let whole = if context.session.server_version >= 170_000 { "SET LOCAL transaction_timeout = 0; " } else { "" };
     let sql = format!(
@@ -173,7 +185,9 @@ async fn attempt(context: &mut Context<'_>, step: &Step, statements: &[String], 
     let mut waited = if tries.failed == 0 { Duration::ZERO } else { tries.elapsed() };
     for sql in statements.iter().map(String::as_str).chain(step.verify.iter().map(|verify| verify.sql.as_str())) {
         let left = deadline.map(|deadline| deadline.saturating_sub(begun.elapsed()));
-        let watched = context.watched(sql, lock_timeout / 2, left, |_, _| ()).await;
+        let checks = step.verify.iter().any(|verify| std::ptr::eq(verify.sql.as_str(), sql));
+        let when_stopped = if checks { Stop::Cancels } else { Stop::Finishes };
+        let watched = context.watch(sql, lock_timeout / 2, left, when_stopped, |_, _| ()).await;
         waited += watched.waited;
         let answer = match watched.result {
             Ok(answer) => answer,
@@ -214,7 +228,9 @@ fn judge(verify: &Verify, found: Option<&str>) -> Option<Fault> {
 /// Runs verify queries outside a transaction.
 pub(super) async fn verify(context: &mut Context<'_>, step: &Step) -> Result<(), Fault> {
     for verify in &step.verify {
-        let answer = context.ddl().simple_query(&verify.sql).await.map_err(|error| Fault::server(&verify.sql, error))?;
+        // It only reads, and may read for long.
+        let watched = context.watch(&verify.sql, Duration::from_secs(2), None, Stop::Cancels, |_, _| ()).await;
+        let answer = watched.result.map_err(|error| Fault::server(&verify.sql, error))?;
         if let Some(fault) = judge(verify, first_value(&answer)) {
             return Err(fault);
         }

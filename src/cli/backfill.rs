@@ -74,7 +74,9 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
         let of = which.plan.as_ref().map(|plan| format!(" of {plan}")).unwrap_or_default();
         return Err(CliError::failed(format!("no backfill{of} is under way on {}", described(&session)), "see `schema status`"));
     }
-    let env = project.env.as_ref().map(|env| format!(" --env {env}")).unwrap_or_default();
+    let env = project.env_flag();
+    // Its default must not decide whether a backfill can be stopped.
+    session.client().batch_execute("SET default_transaction_read_only = off").await?;
     let at_work = find_holder(session.client()).await?.is_some_and(|holder| !holder.orphan);
     for (status, (step, backfill)) in under_way {
         let name = &status.name;

@@ -3,24 +3,26 @@
 use std::fmt::Write;
 
 use super::apply::consent::Consent;
-use super::apply::{stop_on_signals, who};
+use super::apply::{patience, stopped, who};
 use super::progress::Progress;
 use super::rollback::from_ledger;
-use super::{Global, Out, planning};
+use super::signals::Signals;
+use super::{Format, Global, Out, planning};
+use crate::apply::beside::beside;
 use crate::apply::leftovers::{leftovers, sweep};
 use crate::apply::status::plans as ledger_plans;
 use crate::apply::{Options, Outcome, PlanState, apply};
-use crate::engine::EngineError;
 use crate::error::{CliError, Code};
-use crate::pg::introspect::introspect;
+use crate::plan::render::number;
 use crate::project::{described, session, target};
 
 /// Arguments of `schema clean`.
 #[derive(clap::Args, Debug)]
 #[command(
     about = "Remove what plans left behind",
-    long_about = "Finds what plans that are done or rolled back left behind: triggers, functions\nand columns that served a recipe, indexes that were never finished. Lists them,\n\
-        and removes them after asking. What an unfinished plan owns is left alone.",
+    long_about = "Finds what plans that are done or rolled back left behind: triggers, functions\nand columns that served a recipe, indexes that were never finished, schemas in\n\
+        which a table stood beside its other form. Lists them, and removes them after\n\
+        asking. What an unfinished plan owns is left alone.",
     after_help = "Examples:
   schema clean --env production"
 )]
@@ -35,18 +37,23 @@ pub struct Args {
 /// # Errors
 /// Whatever fails; what was removed before stays so.
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
+    let signals = Signals::listen(out);
+    global.format(&[Format::Text])?;
     let project = global.project()?;
     let place = project.place()?;
     let session = session(&place).await?;
+    // What belongs to nobody now may belong to a plan by the time that somebody says yes.
+    let seen_epoch = Some(crate::apply::ledger::epoch(session.client()).await?);
     let (mut finished, mut unfinished) = (Vec::new(), Vec::new());
     for status in ledger_plans(session.client()).await? {
         let plan = from_ledger(&session, &status.name).await?;
         let ended = matches!(status.state, PlanState::Done | PlanState::RolledBack);
         if ended { finished.push(plan) } else { unfinished.push(plan) }
     }
-    let live = introspect(&session, planning::scope(&project).managed).await.map_err(EngineError::from)?;
+    let live = planning::live_beside(&session, &planning::scope(&project), project.config.retry_for, out).await?;
     let found = leftovers(&finished, &unfinished, &live.catalog);
-    if found.is_empty() {
+    let besides = beside(session.client(), &unfinished).await?;
+    if found.is_empty() && besides.is_empty() {
         out.notice(&format!("Nothing to clean on {}.", described(&session)));
         return Ok(Code::Done);
     }
@@ -60,28 +67,35 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
         let loses = object.drop().loses.map(|what| format!("  ! with its data: {what}")).unwrap_or_default();
         let _ = writeln!(text, "  {}{loses}", object.id());
     }
+    for one in &besides {
+        let tables = if one.tables == 1 { "one table".to_owned() } else { format!("{} tables", one.tables) };
+        let _ = writeln!(text, "  schema {}  ! with its data: {tables}, about {} rows", one.schema, number(one.rows.unsigned_abs()));
+    }
     if args.yes {
         out.notice(text.trim_end());
     } else if !consent.show_and_ask(out, &text)? {
         return Err(CliError::message(Code::Refused, "nothing was removed"));
     }
-    let plan = sweep(&found);
+    let plan = sweep(&found, &besides);
+    let command = format!("schema clean{}", project.env_flag());
     let options = Options {
-        stop: stop_on_signals(out),
+        stop: signals.begin(&command),
         who: who(),
-        retry_for: project.config.retry_for,
-        command: "schema clean".to_owned(),
+        command: command.clone(),
+        env: project.env_flag(),
+        seen_epoch,
         ..Options::direct()
     };
+    let options = patience(options, &project.config);
     let target = target(&place)?;
     let mut progress = Progress::new(out);
     let result = apply(session, &target, &plan, "", "", &options, &mut |event| progress.event(event)).await;
     progress.finish();
     match result? {
-        Outcome::Done => {
+        Outcome::Interrupted { reason, .. } => Err(stopped(&reason, &command)),
+        Outcome::Done | Outcome::Waiting { .. } => {
             out.notice("Done.");
             Ok(Code::Done)
         }
-        outcome => Err(CliError::with_help(Code::Interrupted, format!("stopped: {outcome:?}"), "go on with: schema clean")),
     }
 }

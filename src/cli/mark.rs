@@ -2,13 +2,11 @@
 
 use super::apply::consent::Consent;
 use super::apply::who;
-use super::{Global, Out, planning};
+use super::{Format, Global, Out, planning};
 use crate::apply::Options;
 use crate::apply::mark::{mark, not_yet};
-use crate::engine::EngineError;
 use crate::error::{CliError, Code};
 use crate::pg::Session;
-use crate::pg::introspect::introspect_live;
 use crate::plan::Plan;
 use crate::project::{described, plans, session, target};
 
@@ -38,18 +36,20 @@ pub struct Args {
 /// # Errors
 /// What it leads to is not there.
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
+    global.format(&[Format::Text])?;
     let project = global.project()?;
     let place = project.place()?;
     let file = plans::find(&project.config.plans, &args.plan)?;
     let session = session(&place).await?;
-    let live = introspect_live(&session, planning::scope(&project).managed).await.map_err(EngineError::from)?;
+    let seen_epoch = Some(crate::apply::ledger::epoch(session.client()).await?);
+    let live = planning::live_beside(&session, &planning::scope(&project), project.config.retry_for, out).await?;
     let mut against = not_yet(&file.plan, &live.catalog);
     against.extend(unverified(&session, &file.plan).await);
     if !against.is_empty() {
         let list = against.iter().map(|one| format!("  {one}")).collect::<Vec<_>>().join("\n");
         return Err(CliError::refused(
             format!("{} is not done on {}, and nothing was recorded:\n{list}", file.plan.name, described(&session)),
-            format!("do the rest by hand, or let it be done: schema apply {}", file.plan.name),
+            format!("do the rest by hand, or let it be done: schema apply{} {}", project.env_flag(), file.plan.name),
         ));
     }
     let consent = Consent {
@@ -61,7 +61,10 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     if !args.yes && !consent.show_and_ask(out, &text)? {
         return Err(CliError::message(Code::Refused, "nothing was recorded"));
     }
-    let options = Options { who: who(), command: "schema mark".to_owned(), ..Options::default() };
+    // What was rolled back may have been done by hand since.
+    let (env, again) = (project.env_flag(), true);
+    let command = format!("schema mark{env} {} done", file.plan.name);
+    let options = Options { who: who(), command, env, again, seen_epoch, ..Options::default() };
     let target = target(&place)?;
     mark(session, &target, &file.plan, &file.text, &file.hash.to_string(), &options).await?;
     out.notice(&format!("{} is recorded as done.", file.plan.name));

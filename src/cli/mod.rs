@@ -25,6 +25,7 @@ pub mod purge;
 pub mod rehearse;
 pub mod rollback;
 pub mod show;
+mod signals;
 pub mod status;
 pub mod time;
 pub mod topics;
@@ -146,10 +147,10 @@ async fn run(cli: Cli, out: &mut Out) -> Result<Code, CliError> {
         Command::Backfill(args) => backfill::run(&args, &global, out).await,
         Command::History(args) => history::run(&args, &global, out).await,
         Command::Rollback(args) => rollback::run(args, &global, out).await,
-        Command::Mark(args) => mark::run(&args, &global, out).await,
+        Command::Mark(args) => Box::pin(mark::run(&args, &global, out)).await,
         Command::Undrop(args) => undrop::run(&args, &global, out).await,
         Command::Purge(args) => purge::run(&args, &global, out).await,
-        Command::Clean(args) => clean::run(&args, &global, out).await,
+        Command::Clean(args) => Box::pin(clean::run(&args, &global, out)).await,
         Command::Explain(args) => explain::run(&args, &global, out),
         Command::Completions(args) => completions::run(&args, out),
     }

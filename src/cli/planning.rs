@@ -2,16 +2,22 @@
 //! plan between two of them.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::Out;
 use crate::catalog::Catalog;
+use crate::config::duration;
 use crate::engine::{Computed, Request, Scope, State, Workbench, compute, state};
 use crate::error::CliError;
 use crate::pg::Session;
 use crate::pg::Target;
-use crate::pg::introspect::{Live, Managed, introspect_live};
+use crate::pg::introspect::{IntrospectError, Live, Managed, introspect_live};
+use crate::pg::is_connection_lost;
 use crate::plan::Policy;
 use crate::project::{Project, target};
+
+/// How long reading a catalog takes before it is looked who is in the way.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What counts in this project.
 #[must_use]
@@ -82,7 +88,52 @@ pub async fn from_database(
 /// # Errors
 /// A database that cannot be read.
 pub async fn live(session: &Session, scope: &Scope) -> Result<Live, CliError> {
-    Ok(introspect_live(session, scope.managed).await.map_err(crate::engine::EngineError::from)?)
+    introspect_live(session, scope.managed).await.map_err(|error| match error {
+        IntrospectError::Query { source, .. } if is_connection_lost(&source) => source.into(),
+        error => crate::engine::EngineError::from(error).into(),
+    })
+}
+
+/// The same beside other clients: PostgreSQL writes a view out only under a lock on its tables, so whoever holds one of them
+/// exclusively is waited for, and named. `most` bounds it.
+///
+/// # Errors
+/// A database that cannot be read, or not within that time.
+pub async fn live_beside(session: &Session, scope: &Scope, most: Duration, out: &Out) -> Result<Live, CliError> {
+    let begun = Instant::now();
+    let live = live(session, scope);
+    tokio::pin!(live);
+    let mut told = String::new();
+    loop {
+        tokio::select! {
+            live = &mut live => return live,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let who = in_the_way(session).await;
+        if begun.elapsed() >= most.max(LOOK) {
+            return Err(CliError::failed(
+                format!("the catalog could not be read within {}{}; nothing was touched", duration::span(most), who),
+                "wait until that lock is gone, then the same command again",
+            ));
+        }
+        if !who.is_empty() && who != told {
+            out.notice(&format!("Reading the catalog waits for a lock{who}"));
+            told = who;
+        }
+    }
+}
+
+/// Who blocks a session, seen over another one; empty where nobody is seen.
+async fn in_the_way(session: &Session) -> String {
+    let look = async {
+        let watcher = crate::pg::connect(session.target()).await.ok()?;
+        let blockers = crate::apply::blockers::blockers(watcher.client(), session.backend_pid).await.ok()?;
+        watcher.close().await;
+        blockers
+            .first()
+            .map(|one| format!(", held by pid {} of {}; it can be ended with: {}", one.pid.unwrap_or_default(), one.user, one.ended_by()))
+    };
+    tokio::time::timeout(LOOK, look).await.ok().flatten().unwrap_or_default()
 }
 
 /// The plan from what a live database holds to a desired state.

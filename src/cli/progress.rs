@@ -37,6 +37,8 @@ pub struct Progress<'o> {
     out: &'o Out,
     bar: ProgressBar,
     spoke: Option<Instant>,
+    /// What was said last of a wait, but for its numbers.
+    waits: String,
     step: String,
 }
 
@@ -46,7 +48,7 @@ impl<'o> Progress<'o> {
     pub fn new(out: &'o Out) -> Self {
         let bar = ProgressBar::new_spinner();
         bar.set_draw_target(if out.bars() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
-        Self { out, bar, spoke: None, step: String::new() }
+        Self { out, bar, spoke: None, waits: String::new(), step: String::new() }
     }
 
     /// Takes the bar away.
@@ -72,6 +74,7 @@ impl<'o> Progress<'o> {
             Event::StepStarted { number, title, attempt, .. } => {
                 let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
                 self.step = format!("{number:>3}  {title}{again}");
+                self.waits.clear();
                 self.spoke = None;
                 self.spin(&self.step);
             }
@@ -86,7 +89,7 @@ impl<'o> Progress<'o> {
                 self.line(&format!("     connected again after {}: going on from the ledger", time::span(after)));
             }
             Event::BackfillHeld { reason, .. } => {
-                self.speak(&format!("     waits: {reason}"));
+                self.speak_of_wait(&format!("     waits: {reason}"));
                 self.bar.set_message(format!("{}, waits: {reason}", self.step.trim_start()));
             }
             Event::StepDone { number, title, elapsed, waited } => {
@@ -108,8 +111,18 @@ impl<'o> Progress<'o> {
         });
         let next = next_try.map(|next| format!(", try {} in {}", failed + 1, time::span(next))).unwrap_or_default();
         let text = format!("waits for a lock{}{next}", holder.unwrap_or_default());
-        self.speak(&format!("     {text}"));
+        self.speak_of_wait(&format!("     {text}"));
         self.bar.set_message(format!("{}, {text}", self.step.trim_start()));
+    }
+
+    /// Says it when it is another wait than before, else from time to time.
+    fn speak_of_wait(&mut self, text: &str) {
+        let same = text.replace(|c: char| c.is_ascii_digit(), "");
+        if same != self.waits || self.spoke.is_none_or(|spoke| spoke.elapsed() >= SPEAK_EVERY) {
+            self.waits = same;
+            self.spoke = Some(Instant::now());
+            self.speak(text);
+        }
     }
 
     fn backfill(&mut self, seen: u64, total: Option<u64>, rate: f64, eta: Option<Duration>) {

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use super::apply::consent::Consent;
 use super::progress::Progress;
-use super::undrop::{meant, once};
-use super::{Global, Out, time};
+use super::signals::Signals;
+use super::undrop::{Once, meant};
+use super::{Format, Global, Out, time};
 use crate::apply::kept::{Kept, ending, kept};
 use crate::error::{CliError, Code};
 use crate::project::{described, session, target};
@@ -36,13 +37,15 @@ pub struct Args {
 /// # Errors
 /// Nothing of that name is kept; nobody can be asked.
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
+    let signals = Signals::listen(out);
+    global.format(&[Format::Text])?;
     let project = global.project()?;
     let place = project.place()?;
     let session = session(&place).await?;
     let all = kept(session.client()).await?;
     let chosen: Vec<Kept> = match &args.name {
         Some(name) => vec![meant(&all, name)?.clone()],
-        None => all.iter().filter(|one| args.all || one.over).cloned().collect(),
+        None => all.iter().filter(|one| (args.all || one.over) && !one.is_back()).cloned().collect(),
     };
     if chosen.is_empty() {
         let rest = if all.is_empty() { String::new() } else { format!(" {} kept: see `schema status`.", all.len()) };
@@ -56,7 +59,14 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     };
     let mut text = format!("To be dropped for good from {}:\n", consent.place());
     for one in &chosen {
-        let _ = writeln!(text, "  ! {}, kept until {}", one.what, time::minute(one.until));
+        if one.is_back() {
+            let _ = writeln!(text, "  nothing of {}, which is back; to be forgotten is what stood on it:", one.what);
+            one.after.iter().for_each(|statement| {
+                let _ = writeln!(text, "    {statement}");
+            });
+        } else {
+            let _ = writeln!(text, "  ! {}, kept until {}", one.what, time::minute(one.until));
+        }
     }
     if args.yes {
         out.notice(text.trim_end());
@@ -65,8 +75,15 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     }
     let target = target(&place)?;
     session.close().await;
+    let words = match (&args.name, args.all) {
+        (Some(name), _) => format!(" {name}"),
+        (None, true) => " --all".to_owned(),
+        (None, false) => String::new(),
+    };
+    let command = format!("schema purge{}{words}", project.env_flag());
+    let once = Once { target: &target, project: &project, command, signals };
     let mut progress = Progress::new(out);
-    let result = once(&target, &ending(&chosen), &mut |event| progress.event(event)).await;
+    let result = once.run(&ending(&chosen), &mut |event| progress.event(event)).await;
     progress.finish();
     result?;
     out.notice("Done.");

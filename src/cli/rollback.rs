@@ -4,12 +4,13 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::apply::consent::Consent;
-use super::apply::{stop_on_signals, who};
+use super::apply::{patience, who};
 use super::progress::Progress;
-use super::{Global, Out};
+use super::signals::Signals;
+use super::{Format, Global, Out};
 use crate::apply::rollback::{Way, rollback, way};
 use crate::apply::status::{PlanStatus, plan_text, plans as ledger_plans};
-use crate::apply::{Options, Outcome};
+use crate::apply::{Options, Outcome, PlanState};
 use crate::config::duration;
 use crate::error::{CliError, Code};
 use crate::pg::Session;
@@ -53,9 +54,12 @@ fn stage(word: &str) -> Result<StageName, String> {
 /// # Errors
 /// Whatever is refused, fails or is interrupted; each says how to go on.
 pub async fn run(args: Args, global: &Global, out: &Out) -> Result<Code, CliError> {
+    let signals = Signals::listen(out);
+    global.format(&[Format::Text])?;
     let project = global.project()?;
     let place = project.place()?;
     let session = session(&place).await?;
+    let seen_epoch = Some(crate::apply::ledger::epoch(session.client()).await?);
     let ledger = ledger_plans(session.client()).await?;
     let Some(status) = chosen(&ledger, args.plan.as_deref())? else {
         out.notice(&format!("Nothing to roll back on {}.", described(&session)));
@@ -63,12 +67,14 @@ pub async fn run(args: Args, global: &Global, out: &Out) -> Result<Code, CliErro
     };
     let plan = from_ledger(&session, &status.name).await?;
     let way = way(&plan, args.to, |number| state_of(status, number));
-    if way.undo.is_empty() && (args.to.is_some() || !status.begun()) {
+    // Where everything is undone and only that is not recorded yet, it is gone on with.
+    if way.undo.is_empty() && status.state != PlanState::RollingBack && (args.to.is_some() || !status.begun()) {
         out.notice(&format!("Nothing to undo: {} has no step beyond that on {}.", plan.name, described(&session)));
         return Ok(Code::Done);
     }
-    refuse_shared(&session, &ledger, status, &plan).await?;
-    refuse_impossible(&plan, status, &way)?;
+    let env = project.env_flag();
+    refuse_shared(&session, &ledger, status, &plan, &env).await?;
+    refuse_impossible(&plan, status, &way, &env)?;
     let consent = Consent {
         target: described(&session),
         environment: place.environment.map(|environment| environment.name.as_str()),
@@ -80,18 +86,18 @@ pub async fn run(args: Args, global: &Global, out: &Out) -> Result<Code, CliErro
     } else if !consent.show_and_ask(out, &text)? {
         return Err(CliError::message(Code::Refused, "nothing was undone"));
     }
-    let config = &project.config;
-    let env = project.env.as_ref().map(|env| format!(" --env {env}")).unwrap_or_default();
     let to = args.to.map(|stage| format!(" --to {}", stage.name())).unwrap_or_default();
+    let command = format!("schema rollback{env}{to}");
     let options = Options {
         max_time: args.max_time,
-        stop: stop_on_signals(out),
-        lock_timeout: config.lock_timeout.min(Options::default().lock_timeout),
-        retry_for: config.retry_for,
+        stop: signals.begin(&format!("{command} {}", plan.name)),
         who: who(),
-        command: format!("schema rollback{env}{to}"),
+        command,
+        env: env.clone(),
+        seen_epoch,
         ..Options::default()
     };
+    let options = patience(options, &project.config);
     let target = target(&place)?;
     let mut progress = Progress::new(out);
     let result = rollback(session, &target, &plan, args.to, &options, &mut |event| progress.event(event)).await;
@@ -104,8 +110,8 @@ pub async fn run(args: Args, global: &Global, out: &Out) -> Result<Code, CliErro
         ));
     }
     let (where_, next) = match args.to {
-        Some(stage) => (format!("back at the end of {}", stage.name()), format!("schema apply {}", plan.name)),
-        None => ("rolled back".to_owned(), format!("schema apply {} --again", plan.name)),
+        Some(stage) => (format!("back at the end of {}", stage.name()), format!("schema apply{env} {}", plan.name)),
+        None => ("rolled back".to_owned(), format!("schema apply{env} {} --again", plan.name)),
     };
     out.notice(&format!("{} is {where_}. Forward once more: {next}", plan.name));
     Ok(Code::Done)
@@ -141,14 +147,14 @@ pub(super) async fn from_ledger(session: &Session, name: &str) -> Result<Plan, C
 }
 
 /// Refuses while a later plan that was begun stands on what this one made.
-async fn refuse_shared(session: &Session, ledger: &[PlanStatus], status: &PlanStatus, plan: &Plan) -> Result<(), CliError> {
-    let later = ledger.iter().skip_while(|other| other.name != status.name).skip(1).filter(|other| other.begun());
+async fn refuse_shared(session: &Session, ledger: &[PlanStatus], status: &PlanStatus, plan: &Plan, env: &str) -> Result<(), CliError> {
+    let later = ledger.iter().skip_while(|other| other.name != status.name).skip(1).filter(|other| other.has_effect());
     for other in later.collect::<Vec<_>>().into_iter().rev() {
         let after = from_ledger(session, &other.name).await?;
         if let Some(id) = plans::shared(plan, &after) {
             return Err(CliError::refused(
                 format!("{} stays: {}, which came later, shares {id}", plan.name, other.name),
-                format!("roll that one back first: schema rollback {}", other.name),
+                format!("roll that one back first: schema rollback{env} {}", other.name),
             ));
         }
     }
@@ -156,7 +162,7 @@ async fn refuse_shared(session: &Session, ledger: &[PlanStatus], status: &PlanSt
 }
 
 /// Refuses when a step that was done cannot be undone; says how far back one can go.
-fn refuse_impossible(plan: &Plan, status: &PlanStatus, found: &Way<'_>) -> Result<(), CliError> {
+fn refuse_impossible(plan: &Plan, status: &PlanStatus, found: &Way<'_>, env: &str) -> Result<(), CliError> {
     if found.impossible.is_empty() {
         return Ok(());
     }
@@ -171,7 +177,7 @@ fn refuse_impossible(plan: &Plan, status: &PlanStatus, found: &Way<'_>) -> Resul
     });
     let help = reachable.map_or_else(
         || "the way on is forward: put the source as it should be, then schema plan".to_owned(),
-        |stage| format!("back to the end of {0} it can go: schema rollback {1} --to {0}", stage.name(), plan.name),
+        |stage| format!("back to the end of {0} it can go: schema rollback{env} {1} --to {0}", stage.name(), plan.name),
     );
     Err(CliError::refused(format!("{} cannot be rolled back, nothing was touched. These cannot be undone:\n{steps}", plan.name), help))
 }
@@ -194,7 +200,6 @@ fn text(place: &str, plan: &Plan, way: &Way<'_>, to: Option<StageName>) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::PlanState;
     use crate::plan::sample;
 
     #[test]
@@ -221,7 +226,7 @@ mod tests {
             ended: None,
             steps: Vec::new(),
         };
-        let error = refuse_impossible(&plan, &status, &way).expect_err("a column is gone");
+        let error = refuse_impossible(&plan, &status, &way, "").expect_err("a column is gone");
         assert_eq!(error.code(), Code::Refused);
         assert!(error.to_string().contains("it lost column public.model_states.severity"), "{error}");
     }

@@ -131,7 +131,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
             gates.insert(status.name.clone(), look(session.client(), &plan, &asked).await?);
         }
     }
-    let rows = rows(&files, &ledger, holder.is_some(), &gates);
+    let rows = rows(&files, &ledger, holder.is_some(), &gates, &project.env_flag());
     let target = described(&session);
     let environment = place.environment.map(|environment| environment.name.clone());
     let text = if format == Format::Json {
@@ -146,7 +146,10 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
         });
         format!("{value:#}\n")
     } else {
-        let holder = holder.as_ref().map(|holder| format!("session {} of {}, since {}", holder.pid, holder.user, holder.since));
+        let holder = holder.as_ref().map(|holder| {
+            let orphan = if holder.orphan { "; its applier is gone, the server still works on its last statement" } else { "" };
+            format!("session {} of {}, since {}{orphan}", holder.pid, holder.user, holder.since)
+        });
         text(&rows, &target, environment.as_deref(), holder) + &set_aside(&kept)
     };
     out.result(&text)?;
@@ -159,14 +162,17 @@ fn next_stage(status: &PlanStatus) -> Option<StageName> {
 }
 
 /// With a gate, that decides when the contract stage may begin; else a person says so.
-fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gates: &BTreeMap<String, Evidence>) -> Vec<Row> {
+fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gates: &BTreeMap<String, Evidence>, env: &str) -> Vec<Row> {
     let mut rows: Vec<Row> = ledger
         .iter()
         .map(|status| {
             let file = files.iter().find(|file| file.plan.name == status.name);
             let edited = file.is_some_and(|file| file.hash.0 != status.hash);
-            let note =
-                if edited { Some("the file is not what was applied".to_owned()) } else { note(status, at_work, gates.get(&status.name)) };
+            let note = if edited {
+                Some("the file is not what was applied".to_owned())
+            } else {
+                note(status, at_work, gates.get(&status.name), env)
+            };
             let mut stages: BTreeMap<StageName, (usize, usize)> = BTreeMap::new();
             for step in &status.steps {
                 let (done, all) = stages.entry(step.stage).or_default();
@@ -189,29 +195,29 @@ fn rows(files: &[PlanFile], ledger: &[PlanStatus], at_work: bool, gates: &BTreeM
         state: "pending".to_owned(),
         hash: Some(file.hash.to_string()),
         stages: Steps::of(file.plan.stages.iter().map(|stage| (stage.name, (0, stage.steps.len()))).collect()),
-        note: Some("next: schema apply".to_owned()),
+        note: Some(format!("next: schema apply{env}")),
         gate: None,
     }));
     rows
 }
 
 /// What is to be said of a plan that is in the ledger.
-fn note(status: &PlanStatus, at_work: bool, gate: Option<&Evidence>) -> Option<String> {
+fn note(status: &PlanStatus, at_work: bool, gate: Option<&Evidence>, env: &str) -> Option<String> {
     match status.state {
         PlanState::Done => None,
-        PlanState::RolledBack => Some(format!("once more: schema apply {} --again", status.name)),
+        PlanState::RolledBack => Some(format!("once more: schema apply{env} {} --again", status.name)),
         PlanState::RollingBack => Some(if at_work {
             "being rolled back".to_owned()
         } else {
             let left = status.steps.iter().filter(|step| step.state == "done").count();
-            format!("rolled back in part, {left} steps are left; go on with: schema rollback {}", status.name)
+            format!("rolled back in part, {left} steps are left; go on with: schema rollback{env} {}", status.name)
         }),
         PlanState::Running if at_work => {
             Some(status.steps.iter().find(|step| step.state == "running").map_or_else(|| "at work".into(), running))
         }
-        PlanState::Running => Some("its applier is gone; go on with: schema apply".to_owned()),
+        PlanState::Running => Some(format!("its applier is gone; go on with: schema apply{env}")),
         PlanState::Failed => Some(status.steps.iter().find(|step| step.state == "failed").map_or_else(
-            || "failed; go on with: schema apply".to_owned(),
+            || format!("failed; go on with: schema apply{env}"),
             |step| format!("step {} failed: {}", step.number, step.error.as_deref().unwrap_or_default().lines().next().unwrap_or_default()),
         )),
         PlanState::Waiting => {
@@ -219,14 +225,14 @@ fn note(status: &PlanStatus, at_work: bool, gate: Option<&Evidence>) -> Option<S
             Some(if next == StageName::Contract && gate.is_some_and(|gate| !gate.unmet.is_empty()) {
                 "waits for its gate:".to_owned()
             } else if next == StageName::Contract && gate.is_some() {
-                format!("its gate is met: schema apply {} --through contract", status.name)
+                format!("its gate is met: schema apply{env} {} --through contract", status.name)
             } else if next == StageName::Contract {
                 format!(
-                    "when no client of the old release is left: schema apply {} --through contract --confirm old-clients-gone",
+                    "when no client of the old release is left: schema apply{env} {} --through contract --confirm old-clients-gone",
                     status.name
                 )
             } else {
-                format!("next: schema apply {} --through {}", status.name, next.name())
+                format!("next: schema apply{env} {} --through {}", status.name, next.name())
             })
         }
     }
@@ -239,6 +245,10 @@ fn set_aside(kept: &[Kept]) -> String {
         out.push_str("\nKept after their drop (schema undrop NAME, schema purge):\n");
     }
     for one in kept {
+        if one.is_back() {
+            let _ = writeln!(out, "  {} is back, but not all that stood on it: once more schema undrop", one.what);
+            continue;
+        }
         let until = if one.over { "its time is over".to_owned() } else { format!("until {}", time::minute(one.until)) };
         let _ = writeln!(out, "  {}, {until}", one.what);
     }
@@ -308,6 +318,7 @@ mod tests {
             number: step.number,
             stage,
             title: step.title.clone(),
+            transaction: "inside".into(),
             state: if index < done { "done" } else { "pending" }.into(),
             attempt: 1,
             started: None,
@@ -351,7 +362,7 @@ mod tests {
             watched: Some(Duration::from_hours(3)),
         };
         let gates = BTreeMap::from([("0007-severity-level".to_owned(), evidence)]);
-        let rows = rows(&files, &ledger, false, &gates);
+        let rows = rows(&files, &ledger, false, &gates, "");
         insta::assert_snapshot!(text(&rows, "shop at db1:5432, PostgreSQL 15.18", Some("production"), None));
         assert_eq!(when(&ledger[0]), "1970-01-01 00:00 UTC, took 20 min");
     }

@@ -66,7 +66,7 @@ pub fn topic(name: &str) -> Option<Vec<String>> {
                 duration::format(retry_for)
             ),
             format!(
-                "CONCURRENTLY runs without a lock_timeout, for {} at most. Change it in schema.kdl: `lock-timeout \"2s\" retry-for=\"15m\"`.",
+                "CONCURRENTLY runs without a lock_timeout, for {} at most. Change it in schema.kdl: `lock-timeout \"2s\" retry-for=\"15m\" concurrently=\"24h\"`.",
                 duration::format(outside_deadline)
             ),
         ],

@@ -1,21 +1,22 @@
 //! `schema undrop`
 
-use super::apply::who;
+use super::apply::{patience, stopped, who};
 use super::progress::Progress;
-use super::{Global, Out};
+use super::signals::Signals;
+use super::{Format, Global, Out};
 use crate::apply::kept::{Kept, bringing_back, kept, standing_again};
 use crate::apply::{Event, Options, Outcome, apply};
 use crate::error::{CliError, Code};
 use crate::pg::Target;
 use crate::plan::Plan;
-use crate::project::{described, session, target};
+use crate::project::{Project, described, session, target};
 
 /// Arguments of `schema undrop`.
 #[derive(clap::Args, Debug)]
 #[command(
     about = "Bring back a dropped table or column that is kept",
     long_about = "Brings back a table or column that the contract stage set aside, because\nschema.kdl has a `quarantine`: with its rows, and with the keys, indexes and\n\
-        checks that stood on it. What of those its rows no longer allow is named.",
+        checks that stood on it. What of those its rows no longer allow is named, and\ntried again by the next undrop.",
     after_help = "Examples:
   schema undrop public.orders.note
   schema undrop public.orders"
@@ -31,6 +32,7 @@ pub struct Args {
 /// # Errors
 /// Nothing of that name is kept; its name is taken again.
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
+    global.format(&[Format::Text])?;
     let project = global.project()?;
     let place = project.place()?;
     let session = session(&place).await?;
@@ -39,15 +41,24 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let target = target(&place)?;
     let where_ = described(&session);
     session.close().await;
-    let mut progress = Progress::new(out);
-    let result = once(&target, &bringing_back(one), &mut |event| progress.event(event)).await;
-    progress.finish();
-    result?;
-    out.notice(&format!("{} is back on {where_}.", one.what));
+    let env = project.env_flag();
+    let runner =
+        Once { target: &target, project: &project, command: format!("schema undrop{env} {}", args.name), signals: Signals::listen(out) };
+    if one.is_back() {
+        out.notice(&format!("{} is back already; what stood on it is still to be made.", one.what));
+    } else {
+        let mut progress = Progress::new(out);
+        let result = runner.run(&bringing_back(one), &mut |event| progress.event(event)).await;
+        progress.finish();
+        result?;
+        out.notice(&format!("{} is back on {where_}.", one.what));
+    }
     let mut failed = Vec::new();
-    for (place, statement) in one.after.iter().enumerate() {
-        if let Err(error) = once(&target, &standing_again(one, place), &mut |_| {}).await {
-            failed.push(format!("{statement}\n  {error}"));
+    for statement in &one.after {
+        match runner.run(&standing_again(one, statement), &mut |_| {}).await {
+            Ok(()) => {}
+            Err(error) if matches!(error.code(), Code::Interrupted | Code::Unreachable) => return Err(error),
+            Err(error) => failed.push(format!("{statement}\n  {error}")),
         }
     }
     if failed.is_empty() {
@@ -55,7 +66,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     }
     Err(CliError::failed(
         format!("{} is back with its data, but not all that stood on it:\n{}", one.what, failed.join("\n")),
-        "see to the rows that are in the way, then run these statements",
+        format!("see to the rows that are in the way, then once more: {}; to leave it so: schema purge{env} {}", runner.command, args.name),
     ))
 }
 
@@ -79,12 +90,29 @@ pub(super) fn meant<'k>(all: &'k [Kept], name: &str) -> Result<&'k Kept, CliErro
     }
 }
 
-/// One run without the ledger, under the applier's lock.
-pub(super) async fn once(target: &Target, plan: &Plan, tell: &mut dyn FnMut(Event)) -> Result<(), CliError> {
-    let session = crate::pg::connect(target).await?;
-    let options = Options { who: who(), command: format!("schema {}", plan.name), ..Options::direct() };
-    match apply(session, target, plan, "", "", &options, tell).await? {
-        Outcome::Done => Ok(()),
-        outcome => Err(CliError::message(Code::Interrupted, format!("stopped: {outcome:?}"))),
+/// Runs without the ledger, under the applier's lock.
+pub(super) struct Once<'o> {
+    pub(super) target: &'o Target,
+    pub(super) project: &'o Project,
+    /// The command that goes on.
+    pub(super) command: String,
+    pub(super) signals: Signals,
+}
+
+impl Once<'_> {
+    pub(super) async fn run(&self, plan: &Plan, tell: &mut dyn FnMut(Event)) -> Result<(), CliError> {
+        let session = crate::pg::connect(self.target).await?;
+        let options = Options {
+            stop: self.signals.begin(&self.command),
+            who: who(),
+            command: self.command.clone(),
+            env: self.project.env_flag(),
+            ..Options::direct()
+        };
+        let options = patience(options, &self.project.config);
+        match apply(session, self.target, plan, "", "", &options, tell).await? {
+            Outcome::Interrupted { reason, .. } => Err(stopped(&reason, &self.command)),
+            Outcome::Done | Outcome::Waiting { .. } => Ok(()),
+        }
     }
 }

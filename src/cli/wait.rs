@@ -68,20 +68,24 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     global.format(&[Format::Text])?;
     let project = global.project()?;
     let place = project.place()?;
-    let session = session(&place).await?;
+    let mut connected = session(&place).await?;
     let gates: Vec<Gate> = place.environment.and_then(|environment| environment.gate.clone()).into_iter().collect();
     let begun = Instant::now();
     let mut told = String::new();
     loop {
-        let plans = ledger_plans(session.client()).await?;
-        let exact = plans.iter().find(|status| status.name == args.plan);
-        let status = exact.or_else(|| plans.iter().find(|status| fits(&status.name, &args.plan)));
-        let why = match status {
-            None => "nothing of it was applied yet".to_owned(),
-            Some(status) => match missing(&session, status, args.aim, &gates).await? {
-                None => return Ok(Code::Done),
-                Some(why) => why,
+        let why = match look_for(args, &connected, &gates, &project.env_flag()).await {
+            Ok(None) => return Ok(Code::Done),
+            Ok(Some(why)) => why,
+            // A server that is restarted comes back.
+            Err(lost) if lost.code() == Code::Unreachable => match session(&place).await {
+                Ok(again) => {
+                    connected = again;
+                    format!("the connection was lost ({lost}); there is another one")
+                }
+                Err(error) if error.code() == Code::Unreachable => format!("the connection was lost ({lost}), and there is no other yet"),
+                Err(error) => return Err(error),
             },
+            Err(error) => return Err(error),
         };
         let left = args.timeout.saturating_sub(begun.elapsed());
         if left.is_zero() {
@@ -98,23 +102,38 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     }
 }
 
+async fn look_for(args: &Args, session: &Session, gates: &[Gate], env: &str) -> Result<Option<String>, CliError> {
+    let plans = ledger_plans(session.client()).await?;
+    let exact = plans.iter().find(|status| status.name == args.plan);
+    match exact.or_else(|| plans.iter().find(|status| fits(&status.name, &args.plan))) {
+        None => Ok(Some("nothing of it was applied yet".to_owned())),
+        Some(status) => missing(session, status, args.aim, gates, env).await,
+    }
+}
+
 /// What it still waits for; nothing when it is there.
 ///
 /// # Errors
 /// It cannot come there any more.
-async fn missing(session: &Session, status: &PlanStatus, aim: Aim, gates: &[Gate]) -> Result<Option<String>, CliError> {
+async fn missing(session: &Session, status: &PlanStatus, aim: Aim, gates: &[Gate], env: &str) -> Result<Option<String>, CliError> {
     let name = &status.name;
     match status.state {
         PlanState::RollingBack => {
-            return Err(CliError::refused(format!("{name} is being rolled back"), format!("go on with: schema rollback {name}")));
+            return Err(CliError::refused(format!("{name} is being rolled back"), format!("go on with: schema rollback{env} {name}")));
         }
         PlanState::RolledBack => {
-            return Err(CliError::refused(format!("{name} was rolled back"), format!("to run it once more: schema apply {name} --again")));
+            return Err(CliError::refused(
+                format!("{name} was rolled back"),
+                format!("to run it once more: schema apply{env} {name} --again"),
+            ));
         }
         PlanState::Failed if !matches!(aim, Aim::Stage(stage) if status.reached(stage)) => {
             let step = status.steps.iter().find(|step| step.state == "failed");
             let why = step.map(|step| format!(" at step {}: {}", step.number, step.error.as_deref().unwrap_or_default()));
-            return Err(CliError::failed(format!("{name} failed{}", why.unwrap_or_default()), format!("go on with: schema apply {name}")));
+            return Err(CliError::failed(
+                format!("{name} failed{}", why.unwrap_or_default()),
+                format!("go on with: schema apply{env} {name}"),
+            ));
         }
         PlanState::Failed | PlanState::Running | PlanState::Waiting | PlanState::Done => {}
     }
@@ -125,6 +144,12 @@ async fn missing(session: &Session, status: &PlanStatus, aim: Aim, gates: &[Gate
             let Some(text) = plan_text(session.client(), name).await? else { return Ok(Some("its text is not in the ledger".to_owned())) };
             let plan = crate::plan::file::read(std::path::Path::new(name), &text)?;
             let gates: Vec<Gate> = plan.gate.iter().chain(gates).cloned().collect();
+            if gates.is_empty() {
+                return Err(CliError::refused(
+                    format!("{name} has no gate: nothing tells when the clients of the old release are gone"),
+                    "write a `gate` into schema.kdl, for the environment; or wait for switch, and say --confirm old-clients-gone yourself",
+                ));
+            }
             let evidence = look(session.client(), &plan, &gates).await?;
             return Ok((!evidence.unmet.is_empty()).then(|| evidence.unmet.join("; ")));
         }

@@ -46,6 +46,8 @@ pub struct Config {
     pub lock_timeout: Duration,
     /// How long it is tried again.
     pub retry_for: Duration,
+    /// How long a statement outside a transaction may take, as CONCURRENTLY does.
+    pub concurrently: Duration,
     /// How long dropped tables and columns are kept under another name; `None`: not at all.
     pub quarantine: Option<Duration>,
     /// What must hold before contract in every environment; goes into the plans.
@@ -151,6 +153,7 @@ impl Config {
             small_table_rows: 10_000,
             lock_timeout: Duration::from_secs(2),
             retry_for: Duration::from_mins(15),
+            concurrently: Duration::from_hours(24),
             quarantine: None,
             gate: None,
             backfill: Pacing::default(),

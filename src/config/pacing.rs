@@ -6,6 +6,9 @@ use super::duration;
 use crate::apply::{Options, Pace};
 use crate::kdl::{Finding, Findings, Node, Text};
 
+/// More than this is `schema backfill pause`.
+const LONGEST_PAUSE: f64 = 1000.0;
+
 /// The numbers of a backfill.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pacing {
@@ -36,7 +39,9 @@ impl Pacing {
         set("batch", duration::FORM, &mut |text| duration::parse(text).map(|time| self.batch = time).is_ok());
         set("rows", "a number of rows", &mut |text| text.parse().map(|rows: u32| self.rows = rows.max(1)).is_ok());
         let Pace { pause, burst, replay_lag, replay_wal, slot_wal, archive_wal, dead_rows } = &mut self.pace;
-        set("pause", "a share of the time worked: `0.2`", &mut |text| share(text).map(|share| *pause = share).is_some());
+        set("pause", "a share of the time worked: `0.2`", &mut |text| {
+            share(text).filter(|share| *share <= LONGEST_PAUSE).map(|share| *pause = share).is_some()
+        });
         set("burst", "a duration (`500us`) or `off`", &mut |text| or_off(text, |text| duration::parse(text).ok(), burst));
         set("replay-lag", "a duration (`10s`) or `off`", &mut |text| or_off(text, |text| duration::parse(text).ok(), replay_lag));
         set("dead-rows", "a share of the table's rows (`0.5`) or `off`", &mut |text| or_off(text, share, dead_rows));

@@ -79,6 +79,9 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Config, Diagnostics> {
                 if let Some(time) = node.value("retry-for", f).and_then(|text| time(&text, f)) {
                     config.retry_for = time;
                 }
+                if let Some(time) = node.value("concurrently", f).and_then(|text| time(&text, f)) {
+                    config.concurrently = time;
+                }
             }
             "quarantine" => config.quarantine = quarantine(&mut node, f),
             "manage" => {

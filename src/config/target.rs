@@ -3,6 +3,7 @@
 use super::read::undefined;
 use super::{Config, ConfigError, Environment, Url, UrlForm};
 use crate::kdl::{Finding, Findings};
+use crate::pg::Target;
 use crate::plan::policy::Policy;
 
 /// Where a database is.
@@ -34,6 +35,15 @@ pub struct Place<'c> {
     pub policy: &'c Policy,
 }
 
+/// Whether two connection strings lead to one database, whatever else they say: as whom, under which name, how encrypted.
+fn same_database(one: &str, other: &str) -> bool {
+    one == other
+        || match (Target::parse(one), Target::parse(other)) {
+            (Ok(one), Ok(other)) => one.endpoints == other.endpoints && one.database == other.database,
+            _ => false,
+        }
+}
+
 impl Config {
     /// The database that is meant: `--env`, `--url`, or the default environment; without any
     /// environment in schema.kdl `DATABASE_URL`, then the `PG*` variables. A URL that is the one of
@@ -57,7 +67,7 @@ impl Config {
         }
         if let Some(url) = url {
             let same = |environment: &&Environment| {
-                environment.url.as_ref().is_some_and(|own| self.url(own, &variable).is_ok_and(|own| own == url))
+                environment.url.as_ref().is_some_and(|own| self.url(own, &variable).is_ok_and(|own| same_database(&own, url)))
             };
             let environment = self.environments.values().find(same);
             let policy = environment.map_or(&self.policy, |environment| &environment.policy);

@@ -20,7 +20,7 @@ env production {
 }
 hazards { ask drop-column drop-table; forbid lossy-cast; }
 small-table rows=500
-lock-timeout "500ms" retry-for="5m"
+lock-timeout "500ms" retry-for="5m" concurrently="2h"
 quarantine "7d"
 manage grants=#false owners=#true
 ignore schema="audit_*"
@@ -53,6 +53,7 @@ fn all_that_may_stand_there() {
     assert_eq!((config.source.as_path(), config.plans.as_path()), (Path::new("/p/db"), Path::new("/p/db/plans")));
     assert_eq!(config.small_table_rows, 500);
     assert_eq!((config.lock_timeout, config.retry_for), (Duration::from_millis(500), Duration::from_mins(5)));
+    assert_eq!(config.concurrently, Duration::from_hours(2));
     assert_eq!(config.quarantine, Some(Duration::from_hours(7 * 24)));
     assert_eq!(config.manage, Manage { grants: false, owners: true });
     assert_eq!(config.ignore[1].reason.as_deref(), Some("pg_partman makes these"));
@@ -97,6 +98,9 @@ fn which_database() {
     assert_eq!(place(&example, None, Some("postgres://else")), Ok((None, url("postgres://else"))));
     // Spelling the URL of an environment out does not go around its rules.
     assert_eq!(place(&example, None, Some("postgres://prod")), Ok((Some("production".into()), url("postgres://prod"))));
+    // Nor does another way to spell it.
+    let spelled = "host=prod application_name=x sslmode=require";
+    assert_eq!(place(&example, None, Some(spelled)), Ok((Some("production".into()), url(spelled))));
     let bare = config("");
     assert_eq!(place(&bare, None, None), Ok((None, url("postgres://dev"))));
     let only = |set: &[(&str, &str)]| bare.place(None, None, &vars(set)).map(|place| place.address).map_err(|error| error.to_string());

@@ -59,11 +59,22 @@ impl SessionError {
         matches!(self, Self::Unreachable { .. })
     }
 
+    /// Whether it shows that the connection goes through a pooler in transaction mode.
+    #[must_use]
+    pub fn is_pooled(&self) -> bool {
+        matches!(self, Self::Sql(error) if error.code().is_some_and(is_pooled))
+    }
+
     /// Whether an established connection went away, so that it is unknown what became of the statement.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
         matches!(self, Self::Sql(error) if is_connection_lost(error))
     }
+}
+
+/// Our own statements are prepared and used in one session: they are unknown, or known already, only in another one.
+fn is_pooled(code: &SqlState) -> bool {
+    [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(code)
 }
 
 /// Whether `error` means that the connection is gone, as opposed to a statement that failed.
@@ -99,8 +110,7 @@ pub fn explain(error: &tokio_postgres::Error) -> String {
             let _ = write!(text, "\n{name}: {part}");
         }
     }
-    // Our own statements are prepared and used in one session: they are unknown, or known, only in another one.
-    if [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(db.code()) {
+    if is_pooled(db.code()) {
         text.push_str("\nhint: this connection goes through a pooler in transaction mode: connect to the server directly, or to a session-mode port of the pooler");
     }
     text

@@ -14,6 +14,9 @@ use super::error::SessionError;
 /// use to a pipeline whose database does not answer.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a host may leave what was sent to it unacknowledged, when `tcp_user_timeout` is not given.
+const SILENCE: Duration = Duration::from_mins(2);
+
 /// Each libpq parameter with the variable that fills it in (manual, 34.15 "Environment Variables").
 const VARIABLES: [(&str, &str); 17] = [
     ("host", "PGHOST"),
@@ -307,10 +310,14 @@ impl Target {
             // A CREATE INDEX CONCURRENTLY is silent for hours; two hours, the system's default, is longer than
             // what most NAT tables and load balancers remember.
             keepalives_idle: positive("keepalives_idle")?.unwrap_or(Duration::from_mins(1)),
-            keepalives_interval: positive("keepalives_interval")?,
-            tcp_user_timeout: number(given, "tcp_user_timeout")?
-                .filter(|value| *value > 0)
-                .map(|value| Duration::from_millis(value.unsigned_abs())),
+            // A host that is gone without a word (a failover, a cut cable) is noticed within minutes, not after a quarter of an hour:
+            // the system's defaults are 75 s nine times over, and as long for what was sent and not acknowledged.
+            keepalives_interval: positive("keepalives_interval")?.or(Some(Duration::from_secs(10))),
+            tcp_user_timeout: match number(given, "tcp_user_timeout")? {
+                None => Some(SILENCE),
+                Some(millis) if millis <= 0 => None,
+                Some(millis) => Some(Duration::from_millis(millis.unsigned_abs())),
+            },
         })
     }
 

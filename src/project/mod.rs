@@ -72,6 +72,13 @@ impl Project {
         self.env.is_some() || self.url.is_some()
     }
 
+    /// What a command that is told to a person needs to find the same database: ` --env NAME`, or nothing. Connection
+    /// strings are not repeated.
+    #[must_use]
+    pub fn env_flag(&self) -> String {
+        self.env.as_ref().map(|env| format!(" --env {env}")).unwrap_or_default()
+    }
+
     /// A path as people see it: relative to the current folder where that is shorter.
     #[must_use]
     pub fn shown(&self, path: &std::path::Path) -> String {

@@ -8,7 +8,7 @@ use schema::catalog::{Fingerprint, Id, Ident};
 use schema::pg::{Scratch, ScratchOptions, Session, Target, connect, find};
 use schema::plan::Transaction;
 use schema::plan::op::{Probe, Verify};
-use schema::plan::plan::{Backfill, Plan, Stage, StageName, Step, Undo, Work};
+use schema::plan::plan::{Backfill, Plan, Preflight, Stage, StageName, Step, Undo, Work};
 
 const TARGET: &str = "SCHEMA_TEST_TARGET";
 const PLAN: &str = "SCHEMA_TEST_PLAN";
@@ -85,6 +85,14 @@ impl Db {
         run(&target, plan, options).await
     }
 
+    /// Ends a session, and waits until the server has forgotten it.
+    #[allow(dead_code, reason = "only one of the harnesses asks")]
+    pub async fn gone(&self, session: Session) {
+        let pid = session.backend_pid;
+        session.close().await;
+        self.until(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"), "0").await;
+    }
+
     /// Connection string of its database.
     pub fn address(&self) -> String {
         let port = self.scratch.target("postgres").endpoints[0].port;
@@ -113,7 +121,7 @@ impl Db {
     }
 }
 
-async fn run(target: &Target, plan: &Plan, options: &Options) -> (Result<Outcome, ApplyError>, Vec<Event>) {
+pub async fn run(target: &Target, plan: &Plan, options: &Options) -> (Result<Outcome, ApplyError>, Vec<Event>) {
     let session = connect(target).await.expect("connects");
     let text = serde_json::to_string(plan).expect("serializes");
     let hash = Fingerprint::of_bytes(text.as_bytes()).0;
@@ -192,6 +200,12 @@ pub fn outside(number: u32, sql: &str, index: &str) -> Step {
     );
     let cleanup = vec![format!("DROP INDEX CONCURRENTLY {index}")];
     Step { transaction: Transaction::Outside, probe: Some(Probe { sql: probe, cleanup }), ..step(number, &[sql]) }
+}
+
+/// A look for rows that would make a step fail.
+#[allow(dead_code, reason = "only some of the harnesses ask")]
+pub fn preflight(title: &str, rows: &str) -> Preflight {
+    Preflight { title: title.to_owned(), rows: rows.to_owned(), help: "correct them".to_owned(), setup: Vec::new(), after: None }
 }
 
 pub fn backfill(number: u32, key: &[&str], set: &str, filter: &str) -> Step {

@@ -5,17 +5,16 @@ pub(crate) mod disk;
 mod select;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::consent::Consent;
 use self::select::{Chosen, Selection, select};
 use super::progress::Progress;
+use super::signals::Signals;
 use super::{Allowed, Global, Out, planning};
 use crate::apply::status::{PlanStatus, plan_text, plans as ledger_plans};
-use crate::apply::{Options, Outcome, PlanState, WaitingFor};
+use crate::apply::{ApplyError, Options, Outcome, PlanState, WaitingFor};
 use crate::config::{Environment, Place, duration};
 use crate::error::{CliError, Code};
 use crate::pg::Session;
@@ -86,21 +85,23 @@ fn stage(word: &str) -> Result<StageName, String> {
 /// # Errors
 /// Whatever is refused, fails or is interrupted; each says how to go on.
 pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
+    let signals = Signals::listen(out);
+    global.format(&[super::Format::Text])?;
     let project = global.project()?;
     let place = project.place()?;
     let by_default =
         args.plan.is_none() && !args.all && args.through.is_none() && place.environment.is_some_and(|environment| environment.direct);
     if args.direct || by_default {
-        return direct(&args, &project, &place, out).await;
+        return direct(&args, &project, &place, &signals, out).await;
     }
     if !args.allow.is_empty() {
         return Err(CliError::failed("--allow belongs to --direct", "what a plan may do stands in the plan: schema plan --allow …"));
     }
-    Run { args: &args, project: &project, place: &place, out }.run().await
+    Box::pin(Run { args: &args, project: &project, place: &place, signals: &signals, out }.run()).await
 }
 
 /// From the source to the database in as few transactions as possible, without a plan file.
-async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) -> Result<Code, CliError> {
+async fn direct(args: &Args, project: &Project, place: &Place<'_>, signals: &Signals, out: &Out) -> Result<Code, CliError> {
     if let Some(environment) = place.environment.filter(|environment| environment.approvals > 0) {
         return Err(CliError::refused(
             format!("{} needs approvals, so nothing is applied to it directly", environment.name),
@@ -111,12 +112,13 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) ->
     let mut bench = planning::bench(out);
     let desired = planning::source(project, &scope, &mut bench).await?;
     let first = session(place).await?;
+    let seen_epoch = Some(crate::apply::ledger::epoch(first.client()).await?);
     if let Some(unfinished) =
         ledger_plans(first.client()).await?.iter().find(|status| !matches!(status.state, PlanState::Done | PlanState::RolledBack))
     {
         return Err(CliError::refused(
             format!("{} is not finished on {}", unfinished.name, described(&first)),
-            format!("finish it first: schema apply {} --all", unfinished.name),
+            format!("finish it first: schema apply{} {} --all", project.env_flag(), unfinished.name),
         ));
     }
     let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true, quarantine: None };
@@ -144,14 +146,18 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) ->
     if !args.yes && !consent.ask_direct(out)? {
         return Err(CliError::message(Code::Refused, "nothing was applied"));
     }
-    let stop = stop_on_signals(out);
+    let command = format!("schema apply --direct{}", project.env_flag());
     let options = Options {
-        stop: Arc::clone(&stop),
+        stop: signals.begin(&command),
         who: who(),
-        command: "schema apply --direct".to_owned(),
+        command: command.clone(),
+        env: project.env_flag(),
         max_time: args.max_time,
+        preflight: !args.no_preflight,
+        seen_epoch,
         ..Options::direct()
     };
+    let options = patience(options, &project.config);
     let target = target(place)?;
     let text = file::write(&plan);
     let hash = file::hash(&plan).to_string();
@@ -159,16 +165,25 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, out: &Out) ->
     let result = crate::apply::apply(first, &target, &plan, &text, &hash, &options, &mut |event| progress.event(event)).await;
     progress.finish();
     match result? {
-        Outcome::Done => {
+        Outcome::Interrupted { reason, .. } => Err(stopped(&reason, &command)),
+        Outcome::Done | Outcome::Waiting { .. } => {
             out.notice("Done.");
             Ok(Code::Done)
         }
-        outcome => Err(CliError::with_help(
-            Code::Interrupted,
-            format!("stopped: {outcome:?}"),
-            "what is done stays; go on with: schema apply --direct",
-        )),
     }
+}
+
+/// An interruption, with the command that goes on.
+pub(super) fn stopped(reason: &str, command: &str) -> CliError {
+    CliError::with_help(Code::Interrupted, format!("stopped: {reason}"), format!("what is done stays; go on with: {command}"))
+}
+
+/// How long locks are waited for, as configured. Tries start short and grow to two seconds; who is more patient starts with
+/// more.
+pub(super) fn patience(options: Options, config: &crate::config::Config) -> Options {
+    let lock_timeout =
+        if config.lock_timeout > Duration::from_secs(2) { config.lock_timeout } else { config.lock_timeout.min(options.lock_timeout) };
+    Options { lock_timeout, retry_for: config.retry_for, outside_deadline: config.concurrently, ..options }
 }
 
 /// As [`check_hazards`], with the command that allows.
@@ -189,6 +204,7 @@ struct Run<'r> {
     args: &'r Args,
     project: &'r Project,
     place: &'r Place<'r>,
+    signals: &'r Signals,
     out: &'r Out,
 }
 
@@ -207,7 +223,15 @@ impl Run<'_> {
         let mut unfinished: Vec<&Plan> = under_way.iter().filter(|plan| !runs(plan)).collect();
         unfinished
             .extend(selection.waiting.iter().map(|(file, _)| &file.plan).filter(|plan| under_way.iter().all(|one| one.name != plan.name)));
-        self.check_fresh(&selection, &unfinished, &first).await?;
+        // What is stale is refused before anybody is asked. Later plans start from what the earlier ones leave behind: each is
+        // looked at when its turn comes.
+        let mut looked_at = None;
+        if let Some(next) = selection.run.iter().find(|chosen| select::before(chosen, &unfinished).is_none())
+            && !next.begun
+        {
+            let epoch = self.check_fits(next, &first).await?;
+            looked_at = Some((next.file.plan.name.clone(), epoch));
+        }
         if selection.run.is_empty() {
             return Ok(self.nothing(&selection, &first));
         }
@@ -226,11 +250,15 @@ impl Run<'_> {
             environment: self.place.environment.map(|environment| environment.name.as_str()),
             by_name: self.place.environment.is_some_and(|environment| environment.approvals > 0),
         };
-        if !self.args.yes && !consent.ask(self.out, &selection.run, self.through())? {
-            return Err(CliError::message(Code::Refused, "nothing was applied"));
+        if !self.args.yes {
+            if !consent.ask(self.out, &selection.run, self.through())? {
+                return Err(CliError::message(Code::Refused, "nothing was applied"));
+            }
+            // Whoever answers may have had lunch.
+            looked_at = None;
         }
         self.out.notice(&format!("Applying to {}.", consent.target));
-        let stop = stop_on_signals(self.out);
+        let stop = self.signals.begin(&self.command());
         let began = std::time::Instant::now();
         let mut next = Some(first);
         let mut refused = None;
@@ -238,7 +266,8 @@ impl Run<'_> {
             let plan = &chosen.file.plan;
             if let Some(earlier) = select::before(chosen, &unfinished) {
                 let why = format!("{} waits: it shares objects with {}, which is not finished", plan.name, earlier.name);
-                let help = format!("finish it first: schema apply {} --through contract --confirm old-clients-gone", earlier.name);
+                let env = self.project.env_flag();
+                let help = format!("finish it first: schema apply{env} {} --through contract --confirm old-clients-gone", earlier.name);
                 refused = refused.or(Some(CliError::refused(why, help)));
                 unfinished.push(plan);
                 continue;
@@ -247,13 +276,22 @@ impl Run<'_> {
                 Some(session) => session,
                 None => session(self.place).await?,
             };
-            match self.apply(session, chosen, &stop, began).await? {
+            let seen_epoch = match looked_at.take() {
+                _ if chosen.begun => None,
+                Some((name, epoch)) if name == plan.name => Some(epoch),
+                _ => Some(self.check_fits(chosen, &session).await?),
+            };
+            let Some(outcome) = self.apply(session, chosen, &stop, began, seen_epoch).await? else {
+                self.out.notice("Another applier was at work meanwhile: looking again.");
+                return Box::pin(self.run()).await;
+            };
+            match outcome {
                 Outcome::Done => self.out.notice(&format!("{} is done.", plan.name)),
                 Outcome::Waiting { stage, reason } => {
                     unfinished.push(plan);
                     match reason {
-                        WaitingFor::Through => self.out.notice(&waits(plan, stage, self.place.environment)),
-                        WaitingFor::Gate(unmet) => refused = refused.or_else(|| Some(gate_not_met(plan, &unmet))),
+                        WaitingFor::Through => self.out.notice(&self.waits(plan, stage)),
+                        WaitingFor::Gate(unmet) => refused = refused.or_else(|| Some(gate_not_met(plan, &unmet, &self.project.env_flag()))),
                         WaitingFor::OldClientsGone => refused = refused.or_else(|| Some(not_confirmed(plan, self.place.environment))),
                     }
                 }
@@ -322,15 +360,14 @@ impl Run<'_> {
         }
     }
 
-    /// Whether what the plans rely on is as they say. A plan that has begun changes it itself.
-    async fn check_fresh(&self, selection: &Selection, unfinished: &[&Plan], session: &Session) -> Result<(), CliError> {
-        let fresh = |chosen: &&select::Chosen| !chosen.begun && select::before(chosen, unfinished).is_none();
-        let Some(chosen) = selection.run.iter().find(fresh) else { return Ok(()) };
-        // Later plans start from what the earlier ones leave behind: each is checked when it is first.
-        let plan = &chosen.file.plan;
+    /// Whether what a plan relies on is as it says; the ledger's epoch when that was looked at. A plan that has begun changes
+    /// it itself.
+    async fn check_fits(&self, chosen: &Chosen, session: &Session) -> Result<i64, CliError> {
+        let epoch = crate::apply::ledger::epoch(session.client()).await?;
         let scope = planning::scope(self.project);
-        let live = crate::pg::introspect::introspect_live(session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
-        planning::check_fits(plan, &live.catalog, &scope)
+        let live = planning::live_beside(session, &scope, self.project.config.retry_for, self.out).await?;
+        planning::check_fits(&chosen.file.plan, &live.catalog, &scope)?;
+        Ok(epoch)
     }
 
     /// Nothing may run now: says why.
@@ -346,23 +383,26 @@ impl Run<'_> {
                 (all, _) => format!("the other {all} plans are done on"),
             };
             for name in back {
-                self.out.notice(&format!("{name} was rolled back. Forward once more: schema apply {name} --again"));
+                self.out
+                    .notice(&format!("{name} was rolled back. Forward once more: schema apply{} {name} --again", self.project.env_flag()));
             }
             self.out.notice(&format!("Nothing to do: {plans} {}.", described(session)));
         }
         for (file, stage) in &selection.waiting {
-            self.out.notice(&waits(&file.plan, *stage, self.place.environment));
+            self.out.notice(&self.waits(&file.plan, *stage));
         }
         Code::Done
     }
 
+    /// Nothing: another applier was at work since the database was looked at.
     async fn apply(
         &self,
         session: Session,
         chosen: &Chosen,
         stop: &Arc<AtomicBool>,
         began: std::time::Instant,
-    ) -> Result<Outcome, CliError> {
+        seen_epoch: Option<i64>,
+    ) -> Result<Option<Outcome>, CliError> {
         let plan = &chosen.file.plan;
         let config = &self.project.config;
         self.out.notice(&format!("\n{}", plan.name));
@@ -370,7 +410,6 @@ impl Run<'_> {
             self.out.notice("Rows that would make a step fail are not looked for (--no-preflight).");
         }
         let through = self.through();
-        let defaults = Options::default();
         let pacing = self.place.environment.map_or(&config.backfill, |environment| &environment.backfill);
         let options = Options {
             through,
@@ -378,13 +417,6 @@ impl Run<'_> {
             gates: self.place.environment.and_then(|environment| environment.gate.clone()).into_iter().collect(),
             max_time: self.args.max_time.map(|time| time.saturating_sub(began.elapsed())),
             stop: Arc::clone(stop),
-            // Tries start short and grow to two seconds; who is more patient starts with more.
-            lock_timeout: if config.lock_timeout > Duration::from_secs(2) {
-                config.lock_timeout
-            } else {
-                config.lock_timeout.min(defaults.lock_timeout)
-            },
-            retry_for: config.retry_for,
             preflight: !self.args.no_preflight,
             batch_target: pacing.batch,
             batch_rows: pacing.rows,
@@ -392,27 +424,46 @@ impl Run<'_> {
             who: who(),
             again: self.args.again,
             command: self.command(),
-            ..defaults
+            env: self.project.env_flag(),
+            seen_epoch,
+            ..Options::default()
         };
+        let options = patience(options, config);
         let target = target(self.place)?;
         let mut progress = Progress::new(self.out);
         let hash = chosen.file.hash.to_string();
         let result =
             crate::apply::apply(session, &target, plan, &chosen.file.text, &hash, &options, &mut |event| progress.event(event)).await;
         progress.finish();
-        Ok(result?)
+        match result {
+            Err(ApplyError::Overtaken { .. }) => Ok(None),
+            result => Ok(Some(result?)),
+        }
     }
 
     /// The command that goes on, to which the executor adds the plan; connection strings are not
     /// repeated.
     fn command(&self) -> String {
-        let env = self.project.env.as_ref().map(|env| format!(" --env {env}")).unwrap_or_default();
+        let env = self.project.env_flag();
         // The executor adds `--through contract` itself.
         let through = self.args.through.filter(|stage| *stage != StageName::Contract).map(|stage| format!(" --through {}", stage.name()));
         let through = through.unwrap_or_default();
         let known = [(self.args.no_preflight, " --no-preflight"), (self.args.no_disk_check, " --no-disk-check")];
         let known: String = known.into_iter().filter_map(|(said, flag)| said.then_some(flag)).collect();
         format!("schema apply{env}{through}{known}")
+    }
+
+    fn waits(&self, plan: &Plan, stage: StageName) -> String {
+        let (name, env) = (&plan.name, self.project.env_flag());
+        // Where there is a gate, it decides; saying so would pass it by.
+        let gated = plan.gate.is_some() || self.place.environment.is_some_and(|environment| environment.gate.is_some());
+        let confirm = if gated { "" } else { " --confirm old-clients-gone" };
+        match stage {
+            StageName::Contract => format!(
+                "{name} waits before contract. Deploy the new release; when no client of the old one is left:\n  schema apply{env} {name} --through contract{confirm}"
+            ),
+            other => format!("{name} waits before {0}: schema apply{env} {name} --through {0}", other.name()),
+        }
     }
 }
 
@@ -445,19 +496,6 @@ pub fn check_hazards(plan: &Plan, policy: &Policy) -> Result<(), CliError> {
     ))
 }
 
-fn waits(plan: &Plan, stage: StageName, environment: Option<&Environment>) -> String {
-    let name = &plan.name;
-    // Where there is a gate, it decides; saying so would pass it by.
-    let gated = plan.gate.is_some() || environment.is_some_and(|environment| environment.gate.is_some());
-    let confirm = if gated { "" } else { " --confirm old-clients-gone" };
-    match stage {
-        StageName::Contract => format!(
-            "{name} waits before contract. Deploy the new release; when no client of the old one is left:\n  schema apply {name} --through contract{confirm}"
-        ),
-        other => format!("{name} waits before {0}: schema apply {name} --through {0}", other.name()),
-    }
-}
-
 fn not_confirmed(plan: &Plan, environment: Option<&Environment>) -> CliError {
     let gate = environment.map_or(String::new(), |environment| format!(", or a `gate` for {} in schema.kdl", environment.name));
     CliError::refused(
@@ -466,36 +504,12 @@ fn not_confirmed(plan: &Plan, environment: Option<&Environment>) -> CliError {
     )
 }
 
-fn gate_not_met(plan: &Plan, unmet: &[String]) -> CliError {
+fn gate_not_met(plan: &Plan, unmet: &[String], env: &str) -> CliError {
     let list = unmet.iter().map(|one| format!("  {one}")).collect::<Vec<_>>().join("\n");
     CliError::refused(
         format!("the gate of {} is not met:\n{list}", plan.name),
-        format!("`schema wait {} --for gate` looks until it is; if you know better: --confirm old-clients-gone", plan.name),
+        format!("`schema wait{env} {} --for gate` looks until it is; if you know better: --confirm old-clients-gone", plan.name),
     )
-}
-
-/// The first SIGINT or SIGTERM lets the running statement or batch finish; the second does not.
-pub(super) fn stop_on_signals(out: &Out) -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return stop;
-    };
-    let (flag, out) = (Arc::clone(&stop), out.clone());
-    tokio::spawn(async move {
-        for count in 0.. {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if count > 0 {
-                // The server rolls the open transaction back; the ledger knows what is committed.
-                std::process::exit(Code::Interrupted as i32);
-            }
-            flag.store(true, Ordering::Relaxed);
-            out.notice("Stopping after the running statement or batch; once more to stop at once.");
-        }
-    });
-    stop
 }
 
 /// Who runs it: what git knows, or the user of this machine.

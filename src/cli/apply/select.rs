@@ -45,7 +45,7 @@ pub(super) fn select(files: Vec<PlanFile>, ledger: &[PlanStatus], through: Stage
         let status = ledger.iter().find(|status| status.name == file.plan.name);
         if let Some(status) = status
             && status.hash != file.hash.0
-            && (status.begun() || status.state == PlanState::Done)
+            && (status.has_effect() || status.state == PlanState::Done)
         {
             return Err(CliError::refused(
                 format!("{} was edited after it was applied: the ledger has {}, the file is {}", file.plan.name, status.hash, file.hash),
@@ -59,7 +59,7 @@ pub(super) fn select(files: Vec<PlanFile>, ledger: &[PlanStatus], through: Stage
         }
         let status = status.filter(|_| !rolled_back);
         let done = |number: u32| status.is_some_and(|status| status.steps.iter().any(|step| step.number == number && step.state == "done"));
-        let begun = status.is_some_and(PlanStatus::begun);
+        let begun = status.is_some_and(PlanStatus::has_effect);
         let next = file.plan.steps().find(|(_, step)| !done(step.number)).map(|(stage, _)| stage);
         match next {
             None if status.is_some_and(|status| status.state == PlanState::Done) || file.plan.is_empty() => selection.done += 1,
@@ -109,6 +109,7 @@ mod tests {
             number,
             stage,
             title: title.into(),
+            transaction: "inside".into(),
             state: if number <= done { "done" } else { "pending" }.into(),
             attempt: 1,
             started: None,
@@ -150,6 +151,19 @@ mod tests {
             (vec![name("0003-broken", StageName::Backfill), name("0005-new", StageName::Expand)], 1, 2)
         );
         assert_eq!(chosen(StageName::Contract, true).0.len(), 4);
+    }
+
+    /// What failed and left nothing may be made again, and is looked at as any other plan.
+    #[test]
+    fn a_plan_that_left_nothing_has_not_begun() {
+        let mut edited = file("0001-failed");
+        edited.hash.0.push('x');
+        let mut failed = status("0001-failed", PlanState::Failed, 0);
+        "failed".clone_into(&mut failed.steps[0].state);
+        let selection = select(vec![edited.clone()], &[failed.clone()], StageName::Switch, false).expect("nothing of it is there");
+        assert_eq!(selection.run.iter().map(|chosen| chosen.begun).collect::<Vec<_>>(), [false]);
+        "outside".clone_into(&mut failed.steps[0].transaction);
+        assert!(select(vec![edited], &[failed], StageName::Switch, false).is_err());
     }
 
     #[test]
