@@ -7,8 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::id::Id;
 use super::{Catalog, Ident};
-use crate::kind::Object;
 use crate::kind::foreign_key::ForeignKey;
+use crate::kind::key::Key;
+use crate::kind::primary_key::PrimaryKey;
+use crate::kind::unique::Unique;
+use crate::kind::{Kind as _, Object};
 
 /// The words of an SQL text that can be names: plain ones folded, quoted ones exact, contents of
 /// string literals too (`nextval('app.seq'::regclass)`, bodies).
@@ -77,27 +80,29 @@ pub fn guess_needs(catalog: &mut Catalog) {
         }
         needs.push((id.clone(), found));
     }
-    needs.extend(catalog.objects.values().filter_map(|object| {
-        let Object::ForeignKey(key) = object else { return None };
-        let id = object.id();
-        (!catalog.needs.contains_key(&id)).then(|| (id, referenced_key(catalog, key).into_iter().collect()))
-    }));
+    needs.extend(referenced_keys(catalog));
     catalog.needs.extend(needs);
 }
 
-/// The key that a foreign key leans on: over the same columns, in whatever order.
-fn referenced_key(catalog: &Catalog, key: &ForeignKey) -> Option<Id> {
-    let same = |columns: &[Ident]| {
-        columns.len() == key.referenced_columns.len() && columns.iter().all(|name| key.referenced_columns.contains(name))
-    };
-    let found = |object: &&Object| match object {
-        Object::PrimaryKey(primary) => {
-            primary.key.table == key.references && (key.referenced_columns.is_empty() || same(&primary.key.columns))
+/// The keys that foreign keys lean on: over the same columns, in whatever order.
+fn referenced_keys(catalog: &Catalog) -> Vec<(Id, BTreeSet<Id>)> {
+    let mut keys: HashMap<&Id, Vec<(&Key, Id)>> = HashMap::new();
+    for object in catalog.objects.values() {
+        if let Object::PrimaryKey(PrimaryKey { key, .. }) | Object::Unique(Unique { key, .. }) = object {
+            keys.entry(&key.table).or_default().push((key, object.id()));
         }
-        Object::Unique(unique) => unique.key.table == key.references && same(&unique.key.columns),
-        _ => false,
+    }
+    let leans_on = |foreign: &ForeignKey| {
+        let columns = &foreign.referenced_columns;
+        let same = |key: &Key| columns.len() == key.columns.len() && columns.iter().all(|name| key.columns.contains(name));
+        let (_, id) = keys.get(&foreign.references)?.iter().find(|(key, id)| {
+            // Without columns it is the primary key.
+            if columns.is_empty() { id.kind == PrimaryKey::KEYWORD } else { same(key) }
+        })?;
+        Some(BTreeSet::from([id.clone()]))
     };
-    catalog.objects.values().find(found).map(Object::id)
+    let unknown = catalog.of::<ForeignKey>().filter(|foreign| !catalog.needs.contains_key(&foreign.id()));
+    unknown.filter_map(|foreign| Some((foreign.id(), leans_on(foreign)?))).collect()
 }
 
 /// Whether a text of an object mentions a name.

@@ -48,6 +48,10 @@ pub fn no_default(cx: &Context<'_>, column: &Column) -> Option<&'static str> {
 /// Whether its values are rows: of those `IS NULL` asks for the fields, and half-filled ones are neither.
 #[must_use]
 pub fn is_row(cx: &Context<'_>, data_type: &str) -> bool {
+    // What PostgreSQL brings along stands without its schema.
+    if !data_type.contains('.') {
+        return false;
+    }
     [cx.live, cx.desired].into_iter().any(|state| {
         let base = domains(state, data_type).last().map_or(data_type, |domain| domain.base.as_str());
         state.objects.iter().any(|(id, object)| {
