@@ -243,7 +243,7 @@ async fn nobody_queues_behind_a_detach() {
         longest
     });
     assert_eq!(outcome.expect("applies"), Outcome::Done, "{events:?}");
-    assert!(longest < Duration::from_millis(2200), "{longest:?}");
+    assert!(longest < Duration::from_secs(3), "{longest:?}");
     assert_eq!(db.value("SELECT count(*) FROM pg_inherits WHERE inhparent = 'whole'::regclass").await, "1");
     assert_eq!(db.value("SELECT count(*) FROM part").await, "1");
 }

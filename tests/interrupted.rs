@@ -122,12 +122,17 @@ async fn signals_end_what_waits() {
     // Reading the catalog waits for whoever holds a view's table; so named, and stopped, with nothing begun.
     other.client().batch_execute("BEGIN; LOCK TABLE orders").await.expect("locks");
     let child = shop.spawn("apply --env test --yes");
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
     signal(&child, Signal::TERM);
     let (code, told) = ended(child);
     assert_eq!(code, 5, "{told}");
     says(&told, &[&format!("held by pid {}", other.backend_pid), "Stopped before anything was begun"]);
+    let child = shop.spawn("plan --env test --out -");
+    tokio::time::sleep(Duration::from_secs(8)).await;
     other.client().batch_execute("ROLLBACK; BEGIN; UPDATE orders SET note = note WHERE id = 1").await.expect("writes");
+    let (code, told) = ended(child);
+    assert_eq!(code, 0, "{told}");
+    says(&told, &[&format!("held by pid {}", other.backend_pid), "CONCURRENTLY"]);
     for stop in [Signal::HUP, Signal::TERM] {
         let child = shop.spawn("apply --env test --yes");
         shop.until("SELECT (count(*) > 0)::text FROM pg_stat_activity WHERE query LIKE '% INDEX CONCURRENTLY%' AND pid <> pg_backend_pid() AND wait_event_type = 'Lock'", "true").await;

@@ -52,6 +52,7 @@ pub(super) async fn run(context: &mut Context<'_>, step: &Step, backfill: &Backf
         waited: Duration::ZERO,
         waited_for: false,
         burst_rows: FIRST_BURST,
+        least: Duration::MAX,
         rested: Duration::ZERO,
     };
     while run.pass(context, &mut progress).await? {}
@@ -84,6 +85,8 @@ struct Run<'s> {
     waited_for: bool,
     /// Rows of the next burst.
     burst_rows: i32,
+    /// The least time of a burst: about what one costs without rows.
+    least: Duration,
     /// The pauses within the last batch.
     rested: Duration,
 }
@@ -158,6 +161,7 @@ impl Run<'_> {
                 return Err(fault.into_halt(context, self.step, kept(progress)));
             }
             progress.batch_rows = (progress.batch_rows / 2).max(1);
+            self.burst_rows = (self.burst_rows / 2).max(1);
             let blockers = std::mem::take(&mut fault.blockers);
             let Some(sleep) = tries.again(&mut context.jitter) else {
                 return Err(gave_up(context, self.step, fault, &tries, &blockers, kept(progress)));
@@ -202,11 +206,12 @@ impl Run<'_> {
         let patience = tries.lock_timeout() / 2;
         let (begun, mut looked) = (Instant::now(), Instant::now());
         let mut now = progress.clone();
-        self.rested = Duration::ZERO;
+        (self.rested, self.waited_for) = (Duration::ZERO, false);
         loop {
             let seen = now.rows_seen - progress.rows_seen;
             let left = i32::try_from(i64::from(progress.batch_rows) - seen).unwrap_or(progress.batch_rows);
             let rows = if burst.is_some() { self.burst_rows.min(left) } else { left };
+            let sent = Instant::now();
             let page = self.paging.next(context.ddl(), self.backfill, now.cursor.as_deref(), rows).await;
             let Some(page) = page.map_err(|(sql, error)| timed_out(sql, error, limit, Vec::new()))? else {
                 return Ok(Some(now).filter(|now| now.cursor != progress.cursor));
@@ -217,7 +222,13 @@ impl Run<'_> {
             now.rows_seen += page.rows;
             now.rows_done += changed;
             let Some(burst) = burst else { return Ok(Some(now)) };
-            self.burst_rows = resized(self.burst_rows, took, burst);
+            let elsewhere = sent.elapsed().saturating_sub(took);
+            self.least = self.least.min(took);
+            // What a statement costs whatever its rows, and what the network takes, must not be most of it.
+            let burst = burst.max(self.least * 2).max(elsewhere / 4);
+            if rows == self.burst_rows || took > burst {
+                self.burst_rows = resized(rows, took, burst);
+            }
             let full = now.rows_seen - progress.rows_seen >= i64::from(progress.batch_rows);
             if full || self.waited_for || begun.elapsed() >= context.options.batch_target || context.options.stopped() {
                 return Ok(Some(now));
@@ -231,8 +242,11 @@ impl Run<'_> {
                     return Ok(Some(now));
                 }
             }
-            let rest = Instant::now();
-            tokio::time::sleep(took.mul_f64(pause)).await;
+            let (rest, due) = (Instant::now(), took.mul_f64(pause));
+            if begun.elapsed() + due >= context.options.batch_target {
+                return Ok(Some(now));
+            }
+            tokio::time::sleep(due).await;
             self.rested += rest.elapsed();
         }
     }

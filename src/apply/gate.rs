@@ -59,7 +59,7 @@ fn sessions() -> String {
     format!(
         "SELECT a.pid, coalesce(a.usename::text, ''), a.application_name, coalesce(pg_catalog.host(a.client_addr), '') \
          FROM pg_catalog.pg_stat_activity a \
-         WHERE a.datname = pg_catalog.current_database() AND coalesce(a.backend_type, 'client backend') = 'client backend' \
+         WHERE a.datname = pg_catalog.current_database() AND (a.backend_type = 'client backend' OR a.backend_type IS NULL AND a.usesysid IS NOT NULL) \
          AND a.pid <> pg_catalog.pg_backend_pid() AND a.application_name IS DISTINCT FROM 'schema' AND a.pid <> ALL ({}) \
          ORDER BY a.backend_start, a.pid",
         lock::ours_sql()

@@ -191,7 +191,7 @@ fn next_blocks(leaves: &[Leaf], cursor: Option<&[String]>, rows: i32) -> Option<
     let step = ((f64::from(rows) / leaf.density.max(1.0)).ceil() as i64).max(1);
     let to = (from + step).min(end);
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "an estimate")]
-    let rows = ((to - from) as f64 * leaf.density) as i64;
+    let rows = ((to - from) as f64 * leaf.density).ceil() as i64;
     Some(Page {
         cursor: vec![leaf.relation.clone(), to.to_string(), end.to_string()],
         rows,

@@ -96,7 +96,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
                 (None, None) => planning::source(&project, &scope, &mut bench).await?,
             })
         };
-        let (desired, live) = tokio::try_join!(desired, planning::live(&session, &scope))?;
+        let (desired, live) = tokio::try_join!(desired, planning::live_beside(&session, &scope, project.config.retry_for, out))?;
         empty = args.to.is_none() && desired.sources.iter().next().is_none() && !is_sql;
         Box::pin(planning::from_live(&session, live, desired, &scope, policy, prove, &mut bench)).await?
     };

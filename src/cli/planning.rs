@@ -110,7 +110,7 @@ pub async fn live_beside(session: &Session, scope: &Scope, most: Duration, out: 
             () = tokio::time::sleep(LOOK) => {}
         }
         let who = in_the_way(session).await;
-        if begun.elapsed() >= most.max(LOOK) {
+        if begun.elapsed() >= most.max(LOOK) && !who.is_empty() {
             return Err(CliError::failed(
                 format!("the catalog could not be read within {}{}; nothing was touched", duration::span(most), who),
                 "wait until that lock is gone, then the same command again",

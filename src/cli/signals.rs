@@ -34,7 +34,12 @@ impl Signals {
                         out.notice("Stopped before anything was begun.");
                         std::process::exit(Code::Interrupted as i32);
                     };
-                    if stop.swap(true, Ordering::Relaxed) {
+                    let again = stop.swap(true, Ordering::Relaxed);
+                    // A terminal that closes may say so twice: to the shell, which passes it on, and to its group.
+                    if again && kind == SignalKind::hangup() {
+                        continue;
+                    }
+                    if again {
                         // The server rolls the open transaction back; the ledger knows what is committed.
                         out.notice(&format!("Stopped at once; what is committed stays. Go on with: {command}"));
                         std::process::exit(Code::Interrupted as i32);

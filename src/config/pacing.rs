@@ -42,7 +42,9 @@ impl Pacing {
         set("pause", "a share of the time worked: `0.2`", &mut |text| {
             share(text).filter(|share| *share <= LONGEST_PAUSE).map(|share| *pause = share).is_some()
         });
-        set("burst", "a duration (`500us`) or `off`", &mut |text| or_off(text, |text| duration::parse(text).ok(), burst));
+        set("burst", "a duration (`500us`) or `off`", &mut |text| {
+            or_off(text, |text| duration::parse(text).ok().filter(|time| !time.is_zero()), burst)
+        });
         set("replay-lag", "a duration (`10s`) or `off`", &mut |text| or_off(text, |text| duration::parse(text).ok(), replay_lag));
         set("dead-rows", "a share of the table's rows (`0.5`) or `off`", &mut |text| or_off(text, share, dead_rows));
         for (name, signal) in [("replay-wal", replay_wal), ("slot-wal", slot_wal), ("archive-wal", archive_wal)] {

@@ -219,7 +219,7 @@ async fn type_privileges(session: &Session, types: &[(Id, Id)]) -> Result<BTreeM
     let mut found = BTreeMap::new();
     for (now, id) in types {
         let sql = format!(
-            "SELECT CASE WHEN t.typowner <> current_user::regrole THEN pg_get_userbyid(t.typowner)::text END, t.typacl IS NOT NULL, \
+            "SELECT CASE WHEN pg_get_userbyid(t.typowner) <> current_user THEN pg_get_userbyid(t.typowner)::text END, t.typacl IS NOT NULL, \
              ARRAY(SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END \
              || CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END \
              FROM aclexplode(t.typacl) x WHERE x.grantee <> t.typowner ORDER BY 1) FROM pg_type t WHERE t.oid = {}::regtype",

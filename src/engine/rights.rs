@@ -47,7 +47,7 @@ pub async fn of_views_and_routines(session: &Session, live: &Catalog) -> Result<
         .collect();
     let to = "CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END || CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END";
     let sql = format!(
-        "SELECT n.at::int8, CASE WHEN o.owner <> current_user::regrole THEN format('ALTER %s %s OWNER TO %I', n.word, n.called, pg_get_userbyid(o.owner)) END, \
+        "SELECT n.at::int8, CASE WHEN pg_get_userbyid(o.owner) <> current_user THEN format('ALTER %s %s OWNER TO %I', n.word, n.called, pg_get_userbyid(o.owner)) END, \
          CASE WHEN o.routine AND o.acl IS NOT NULL THEN format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', n.called) END, \
          ARRAY(SELECT format('GRANT %s ON %s %s TO %s', x.privilege_type, CASE WHEN o.routine THEN 'ROUTINE' ELSE 'TABLE' END, n.called, {to}) \
          FROM aclexplode(o.acl) x WHERE x.grantee <> o.owner ORDER BY 1), \

@@ -165,6 +165,12 @@ impl Kind for ForeignKey {
         };
         let references = Id::new("table", at.path(&target.arg("a table", &mut out.findings)?.value));
         let referenced_columns = target.args().iter().map(|text| Ident::new(&text.value)).collect();
+        for option in ["on-delete", "on-update", "match", "deferrable", "not-valid"] {
+            for misplaced in target.children(option) {
+                let text = format!("`{option}` belongs to the foreign key, not to what it references");
+                out.findings.push(Finding::at(misplaced.title(), text).help(format!("write it before the block: `foreign-key … {option}… {{ references …; }}`")));
+            }
+        }
         target.finish(&mut out.findings);
         let name = node.value("name", &mut out.findings).map(|text| Ident::new(&text.value));
         let on_delete = Self::action_from_kdl(node, "on-delete", out);

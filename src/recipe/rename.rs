@@ -6,7 +6,7 @@ use crate::catalog::closure::words;
 use crate::catalog::id::{default_name, quote};
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::Kind as _;
-use crate::kind::column::Column;
+use crate::kind::column::{Column, columns_of};
 use crate::kind::registration;
 use crate::kind::table::Table;
 use crate::plan::draft::{Context, Op};
@@ -76,9 +76,22 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
         Cost::Instant,
     );
     let mut end = Op::new(new, away, StageName::Contract, "rename-table").removes(&view);
-    end.undo = Some([vec![format!("CREATE VIEW {}{invoker} AS SELECT * FROM {}", old.sql(), new.sql())], granted].concat());
+    let again = format!("CREATE VIEW {}{invoker} AS SELECT {} FROM {}", old.sql(), columns_before(cx, live, old).join(", "), new.sql());
+    end.undo = Some([vec![again], granted].concat());
     end.teardown = true;
     (op, Some(end))
+}
+
+/// What a view under the old name of a table shows: the columns that were there before, by their old names. With those that
+/// came since, they could not be taken back.
+fn columns_before(cx: &Context<'_>, live: &Catalog, table: &Id) -> Vec<String> {
+    let here = |column: &Column| {
+        let old = column.id();
+        let renamed = cx.hints.renames.iter().find(|(_, from)| from.up("table") == *table && from.name() == old.name());
+        let in_place = renamed.filter(|(new, _)| cx.hints.in_place.contains(*new) || not_in_step(live, cx.desired, &old, new).is_some());
+        in_place.map_or_else(|| quote(&column.name), |(new, _)| format!("{} AS {}", quote(new.name()), quote(&column.name)))
+    };
+    columns_of(live, table).map(here).collect()
 }
 
 /// Sequences of identity columns whose names PostgreSQL derived from what is renamed: each as it is

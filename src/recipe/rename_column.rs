@@ -150,7 +150,8 @@ fn unfit(cx: &Context<'_>, old: &Column, new: &Column) -> Vec<(Hazard, String)> 
     let (id, old_id) = (new.id(), old.id());
     let fits = |from: &Column, to: &Column| {
         let (from, to) = (from.data_type.as_str(), to.data_type.as_str());
-        from == to || keeps_heap(from, to) || super::preflight::widens(from, to)
+        let holds_all = ["text", "character varying"].contains(&to);
+        from == to || holds_all || keeps_heap(from, to) || super::preflight::widens(from, to)
     };
     let mut found = Vec::new();
     if !cx.hints.backfills.contains_key(&id) && !fits(old, new) {

@@ -1,7 +1,7 @@
 //! Owners and privileges of what stands in for something else: whether the project manages them or not, who could use
 //! the one can use the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::Id;
 use crate::catalog::id::literal;
@@ -22,10 +22,10 @@ pub fn of_view(view: &Id, table: &Id) -> String {
          SELECT pg_get_userbyid(relowner) AS owner, relrowsecurity INTO held FROM pg_class WHERE oid = {table}::regclass;\n    \
          IF held.owner <> current_user THEN\n        \
          EXECUTE format('ALTER VIEW %s OWNER TO %I', {view}, held.owner);\n    END IF;\n    \
-         IF NOT held.relrowsecurity AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = {table}::regclass AND attacl IS NOT NULL) THEN\n        \
+         IF NOT held.relrowsecurity AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = {table}::regclass AND NOT attisdropped AND attacl IS NOT NULL) THEN\n        \
          EXECUTE format('ALTER VIEW %s RESET (security_invoker)', {view});\n    END IF;\n    \
          FOR held IN SELECT acl.*, '' AS part FROM pg_class, aclexplode(relacl) acl WHERE oid = {table}::regclass AND acl.grantee <> relowner\n        \
-         UNION ALL SELECT acl.*, format('(%I)', attname) FROM pg_attribute, aclexplode(attacl) acl WHERE attrelid = {table}::regclass LOOP\n        \
+         UNION ALL SELECT acl.*, format('(%I)', attname) FROM pg_attribute, aclexplode(attacl) acl WHERE attrelid = {table}::regclass AND NOT attisdropped LOOP\n        \
          EXECUTE format('GRANT %s %s ON %s TO %s%s', held.privilege_type, held.part, {view},\n            \
          CASE held.grantee WHEN 0 THEN 'PUBLIC' ELSE held.grantee::regrole::text END, CASE WHEN held.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END);\n    \
          END LOOP;\nEND $do$"
@@ -59,10 +59,10 @@ pub fn restore(cx: &Context<'_>, draft: &mut Draft) {
         })
         .filter(|(_, statements): &(_, Vec<String>)| !statements.is_empty())
         .collect();
+    let executed: BTreeSet<String> = draft.ops.iter().flat_map(|op| op.action.sql.iter().cloned()).collect();
     for (id, statements) in wanted {
         let Some(live) = cx.live.get(id) else { continue };
-        let is_drop = |sql: &String| live.drop().sql.first() == Some(sql);
-        if !draft.ops.iter().any(|op| op.action.sql.iter().any(is_drop)) {
+        if !live.drop().sql.first().is_some_and(|sql| executed.contains(sql)) {
             continue;
         }
         // The last one that leads to it, and every way back that makes the old one.

@@ -46,13 +46,25 @@ pub(super) fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) 
         if checks.is_empty() {
             continue;
         }
+        let beside = |id: &&Id| matches!(changes.get(*id), Some(Change::Replace)) && !checks.iter().any(|(old, _)| old.id() == **id);
+        let mut dependants = columns.iter().flat_map(|id| cx.dependants.of(id));
+        // What goes and comes again in one transaction with the column stays together with it.
+        let together = dependants.any(|id| beside(&id)) || checks.iter().any(|(_, new)| !is_settled(cx, changes, draft, &columns, new));
         let partitioned = cx.live.get_as::<Table>(&table).is_some_and(|table| table.partition_by.is_some());
-        if partitioned || checks.iter().any(|(old, _)| plain::must_go_first(cx, changes, &old.id()).is_some()) {
+        if partitioned || together || checks.iter().any(|(old, _)| plain::must_go_first(cx, changes, &old.id()).is_some()) {
             reads(cx, &table, &columns, changes);
             continue;
         }
         put(cx, &table, &columns, &checks, changes, draft);
     }
+}
+
+/// Whether a check speaks only of columns that stay as they are, or change here, and no other recipe has it.
+fn is_settled(cx: &Context<'_>, changes: &Changes, draft: &Draft, columns: &[Id], check: &Check) -> bool {
+    let id = check.id();
+    let needs = cx.desired.get(&id).map(|object| cx.desired.all_needs(object)).unwrap_or_default();
+    let stays = |need: &Id| columns.contains(need) || cx.live.contains(need) && !changes.contains_key(need);
+    !draft.first.contains_key(&id) && needs.iter().filter(|need| need.kind == Column::KEYWORD).all(stays)
 }
 
 /// Says that every row is read.

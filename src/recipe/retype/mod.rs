@@ -141,12 +141,16 @@ fn rewrites(cx: &Context<'_>, old: &Column, new: &Column) -> bool {
 /// collation is another order.
 fn builds_again(cx: &Context<'_>, old: &Column, new: &Column) -> bool {
     let other_order = old.collation != new.collation;
-    let is_column = |element: &String| {
-        columns_of(cx.live, &old.table)
-            .map(|column| quote(&column.name))
-            .any(|name| element.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')))
-    };
-    cx.dependants.of(&old.id()).filter(|id| cx.desired.contains(id)).filter_map(|id| cx.live.get(id)).any(|object| match object {
+    let standing: Vec<&Object> =
+        cx.dependants.of(&old.id()).filter(|id| cx.desired.contains(id)).filter_map(|id| cx.live.get(id)).collect();
+    if !standing.iter().any(|object| matches!(object, Object::Index(_) | Object::PrimaryKey(_) | Object::Unique(_) | Object::Exclusion(_)))
+    {
+        return false;
+    }
+    let names: Vec<String> = columns_of(cx.live, &old.table).map(|column| quote(&column.name)).collect();
+    let is_column =
+        |element: &String| names.iter().any(|name| element.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')));
+    standing.into_iter().any(|object| match object {
         Object::Index(index) => other_order || index.filter.is_some() || !index.elements.iter().all(is_column),
         Object::PrimaryKey(_) | Object::Unique(_) | Object::Exclusion(_) => other_order,
         _ => false,

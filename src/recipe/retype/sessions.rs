@@ -21,24 +21,20 @@ pub fn put_again(cx: &Context<'_>, draft: &mut Draft) {
         return;
     }
     let mut found: Vec<(usize, BTreeSet<String>)> = Vec::new();
-    let mut edges: Vec<(usize, usize)> = Vec::new();
     for (at, op) in draft.ops.iter().enumerate() {
         let swapped = op.recipe == RECIPE && op.stage == StageName::Switch;
         let tables: BTreeSet<Id> = if swapped { aside(op) } else { changed_in_place(cx, op) };
         if tables.is_empty() {
             continue;
         }
-        let helping = |(_, other): &(usize, &Op)| {
+        let helping = |other: &&Op| {
             other.recipe != RECIPE && other.stage == StageName::Expand && !other.teardown && triggers(other).any(|on| tables.contains(&on))
         };
-        let helpers: Vec<(usize, &Op)> = draft.ops.iter().enumerate().filter(helping).collect();
-        if swapped {
-            found.push((at, helpers.into_iter().flat_map(|(_, other)| functions(other)).collect()));
-        } else {
-            // The column has its type before the first of them is compiled.
-            edges.extend(helpers.into_iter().map(|(helper, _)| (at, helper)));
-            found.push((at, tables.iter().flat_map(|table| own(cx, table)).collect()));
+        let mut met: BTreeSet<String> = draft.ops.iter().filter(helping).flat_map(functions).collect();
+        if !swapped {
+            met.extend(tables.iter().flat_map(|table| own(cx, table)));
         }
+        found.push((at, met));
     }
     for (at, functions) in found {
         let sql: Vec<String> = functions.iter().map(|function| again(function)).collect();
@@ -49,13 +45,15 @@ pub fn put_again(cx: &Context<'_>, draft: &mut Draft) {
         }
         op.action.sql.extend(sql);
     }
-    for (earlier, later) in edges {
-        draft.order(earlier, later);
-    }
 }
 
+/// Where it is there by then, and may be put by who applies the plan.
 fn again(function: &str) -> String {
-    format!("DO $do$ BEGIN EXECUTE pg_get_functiondef({}::regprocedure); END $do$", literal(function))
+    let met = format!("to_regprocedure({})", literal(function));
+    format!(
+        "DO $do$ BEGIN\n    IF (SELECT pg_has_role(proowner, 'USAGE') FROM pg_proc WHERE oid = {met}) THEN\n        \
+         EXECUTE pg_get_functiondef({met});\n    END IF;\nEND $do$"
+    )
 }
 
 fn call(schema: &str, name: &str) -> String {
