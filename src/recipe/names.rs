@@ -17,7 +17,10 @@ fn free(base: &str, suffix: &str, taken: impl Fn(&Ident) -> bool) -> Ident {
 /// Whether a table, an index, a sequence, a view or a type of the schema is called so.
 fn is_relation(state: &Catalog, schema: &str, name: &Ident) -> bool {
     state.objects.iter().any(|(id, object)| match object {
-        Object::Column(column) => id.schema() == schema && sequence(column).as_ref() == Some(name),
+        Object::Column(column) => {
+            let may_be = column.identity.as_ref().is_some_and(|identity| identity.name.is_some() || name.ends_with("_seq"));
+            may_be && id.schema() == schema && sequence(column).as_ref() == Some(name)
+        }
         _ => id.name() == name.as_str() && id.schema() == schema && object.relation_name().is_some(),
     })
 }

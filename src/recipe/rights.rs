@@ -36,7 +36,8 @@ pub fn of_view(view: &Id, table: &Id) -> String {
 /// them.
 #[must_use]
 pub fn of_column(cx: &Context<'_>, id: &Id) -> Vec<String> {
-    if manages_grants(cx) { Vec::new() } else { cx.facts.privileges.get(id).cloned().unwrap_or_default() }
+    let Some(statements) = cx.facts.privileges.get(id) else { return Vec::new() };
+    if manages_grants(cx) { Vec::new() } else { statements.clone() }
 }
 
 fn manages_grants(cx: &Context<'_>) -> bool {
@@ -46,6 +47,9 @@ fn manages_grants(cx: &Context<'_>) -> bool {
 /// Gives what is dropped and made again, by whatever recipe, the owner and the privileges that it had, on the way there
 /// and on the way back. Where the project manages them, they are objects of their own.
 pub fn restore(cx: &Context<'_>, draft: &mut Draft) {
+    if !cx.facts.privileges.keys().any(|id| MADE_AGAIN.contains(&id.kind.as_str())) {
+        return;
+    }
     let manages_owners = cx.desired.of::<Owner>().next().is_some() || cx.live.of::<Owner>().next().is_some();
     let manages_grants = manages_grants(cx);
     let wanted: BTreeMap<&Id, Vec<String>> = cx

@@ -9,7 +9,8 @@ use crate::plan::draft::Context;
 
 /// The domain that a type is, and those beneath it.
 fn domains<'c>(state: &'c Catalog, data_type: &str) -> Vec<&'c Domain> {
-    let of = |name: &str| state.of::<Domain>().find(|domain| domain.id().sql() == name);
+    // What PostgreSQL brings along stands without its schema.
+    let of = |name: &str| name.contains('.').then(|| state.of::<Domain>().find(|domain| domain.id().sql() == name)).flatten();
     std::iter::successors(of(data_type), |domain| of(&domain.base)).collect()
 }
 

@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 use super::{backfill, plain, published};
 use crate::catalog::id::{derived_name, quote};
 use crate::catalog::{Catalog, Id, Ident};
-use crate::kind::column::{Column, columns_of};
+use crate::kind::column::Column;
 use crate::kind::type_change::keeps_heap;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes, Dependants, changes};
@@ -147,9 +147,15 @@ fn builds_again(cx: &Context<'_>, old: &Column, new: &Column) -> bool {
     {
         return false;
     }
-    let names: Vec<String> = columns_of(cx.live, &old.table).map(|column| quote(&column.name)).collect();
-    let is_column =
-        |element: &String| names.iter().any(|name| element.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')));
+    // A column by its name, quoted where it must be, before its operator class and its order.
+    let is_column = |element: &String| {
+        let name = element
+            .strip_prefix('"')
+            .and_then(|rest| rest.split_once('"'))
+            .map_or_else(|| element.split(' ').next().unwrap_or_default().to_owned(), |(name, _)| name.to_owned());
+        let rest = element.strip_prefix(&quote(&name));
+        cx.live.contains(&old.table.child(Column::KEYWORD, &name)) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    };
     standing.into_iter().any(|object| match object {
         Object::Index(index) => other_order || index.filter.is_some() || !index.elements.iter().all(is_column),
         Object::PrimaryKey(_) | Object::Unique(_) | Object::Exclusion(_) => other_order,
