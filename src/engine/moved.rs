@@ -19,10 +19,7 @@ pub fn check(live: &Catalog, desired: &Catalog, hints: &Hints, origins: &IndexMa
             continue;
         }
         let Some((text, help)) = problem(live, desired, hints, (new, &table), (old, &from)) else { continue };
-        let place = origins.get(new).map(|origin| {
-            let was = origin.texts.iter().skip(1).find(|text| text.value.ends_with(old.name()));
-            was.map_or(origin.name, |text| text.span)
-        });
+        let place = origins.get(new).map(|origin| origin.was(old.name()));
         findings.push(match place {
             Some(span) => Finding::at(span, text).label("here").help(help),
             None => Finding::general(text).help(help),

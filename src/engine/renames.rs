@@ -25,10 +25,7 @@ pub fn check<'o>(live: &Catalog, desired: &Catalog, hints: &Hints, origins: impl
             Some(next) => format!("make two plans of it: let {} become {} first", new.name(), next.name()),
             None => format!("take `was` out, if {} may go with what it holds; or drop {} in a plan before", old.name(), new.name()),
         };
-        let place = origins().get(new).map(|origin| {
-            let was = origin.texts.iter().skip(1).find(|text| text.value.ends_with(old.name()));
-            was.map_or(origin.name, |text| text.span)
-        });
+        let place = origins().get(new).map(|origin| origin.was(old.name()));
         findings.push(match place {
             Some(span) => Finding::at(span, text).label("here").help(help),
             None => Finding::general(text).help(help),

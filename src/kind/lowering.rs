@@ -86,6 +86,14 @@ pub struct Origin {
     pub others: Vec<Span>,
 }
 
+impl Origin {
+    /// Where `was` says the old name, or the name where that was not found.
+    #[must_use]
+    pub fn was(&self, old: &str) -> Span {
+        self.texts.iter().skip(1).find(|text| text.value.ends_with(old)).map_or(self.name, |text| text.span)
+    }
+}
+
 /// The finding that shows both definitions of an object.
 #[must_use]
 pub fn defined_twice(id: &Id, first: Span, second: Span) -> Finding {

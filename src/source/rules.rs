@@ -110,7 +110,7 @@ fn former_names(out: &Lowering, f: &mut Findings) {
 
 fn was_place(out: &Lowering, id: &Id, old: &Id) -> Option<Span> {
     let origin = out.origins.get(id)?;
-    Some(origin.texts.iter().skip(1).find(|text| text.value.ends_with(own_name(old))).map_or(origin.name, |text| text.span))
+    Some(origin.was(own_name(old)))
 }
 
 fn primary_keys(out: &Lowering, f: &mut Findings) {
