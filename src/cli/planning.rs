@@ -153,7 +153,7 @@ pub async fn from_live(
     // Dependencies are asked for only when something differs that counts.
     live.catalog = scope.live(live.catalog, &desired.catalog)?;
     desired.catalog = scope.desired(desired.catalog, &live.catalog);
-    crate::engine::scope::match_unnamed(&live.catalog, &mut desired.catalog, &desired.hints);
+    crate::engine::scope::match_unnamed(&live.catalog, &mut desired.catalog, &desired.hints, session.server_version);
     if !crate::engine::same(&live.catalog, &desired.catalog) {
         live.read_dependencies(session).await.map_err(crate::engine::EngineError::from)?;
     }

@@ -28,7 +28,8 @@ pub use workbench::Workbench;
 
 use crate::catalog::Catalog;
 use crate::kdl::Finding;
-use crate::kind::Object;
+use crate::kind::lowering::Hints;
+use crate::kind::{Object, not_null};
 use crate::pg::Session;
 use crate::plan::plan::Proof;
 use crate::plan::{Facts, Input, Plan, Policy};
@@ -74,14 +75,18 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     let Request { session, live, live_is_elaborated, mut desired, scope, policy, prove, server } = request;
     let mut live = scope.live(live, &desired.catalog)?;
     desired.catalog = scope.desired(desired.catalog, &live);
-    scope::match_unnamed(&live, &mut desired.catalog, &desired.hints);
+    let version = server.or(session.map(|session| session.server_version));
+    let newest = version.unwrap_or(u32::MAX);
+    if !live_is_elaborated {
+        not_null::settle(&Catalog::default(), &mut live, &Hints::default(), newest);
+    }
+    scope::match_unnamed(&live, &mut desired.catalog, &desired.hints, newest);
     renames::check(&live, &desired.catalog, &desired.hints, || desired.origins()).or_report(&desired.sources, ())?;
     if same(&live, &desired.catalog) {
         return Ok(Computed { plan: nothing(), live, desired: desired.catalog });
     }
     desired.guess_needs();
     let (raw, hints, origins, sources) = desired.into_parts();
-    let version = server.or(session.map(|session| session.server_version));
     bench.start(version).await?;
     if !live_is_elaborated {
         live = elaborate::canonical(bench, "start", live, &indexmap::IndexMap::new(), &crate::kdl::Sources::new(), scope).await?;

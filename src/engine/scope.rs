@@ -97,8 +97,9 @@ fn kind_id(column: &crate::kind::view_column::ViewColumn) -> Id {
 }
 
 /// Constraints and indexes that nobody named are those of the same content, whatever they are called:
-/// default names stay behind after renames (schema-language.md, rule 1).
-pub fn match_unnamed(live: &Catalog, raw: &mut Catalog, hints: &Hints) {
+/// default names stay behind after renames (schema-language.md, rule 1). `server` is the version that they stand on.
+pub fn match_unnamed(live: &Catalog, raw: &mut Catalog, hints: &Hints, server: u32) {
+    crate::kind::not_null::settle(live, raw, hints, server);
     let mut taken: BTreeSet<Id> = BTreeSet::new();
     for id in &hints.unnamed {
         if raw.get(id) == live.get(id) {

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
+use super::not_null::NotNull;
 use super::sequence::SequenceOptions;
 use super::type_change::{converted, keeps_heap};
-use super::{Inline, Kind, Lowering, Object, Rebuild, Row, Scope, Why, collation_name, row, sql_type, table};
+use super::{Inline, Kind, Lowering, Object, Rebuild, Row, Scope, Why, collation_name, not_null, row, sql_type, table};
 use crate::catalog::expr::unwrap_parens;
 use crate::catalog::id::{default_name, qualified, quote};
 use crate::catalog::{Catalog, Id, Ident};
@@ -23,8 +24,11 @@ pub struct Column {
     pub data_type: String,
     /// Qualified, where it is not the type's own.
     pub collation: Option<String>,
-    /// Whether it refuses NULL.
+    /// Whether it refuses NULL, and holds none.
     pub not_null: bool,
+    /// What NOT NULL is besides, from PostgreSQL 18 on.
+    #[serde(default)]
+    pub constraint: NotNull,
     /// Filled from a sequence of its own.
     pub identity: Option<Identity>,
     /// Computed from other columns.
@@ -80,8 +84,11 @@ impl Column {
     /// from the table above.
     #[must_use]
     pub fn is_inherited_from(&self, above: &Self) -> bool {
-        let Self { table: _, name, data_type, collation, not_null, identity, generated, storage, compression, statistics, options } = self;
+        let Self { table: _, name, data_type, collation, not_null, constraint, identity, generated, storage, compression, statistics, options } = self;
+        let same_name = constraint.name.as_ref().is_none_or(|name| above.has_not_null() && *name == above.not_null_name());
         identity.is_none()
+            && same_name
+            && NotNull { name: None, ..constraint.clone() } == NotNull { name: None, ..above.constraint.clone() }
             && *name == above.name
             && *data_type == above.data_type
             && *collation == above.collation
@@ -128,7 +135,7 @@ impl Column {
     /// `name type …`, for CREATE TABLE and ADD COLUMN.
     #[must_use]
     pub fn clause(&self, default: Option<&str>) -> String {
-        let Self { table: _, name, data_type, collation, not_null, identity, generated, storage: _, compression, statistics: _, options: _ } = self;
+        let Self { table: _, name, data_type, collation, not_null, constraint, identity, generated, storage: _, compression, statistics: _, options: _ } = self;
         let mut sql = format!("{} {data_type}", quote(name));
         if let Some(method) = compression {
             sql += &format!(" COMPRESSION {}", quote(method));
@@ -146,7 +153,7 @@ impl Column {
             sql += &format!(" {}", self.identity_clause(identity));
         }
         if *not_null {
-            sql += " NOT NULL";
+            sql += &format!(" {}NOT NULL{}", constraint.prefix(), if constraint.no_inherit { " NO INHERIT" } else { "" });
         }
         sql
     }
@@ -175,6 +182,9 @@ impl Column {
         }
         if !self.options.is_empty() {
             sql.push(format!("{start} SET ({})", table::options_sql(&self.options)));
+        }
+        if self.constraint.not_valid {
+            sql.push(self.add_not_null_sql());
         }
         sql
     }
@@ -224,15 +234,23 @@ impl Kind for Column {
         // attstattarget became nullable in 17. Some builds keep a bookkeeping option of their own in
         // attoptions (`pg_attver=…`): pg_dump leaves it out, and `pg_` is the server's own prefix.
         let statistics = if server >= 170_000 { "a.attstattarget::int8" } else { "NULLIF(a.attstattarget, -1)::int8" };
+        let (not_null, named) = if server >= not_null::NAMED {
+            (
+                "a.attnotnull AND COALESCE(k.convalidated, true), k.conname::text, c.relispartition, COALESCE(k.connoinherit, false), COALESCE(NOT k.convalidated, false)",
+                " LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey[1] = a.attnum",
+            )
+        } else {
+            ("a.attnotnull, NULL::text, false, false, false", "")
+        };
         Some(format!(
             "SELECT c.oid::int8, a.attnum::int8, n.nspname::text, c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), \
              CASE WHEN a.attcollation <> t.typcollation THEN (SELECT quote_ident(cn.nspname) || '.' || quote_ident(co.collname) FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = a.attcollation) END, \
-             a.attnotnull, \
+             {not_null}, \
              CASE WHEN a.attgenerated <> '' THEN (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum) END, a.attgenerated = 'v', \
              CASE WHEN a.attstorage <> t.typstorage THEN CASE a.attstorage WHEN 'p' THEN 'plain' WHEN 'e' THEN 'external' WHEN 'x' THEN 'extended' ELSE 'main' END END, \
              CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END, {statistics}, CASE WHEN a.attoptions IS NOT NULL THEN (SELECT array_agg(o) FROM unnest(a.attoptions) o WHERE o NOT LIKE 'pg\\_%') END, \
              CASE WHEN i.relname IS NOT NULL THEN CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'default' END END, i.* \
-             FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = a.atttypid \
+             FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = a.atttypid{named} \
              LEFT JOIN LATERAL (SELECT q.relname::text, {} FROM pg_depend e JOIN pg_class q ON q.oid = e.objid JOIN pg_sequence s ON s.seqrelid = q.oid \
                WHERE a.attidentity <> '' AND e.classid = 'pg_class'::regclass AND e.refclassid = 'pg_class'::regclass AND e.refobjid = a.attrelid AND e.refobjsubid = a.attnum AND e.deptype = 'i') i ON a.attidentity <> '' \
              WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND a.attnum > 0 AND NOT a.attisdropped AND {} AND {} ORDER BY 3, 4, 2",
@@ -245,6 +263,7 @@ impl Kind for Column {
     fn from_row(row: &mut Row<'_>) -> Self {
         let table = Id::new("table", [row.name(), row.name()]);
         let (name, data_type, collation, not_null) = (row.name(), row.text(), row.opt_text(), row.flag());
+        let (constraint_name, in_partition, no_inherit, not_valid) = (row.opt_name(), row.flag(), row.flag(), row.flag());
         let (expression, is_virtual) = (row.opt_text(), row.flag());
         let generated = expression.map(|expression| Generated { expression: unwrap_parens(&expression).to_owned(), is_virtual });
         let (storage, compression, statistics, options) = (row.opt_text(), row.opt_text(), row.opt_int(), row::options(row.texts()));
@@ -253,7 +272,12 @@ impl Kind for Column {
             let usual = default_name(table.name(), &name, "seq");
             Identity { always: when == "always", name: (sequence != usual).then_some(sequence), options: SequenceOptions::from_row(row) }
         });
-        Self { table, name, data_type, collation, not_null, identity, generated, storage, compression, statistics, options }
+        let constraint = NotNull { name: None, no_inherit, not_valid };
+        let mut column = Self { table, name, data_type, collation, not_null, constraint, identity, generated, storage, compression, statistics, options };
+        if let Some(name) = constraint_name {
+            column.name_not_null(name, in_partition);
+        }
+        column
     }
 
     fn read(node: &mut Node<'_>, at: &Scope<'_>, out: &mut Lowering) -> Option<Id> {
@@ -282,6 +306,8 @@ impl Kind for Column {
         let compression = node.word("compression", &["pglz", "lz4"], &mut out.findings).map(|text| text.value);
         let statistics = node.number("statistics", &mut out.findings);
         let not_null = node.flag("not-null", &mut out.findings) || identity.is_some() || serial.is_some();
+        let constraint = NotNull::read(node, out);
+        let not_null = not_null && !constraint.not_valid;
         let options = table::read_options(node, out);
         let default = node.value("default", &mut out.findings);
         let backfill = node.value("backfill", &mut out.findings);
@@ -304,7 +330,7 @@ impl Kind for Column {
             out.complain(&written, format!("an identity column cannot be of type {}", written.value), "identity columns are smallint, integer or bigint");
         }
         let name = Ident::new(&name.value);
-        let column = Self { table: table.clone(), name, data_type, collation, not_null, identity, generated, storage, compression, statistics, options };
+        let column = Self { table: table.clone(), name, data_type, collation, not_null, constraint, identity, generated, storage, compression, statistics, options };
         let id = out.put(node, column);
         super::column_reverts::put(&id, reverts, backfill.is_some(), out);
         if let Some(backfill) = backfill {
@@ -336,6 +362,7 @@ impl Kind for Column {
         if self.not_null && self.identity.is_none() {
             node = node.arg("not-null");
         }
+        self.constraint.write(&mut node);
         if let Some(collation) = &self.collation {
             node.set("collation", collation_name::to_kdl(collation));
         }
@@ -402,7 +429,7 @@ impl Kind for Column {
     }
 
     fn alter(old: &Self, new: &Self) -> Alteration {
-        let Self { table: _, name, data_type, collation, not_null, identity, generated, storage, compression, statistics, options } = new;
+        let Self { table: _, name, data_type, collation, not_null, constraint, identity, generated, storage, compression, statistics, options } = new;
         let id = new.id();
         let exclusive = |title: String, clause: &str| new.altering(title, clause, LockMode::AccessExclusive, Cost::Instant);
         let mut actions = Vec::new();
@@ -435,12 +462,8 @@ impl Kind for Column {
             }
             actions.push(action);
         }
-        if *not_null != old.not_null && (*not_null || identity.is_none()) {
-            actions.push(if *not_null {
-                new.altering(format!("Set {id} NOT NULL"), "SET NOT NULL", LockMode::AccessExclusive, Cost::Scan)
-            } else {
-                exclusive(format!("Let {id} be NULL"), "DROP NOT NULL").hazard(Hazard::RowShape, format!("{id} may be NULL for its readers"))
-            });
+        if (*not_null, constraint) != (old.not_null, &old.constraint) && (new.has_not_null() || identity.is_none()) {
+            actions.extend(new.alter_not_null(old));
         }
         match (&old.identity, identity) {
             (None, Some(now)) => {

@@ -4,7 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::not_null::{self, NotNull};
 use super::{Kind, Lowering, Row, Scope, collation_name, row, schema::Schema, sql_type};
+use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
 use crate::kdl::{Node, NodeOut, ValueOut};
 use crate::plan::op::{Action, Alteration, Hazard};
@@ -22,8 +24,19 @@ pub struct Domain {
     pub collation: Option<String>,
     /// Whether it refuses NULL.
     pub not_null: bool,
+    /// The name of that, from PostgreSQL 17 on.
+    #[serde(default)]
+    pub constraint: NotNull,
     /// The default expression of its columns.
     pub default: Option<String>,
+}
+
+impl Domain {
+    /// The name of its NOT NULL, on a server that has one.
+    #[must_use]
+    pub fn not_null_name(&self) -> Ident {
+        self.constraint.name.clone().unwrap_or_else(|| not_null::usual_of_domain(&self.name))
+    }
 }
 
 impl Kind for Domain {
@@ -32,9 +45,14 @@ impl Kind for Domain {
     const PARENTS: &'static [&'static str] = &["schema"];
     cast_to!(Domain);
 
-    fn query(_server: u32) -> Option<String> {
+    fn query(server: u32) -> Option<String> {
+        let name = if server >= not_null::NAMED_OF_DOMAINS {
+            "(SELECT k.conname::text FROM pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'n')"
+        } else {
+            "NULL::text"
+        };
         Some(format!(
-            "SELECT t.oid::int8, 0::int8, n.nspname::text, t.typname::text, format_type(t.typbasetype, t.typtypmod), {}, t.typnotnull, \
+            "SELECT t.oid::int8, 0::int8, n.nspname::text, t.typname::text, format_type(t.typbasetype, t.typtypmod), {}, t.typnotnull, {name}, \
              pg_get_expr(t.typdefaultbin, 0) \
              FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
              WHERE t.typtype = 'd' AND {} AND {} ORDER BY 3, 4",
@@ -45,12 +63,15 @@ impl Kind for Domain {
     }
 
     fn from_row(row: &mut Row<'_>) -> Self {
+        let (schema, name) = (row.name(), row.name());
+        let usual = not_null::usual_of_domain(&name);
         Self {
-            schema: row.name(),
-            name: row.name(),
+            schema,
+            name,
             base: row.text(),
             collation: collation_name::from_names(&row.names()),
             not_null: row.flag(),
+            constraint: NotNull::found(row.opt_name(), &usual),
             default: row.opt_text(),
         }
     }
@@ -59,18 +80,20 @@ impl Kind for Domain {
         let name = node.arg("a name", &mut out.findings)?;
         let base = node.arg("a type", &mut out.findings)?;
         let not_null = node.flag("not-null", &mut out.findings);
+        let constraint = NotNull { name: node.value("constraint", &mut out.findings).map(|text| Ident::new(&text.value)), ..NotNull::default() };
         let default = node.value("default", &mut out.findings).map(|text| text.value);
         let collation = node.value("collation", &mut out.findings).map(|text| collation_name::from_kdl(&text.value));
         let (schema, name) = (Ident::new(at.schema), Ident::new(&name.value));
-        Some(out.put(node, Self { schema, name, base: sql_type::canonical(&base.value), collation, not_null, default }))
+        Some(out.put(node, Self { schema, name, base: sql_type::canonical(&base.value), collation, not_null, constraint, default }))
     }
 
     fn write<'n>(&self, parent: &'n mut NodeOut) -> &'n mut NodeOut {
-        let Self { schema: _, name, base, collation, not_null, default } = self;
+        let Self { schema: _, name, base, collation, not_null, constraint, default } = self;
         let mut node = NodeOut::new(Self::KEYWORD).arg(name.as_str()).arg(sql_type::display(base));
         if *not_null {
             node = node.arg("not-null");
         }
+        constraint.write(&mut node);
         if let Some(default) = default {
             node.set("default", ValueOut::sql(default));
         }
@@ -97,10 +120,10 @@ impl Kind for Domain {
     }
 
     fn create(&self) -> Action {
-        let Self { schema: _, name: _, base, collation, not_null, default } = self;
+        let Self { schema: _, name: _, base, collation, not_null, constraint, default } = self;
         let collation = collation.as_ref().map_or(String::new(), |collation| format!(" COLLATE {collation}"));
         let default = default.as_ref().map_or(String::new(), |default| format!(" DEFAULT {default}"));
-        let not_null = if *not_null { " NOT NULL" } else { "" };
+        let not_null = if *not_null { format!(" {}NOT NULL", constraint.prefix()) } else { String::new() };
         Action::new(format!("Create {}", self.id())).sql(format!("CREATE DOMAIN {} AS {base}{collation}{default}{not_null}", self.id().sql()))
     }
 
@@ -109,7 +132,7 @@ impl Kind for Domain {
     }
 
     fn alter(old: &Self, new: &Self) -> Alteration {
-        let Self { schema: _, name: _, base, collation, not_null, default } = new;
+        let Self { schema: _, name: _, base, collation, not_null, constraint, default } = new;
         if *base != old.base || *collation != old.collation {
             return Alteration::Replace;
         }
@@ -123,12 +146,20 @@ impl Kind for Domain {
             });
         }
         match (old.not_null, *not_null) {
+            (true, true) if *constraint != old.constraint => {
+                let (was, now) = (old.not_null_name(), new.not_null_name());
+                let sql = statement(&format!("RENAME CONSTRAINT {} TO {}", quote(&was), quote(&now)));
+                actions.push(Action::new(format!("Rename NOT NULL of {id} from {was} to {now}")).sql(sql));
+            }
             (false, true) => actions.push(
                 // It reads every table with a column of this type under SHARE
                 // (validateDomainNotNullConstraint in src/backend/commands/typecmds.c); which ones
                 // these are is not known here.
                 Action::new(format!("Let {id} refuse NULL"))
-                    .sql(statement("SET NOT NULL"))
+                    .sql(match &constraint.name {
+                        None => statement("SET NOT NULL"),
+                        Some(_) => statement(&format!("ADD {}NOT NULL", constraint.prefix())),
+                    })
                     .hazard(Hazard::Blocking, format!("writes to every table with a column of {id}, while it is read")),
             ),
             (true, false) => actions.push(Action::new(format!("Let {id} take NULL")).sql(statement("DROP NOT NULL"))),
@@ -162,6 +193,7 @@ mod tests {
             base: "text".to_owned(),
             collation: Some("pg_catalog.\"C\"".to_owned()),
             not_null: true,
+            constraint: NotNull::default(),
             default: Some("'x@y'::text".to_owned()),
         }
     }

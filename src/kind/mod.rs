@@ -21,6 +21,7 @@ pub mod definition;
 pub mod firing;
 pub mod key;
 pub mod lowering;
+pub mod not_null;
 pub mod observed;
 pub mod published;
 #[cfg(test)]

@@ -52,6 +52,12 @@ pub fn passing_over<R>(serialize: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Whether that is going on.
+#[must_use]
+pub fn is_passed_over() -> bool {
+    PASSED_OVER.get()
+}
+
 impl<T: Serialize> Serialize for Observed<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if PASSED_OVER.get() { None::<&T>.serialize(serializer) } else { self.0.serialize(serializer) }

@@ -12,6 +12,7 @@ use super::simulate::{Difference, simulate};
 use crate::catalog::{Catalog, Fingerprint, Id};
 use crate::kind::Object;
 use crate::kind::lowering::Hints;
+use crate::kind::not_null;
 use crate::kind::partition::Partition;
 use crate::recipe;
 
@@ -92,6 +93,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
             after = renamed(&after, &was, &now);
             step.0.action = std::mem::take(&mut step.0.action).lock(&table, LockMode::AccessExclusive, Cost::Instant);
         }
+        not_null::follow(&mut after, old, new);
         renames.push(step);
         moved = Some(after);
     }

@@ -2,7 +2,7 @@
 //! recipes share.
 
 use super::{sync, types};
-use crate::catalog::id::{default_name, quote};
+use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::{Column, not_null_proof};
@@ -111,14 +111,18 @@ pub fn own_triggers(cx: &Context<'_>, table: &Id, column: Option<&str>) -> Vec<S
 pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe: &'static str) -> Vec<Op> {
     let id = column.id();
     let table = &column.table;
-    let set = |cost| column.altering(format!("Set {id} NOT NULL"), "SET NOT NULL", LockMode::AccessExclusive, cost);
+    let old = cx.live.get_as::<Column>(&id);
+    let set = |cost| {
+        let action = Action::new(format!("Set {id} NOT NULL")).lock(table, LockMode::AccessExclusive, cost);
+        Action { sql: column.set_not_null_sql(old), ..action }
+    };
     let undo = column.altering(String::new(), "DROP NOT NULL", LockMode::AccessExclusive, Cost::Instant).sql;
     if cx.is_small(table) {
         return vec![Op::new(&id, set(Cost::Scan), stage, recipe).undo(undo).puts(column.clone())];
     }
     let before = stage.min(StageName::Backfill).max(if stage == StageName::Contract { StageName::Contract } else { StageName::Backfill });
     if cx.facts.server >= 180_000 {
-        return not_null_by_itself(column, before, recipe);
+        return not_null_by_itself(column, old, before, recipe);
     }
     let proof = not_null_proof(column, types::is_row(cx, &column.data_type));
     let proof_id = proof.id();
@@ -138,24 +142,39 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
 
 /// From PostgreSQL 18 on NOT NULL is a constraint that can be validated like others: no CHECK has to prove it, and
 /// nothing is left for the switch.
-fn not_null_by_itself(column: &Column, stage: StageName, recipe: &'static str) -> Vec<Op> {
+fn not_null_by_itself(column: &Column, old: Option<&Column>, stage: StageName, recipe: &'static str) -> Vec<Op> {
     let (id, table) = (column.id(), &column.table);
-    // The name that SET NOT NULL would give it.
-    let name = quote(&default_name(table.name(), &column.name, "not_null"));
-    let add = Action::new(format!("Add NOT NULL to {id}, not yet validated"))
-        .sql(format!("ALTER TABLE {} ADD CONSTRAINT {name} NOT NULL {} NOT VALID", table.sql(), quote(&column.name)))
-        .lock(table, LockMode::AccessExclusive, Cost::Instant);
-    let validate = Action::new(format!("Validate that {id} is NOT NULL"))
-        .sql(format!("ALTER TABLE {} VALIDATE CONSTRAINT {name}", table.sql()))
-        .lock(table, LockMode::ShareUpdateExclusive, Cost::Scan);
-    let undo = vec![format!("ALTER TABLE {} DROP CONSTRAINT {name}", table.sql())];
-    vec![Op::new(&id, add, stage, recipe).undo(undo), Op::new(&id, validate, stage, recipe).puts(column.clone())]
+    let unproven = Column {
+        not_null: false,
+        constraint: crate::kind::not_null::NotNull { not_valid: true, ..column.constraint.clone() },
+        ..column.clone()
+    };
+    let validate = column.validate_not_null();
+    if let Some(old) = old.filter(|old| old.constraint.not_valid) {
+        // It is there already, if by another name.
+        let sql = |actions: Vec<Action>| actions.into_iter().flat_map(|action| action.sql).collect::<Vec<_>>();
+        let (there, back) = (sql(unproven.alter_not_null(old)), sql(old.alter_not_null(&unproven)));
+        let validate = Op::new(&id, validate, stage, recipe).undo(Vec::new()).puts(column.clone());
+        if there.is_empty() {
+            return vec![validate];
+        }
+        let rename = Action::new(format!("Give NOT NULL of {id} its form")).lock(table, LockMode::AccessExclusive, Cost::Instant);
+        return vec![Op::new(&id, Action { sql: there, ..rename }, stage, recipe).undo(back), validate];
+    }
+    let add = Action::new(format!("Add NOT NULL to {id}, not yet validated")).sql(unproven.add_not_null_sql()).lock(
+        table,
+        LockMode::AccessExclusive,
+        Cost::Instant,
+    );
+    let undo = vec![format!("ALTER TABLE {} DROP CONSTRAINT {}", table.sql(), quote(&column.not_null_name()))];
+    // The constraint goes with the way back of the step that added it: not before, or that one would not find it.
+    vec![Op::new(&id, add, stage, recipe).undo(undo), Op::new(&id, validate, stage, recipe).undo(Vec::new()).puts(column.clone())]
 }
 
 /// The way back from DROP NOT NULL, proven beside the traffic on a large table.
 #[must_use]
 pub fn not_null_again(cx: &Context<'_>, column: &Column) -> Vec<String> {
-    let set = column.altering(String::new(), "SET NOT NULL", LockMode::AccessExclusive, Cost::Scan).sql;
+    let set = column.set_not_null_sql(None);
     if cx.is_small(&column.table) {
         return set;
     }

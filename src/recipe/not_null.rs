@@ -30,12 +30,12 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             continue;
         }
         let Some(Change::Alter(actions)) = changes.get_mut(&id) else { continue };
-        let marker = " SET NOT NULL";
-        let before: Vec<Action> = actions.iter().filter(|action| !action.sql.iter().any(|sql| sql.ends_with(marker))).cloned().collect();
+        let own: Vec<Vec<String>> = new.alter_not_null(old).into_iter().map(|action| action.sql).collect();
+        let before: Vec<Action> = actions.iter().filter(|action| !own.contains(&action.sql)).cloned().collect();
         // An identity column is NOT NULL before it can be one: that comes after.
         let (late, early): (Vec<Action>, Vec<Action>) =
             before.into_iter().partition(|action| action.sql.iter().any(|sql| sql.contains(" ADD GENERATED ")));
-        let nullable = Column { not_null: false, identity: old.identity.clone(), ..new.clone() };
+        let nullable = Column { not_null: false, constraint: old.constraint.clone(), identity: old.identity.clone(), ..new.clone() };
         let mut ops: Vec<Op> = super::plain::alterations(cx, &id, early, &nullable.clone().into());
         super::plain::together(&mut ops, draft);
         let filled = fill(cx, new, &mut ops);

@@ -4,9 +4,10 @@
 use crate::catalog::Id;
 use crate::catalog::id::{derived_name, dotted, literal};
 use crate::kind::check::Check;
+use crate::kind::column::{Column, columns_of};
 use crate::kind::partition::Partition;
 use crate::kind::table::Table;
-use crate::kind::{Kind as _, Object};
+use crate::kind::{Kind as _, Object, not_null};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode, Transaction};
@@ -24,7 +25,8 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             Some(Change::Create) => {
                 let Some(place) = place(cx.desired).filter(|place| changes.get(&place.parent) != Some(&Change::Replace)) else { continue };
                 changes.shift_remove(&id);
-                attach(cx, &place, draft);
+                let names = NotNullNames::of(cx, &place, changes);
+                attach(cx, &place, &names, draft);
                 carried(cx, &place, changes, draft);
             }
             Some(Change::Drop) => {
@@ -35,7 +37,8 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                     continue;
                 }
                 changes.shift_remove(&id);
-                detach(cx, &place, goes, draft);
+                let names = NotNullNames::of(cx, &place, changes);
+                detach(cx, &place, goes, &names, draft);
                 if !goes {
                     carried(cx, &place, changes, draft);
                 }
@@ -59,6 +62,37 @@ fn carried(cx: &Context<'_>, place: &Partition, changes: &mut Changes, draft: &m
     }
 }
 
+/// From PostgreSQL 18 on: NOT NULL of a partition is called as that of the table above, and can be renamed only while the
+/// table is no partition.
+struct NotNullNames {
+    there: Vec<String>,
+    back: Vec<String>,
+    columns: Vec<Column>,
+}
+
+impl NotNullNames {
+    /// Takes the columns that change in nothing else.
+    fn of(cx: &Context<'_>, place: &Partition, changes: &mut Changes) -> Self {
+        let table = &place.table;
+        let [old, new] = [cx.live, cx.desired].map(|state| columns_of(state, table).collect::<Vec<_>>());
+        let columns = new.iter().filter_map(|new| {
+            let old = old.iter().find(|old| old.name == new.name)?;
+            let alike = Column { constraint: new.constraint.clone(), ..(*old).clone() } == **new;
+            (alike && old.constraint != new.constraint).then(|| (*new).clone())
+        });
+        let columns: Vec<Column> = columns.collect();
+        for column in &columns {
+            changes.shift_remove(&column.id());
+        }
+        let server = cx.facts.server;
+        Self { there: not_null::renames(server, table, &old, &new), back: not_null::renames(server, table, &new, &old), columns }
+    }
+
+    fn put(&self, op: Op) -> Op {
+        self.columns.iter().fold(op, |op, column| op.puts(column.clone()))
+    }
+}
+
 /// The object without what it is part of.
 fn alone(object: &Object) -> Object {
     let mut object = object.clone();
@@ -73,9 +107,10 @@ fn alone(object: &Object) -> Object {
 
 /// Proven by a CHECK, the rows of the partition are not read under ACCESS EXCLUSIVE, nor are those of the DEFAULT
 /// partition, of which none may belong to the new one (measured).
-fn attach(cx: &Context<'_>, place: &Partition, draft: &mut Draft) {
+fn attach(cx: &Context<'_>, place: &Partition, names: &NotNullNames, draft: &mut Draft) {
     let id = place.id();
     let mut action = place.create();
+    action.sql.splice(0..0, names.there.clone());
     action.locks.retain(|lock| lock.mode != LockMode::AccessExclusive);
     let mut ops: Vec<Op> = Vec::new();
     let mut switch: Vec<Check> = Vec::new();
@@ -125,10 +160,10 @@ fn attach(cx: &Context<'_>, place: &Partition, draft: &mut Draft) {
         switch.push(check);
     }
     let stage = if switch.is_empty() { StageName::Expand } else { StageName::Switch };
-    let mut undo = place.drop().sql;
+    let mut undo = [place.drop().sql, names.back.clone()].concat();
     // The checks come back for the steps before to take away: not to be proven again under this lock.
     undo.extend(switch.iter().flat_map(|check| check.create().sql));
-    let mut op = Op::new(&id, action, stage, ATTACH).undo(undo).puts(place.clone());
+    let mut op = names.put(Op::new(&id, action, stage, ATTACH).undo(undo).puts(place.clone()));
     for check in &switch {
         op = op.removes(&check.id());
     }
@@ -142,7 +177,7 @@ fn default_of(cx: &Context<'_>, parent: &Id) -> Option<Id> {
 }
 
 /// CONCURRENTLY leaves a CHECK behind that says what the bound said: it goes in a step of its own.
-fn detach(cx: &Context<'_>, place: &Partition, goes: bool, draft: &mut Draft) {
+fn detach(cx: &Context<'_>, place: &Partition, goes: bool, names: &NotNullNames, draft: &mut Draft) {
     let id = place.id();
     let default = default_of(cx, &place.parent);
     let left = cx.facts.detach_checks.get(&id);
@@ -175,6 +210,12 @@ fn detach(cx: &Context<'_>, place: &Partition, goes: bool, draft: &mut Draft) {
             action = action.lock(&default, LockMode::AccessExclusive, Cost::Instant);
         }
         ops.push(Op::new(&id, action, StageName::Contract, DETACH).undo(place.create().sql).removes(&id));
+    }
+    if !names.there.is_empty() {
+        let title = format!("Name NOT NULL of {} after it, now that it is a table of its own", dotted(&place.table.path));
+        let action = Action::new(title).lock(&place.table, LockMode::AccessExclusive, Cost::Instant);
+        let action = Action { sql: names.there.clone(), ..action };
+        ops.push(names.put(Op::new(&id, action, StageName::Contract, DETACH).undo(names.back.clone())));
     }
     for op in &mut ops {
         op.teardown = true;

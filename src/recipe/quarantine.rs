@@ -110,7 +110,7 @@ pub fn column(cx: &Context<'_>, column: &Column) -> Option<Op> {
     let filled = cx.live.contains(&Default::id_of(&id)) || column.identity.is_some();
     if column.not_null && !filled {
         away.push(alter(format!("ALTER COLUMN {} DROP NOT NULL", quote(&aside))));
-        standing.push(alter(format!("ALTER COLUMN {} SET NOT NULL", quote(&column.name))));
+        standing.extend(column.set_not_null_sql(None));
     }
     // What stood on it in its table and goes by itself comes back with it.
     let found = cx.dependants.of(&id).filter_map(|dependant| cx.live.get(dependant));

@@ -7,8 +7,9 @@ use crate::catalog::id::{default_name, quote};
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::{Column, columns_of};
-use crate::kind::registration;
+use crate::kind::domain::Domain;
 use crate::kind::table::Table;
+use crate::kind::{not_null, registration};
 use crate::plan::draft::{Context, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
@@ -29,6 +30,15 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
             0,
             format!("ALTER SEQUENCE {}.{} RENAME TO {}", quote(new.schema()), quote(&to), from.rsplit('.').next().unwrap_or_default()),
         );
+    }
+    for (table, from, to) in not_null_names(cx, live, old, new) {
+        action.sql.push(not_null::rename(&table, &from, &to));
+        back.sql.insert(0, not_null::rename(&table, &to, &from));
+    }
+    if let Some((domain, from, to)) = domain_not_null(cx, live, old, new) {
+        let rename = |from: &str, to: &str| format!("ALTER DOMAIN {domain} RENAME CONSTRAINT {} TO {}", quote(from), quote(to));
+        action.sql.push(rename(&from, &to));
+        back.sql.insert(0, rename(&to, &from));
     }
     let mut op = Op::new(new, action, StageName::Expand, "rename").undo(back.sql).removes(old);
     op.effects.extend(object.map(crate::plan::draft::Effect::Put));
@@ -111,6 +121,28 @@ fn identity_sequences(live: &Catalog, old: &Id, new: &Id) -> Vec<(String, Ident)
             (from != to).then(|| (format!("{}.{}", quote(after.schema()), quote(&from)), to))
         })
         .collect()
+}
+
+/// The NOT NULL that PostgreSQL named after what is renamed: the table as it is afterwards called, what it is called, and
+/// its new name. Those of partitions follow the one above them.
+fn not_null_names(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> Vec<(Id, Ident, Ident)> {
+    if cx.facts.server < not_null::NAMED || !matches!(old.kind.as_str(), "table" | "column") {
+        return Vec::new();
+    }
+    let named = live.of::<Column>().filter(|column| column.has_not_null() && column.constraint.name.is_none());
+    let renamed = |column: &Column| {
+        let after = crate::plan::rename::moved(&column.id(), old, new);
+        let (from, to) = (column.not_null_name(), not_null::usual(&after.path[1], &after.path[2]));
+        (from != to).then(|| (after.up("table"), from, to))
+    };
+    named.filter_map(renamed).collect()
+}
+
+/// The same of a domain.
+fn domain_not_null(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> Option<(String, Ident, Ident)> {
+    let domain = live.get_as::<Domain>(old).filter(|domain| domain.not_null && domain.constraint.name.is_none())?;
+    let (from, to) = (domain.not_null_name(), not_null::usual_of_domain(new.name()));
+    (cx.facts.server >= not_null::NAMED_OF_DOMAINS && from != to).then(|| (new.sql(), from, to))
 }
 
 fn visible_to_clients(kind: &str) -> bool {

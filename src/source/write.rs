@@ -11,7 +11,7 @@ use crate::kind::column::Column;
 use crate::kind::default::Default as ColumnDefault;
 use crate::kind::partition::Partition;
 use crate::kind::primary_key::PrimaryKey;
-use crate::kind::{Kind as _, Object, weight};
+use crate::kind::{Kind as _, Object, not_null, weight};
 
 use super::layout::Layout;
 
@@ -146,7 +146,10 @@ impl<'c> Written<'c> {
         }
         let children = self.children.get(&id).map(Vec::as_slice).unwrap_or_default();
         let before = holder.children.len();
-        object.write(holder);
+        match object {
+            Object::Column(column) => not_null::as_written(self.catalog, column).write(holder),
+            object => object.write(holder),
+        };
         let mut nodes = holder.children.split_off(before);
         if nodes.is_empty() {
             // It is a property of `holder`, or of a part of it that it finds again by itself.

@@ -10,10 +10,10 @@ use super::tree::{Tree, objects};
 use crate::catalog::id::{derived_name, dotted, quote, quoted_list};
 use crate::catalog::{Catalog, Id};
 use crate::kind::check::Check;
-use crate::kind::column::Column;
+use crate::kind::column::{Column, columns_of};
 use crate::kind::partition::Partition;
 use crate::kind::table::Table;
-use crate::kind::{Kind as _, Object};
+use crate::kind::{Kind as _, Object, not_null};
 use crate::plan::Alteration;
 use crate::plan::change::Changes;
 use crate::plan::draft::{Context, Op};
@@ -172,6 +172,14 @@ impl<'c> Attach<'c> {
         self.renamed.iter().filter(|(object, new)| object.id().name() != new.name()).map(one).collect()
     }
 
+    /// Statements that give the NOT NULL of its columns their names as those of a partition, or back.
+    fn not_null_names(&self, cx: &Context<'_>, back: bool) -> Vec<String> {
+        let part = &self.place.table;
+        let wanted: Vec<&Column> = columns_of(cx.desired, part).collect();
+        let (from, to) = if back { (&wanted, &self.tree.columns) } else { (&self.tree.columns, &wanted) };
+        not_null::renames(cx.facts.server, part, from, to)
+    }
+
     fn switch_sql(&self, cx: &Context<'_>) -> Vec<String> {
         let Self { tree, place, check, comments, .. } = self;
         let (root, part) = (&tree.root, &place.table);
@@ -191,6 +199,7 @@ impl<'c> Attach<'c> {
             sql.push(format!("ALTER TABLE {} SET SCHEMA {}", root.renamed(part.name()).sql(), quote(part.schema())));
         }
         sql.extend(self.made().iter().map(|table| super::switch::to_schema(&tree.made(table), table.schema())));
+        sql.extend(self.not_null_names(cx, false));
         sql.extend(place.create().sql);
         if let Some(check) = check {
             sql.push(format!("ALTER TABLE {} DROP CONSTRAINT {}", part.sql(), quote(&check.name)));
@@ -211,6 +220,7 @@ impl<'c> Attach<'c> {
         sql.extend(late);
         sql.extend(tree.wanted(cx).iter().flat_map(|key| key.drop().sql));
         sql.extend(place.drop().sql);
+        sql.extend(self.not_null_names(cx, true));
         if tree.new.len() > 2 {
             let list = quoted_list(tree.copied());
             sql.push(format!("INSERT INTO {} ({list}) SELECT {list} FROM {}", part.sql(), root.sql()));
@@ -247,6 +257,7 @@ fn nameless(object: &Object) -> Object {
         Object::Index(index) => (index.part_of, index.name) = (None, "".into()),
         Object::PrimaryKey(key) => (key.key.part_of, key.key.name) = (None, "".into()),
         Object::Unique(key) => (key.key.part_of, key.key.name) = (None, "".into()),
+        Object::Column(column) => column.constraint.name = None,
         _ => {}
     }
     object

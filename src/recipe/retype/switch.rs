@@ -11,24 +11,22 @@ use crate::catalog::id::{default_name, derived_name, literal, qualified, quote};
 use crate::catalog::{Catalog, Id};
 use crate::kind::column::Column;
 use crate::kind::default::Default;
+use crate::kind::not_null::{NAMED, rename as rename_constraint, usual};
 use crate::kind::{Kind as _, Object};
 use crate::plan::draft::{Context, Effect, Op, name_blocking};
 use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode};
 use crate::plan::plan::{BEGIN, COMMIT, StageName};
 use crate::recipe::sync::RowTrigger;
 
-/// From here on NOT NULL is a constraint with a name (release notes of 18), which the new column's wants.
-const NAMED_NOT_NULL: u32 = 180_000;
-
-/// The name that it has where nobody gave it another.
-fn not_null_name(pair: &Pair<'_>) -> crate::catalog::Ident {
-    default_name(pair.table().name(), &pair.old.name, "not_null")
+/// The name of the old column's NOT NULL, once the new one's wants its own.
+fn not_null_aside(pair: &Pair<'_>) -> crate::catalog::Ident {
+    derived_name(&usual(pair.table().name(), &pair.old.name), "_schema_old")
 }
 
 /// Whatever name the old column's has.
 fn set_not_null_aside(pair: &Pair<'_>) -> String {
     let (table, column) = (literal(&pair.table().sql()), literal(&pair.old.name));
-    let aside = literal(&derived_name(&not_null_name(pair), "_schema_old"));
+    let aside = literal(&not_null_aside(pair));
     format!(
         "DO $do$ DECLARE held name; BEGIN SELECT conname INTO held FROM pg_constraint WHERE conrelid = {table}::regclass AND contype = 'n' \
          AND conkey = (SELECT ARRAY[attnum] FROM pg_attribute WHERE attrelid = {table}::regclass AND attname = {column}); \
@@ -182,13 +180,9 @@ impl Cluster<'_> {
                 sql.extend(pair.proof().add_not_valid().sql);
             }
             if pair.old.not_null && !self.stays_not_null(cx, pair) {
-                sql.push(alter(pair.table(), &format!("ALTER COLUMN {} SET NOT NULL", quote(&pair.old.name))));
-            } else if pair.old.not_null && cx.facts.server >= NAMED_NOT_NULL {
-                let name = not_null_name(pair);
-                sql.push(alter(
-                    pair.table(),
-                    &format!("RENAME CONSTRAINT {} TO {}", quote(&derived_name(&name, "_schema_old")), quote(&name)),
-                ));
+                sql.extend(pair.old.set_not_null_sql(None));
+            } else if pair.old.not_null && cx.facts.server >= NAMED {
+                sql.push(rename_constraint(pair.table(), &not_null_aside(pair), &pair.old.not_null_name()));
             }
         }
         for part in self.parts.iter().filter(|part| part.live.is_some() && !self.is_set_aside(part)) {
@@ -297,7 +291,7 @@ fn swap(cx: &Context<'_>, pair: &Pair<'_>) -> Vec<String> {
     if let Some(sequence) = &sequence {
         sql.push(format!("ALTER SEQUENCE {} RENAME TO {}", sequence.sql(&sequence.old), quote(&sequence.aside)));
     }
-    if pair.old.not_null && cx.facts.server >= NAMED_NOT_NULL {
+    if pair.old.not_null && cx.facts.server >= NAMED {
         sql.push(set_not_null_aside(pair));
     }
     sql.push(rename(table, &pair.old.name, &pair.aside));
@@ -311,7 +305,7 @@ fn swap(cx: &Context<'_>, pair: &Pair<'_>) -> Vec<String> {
     }
     let tighten = pair.new.not_null.then(|| {
         let proof = pair.proof();
-        [alter(table, &format!("ALTER COLUMN {name} SET NOT NULL")), proof.drop().sql.concat()]
+        [pair.new.set_not_null_sql(None), proof.drop().sql].concat()
     });
     let Some(sequence) = sequence else {
         sql.extend(tighten.into_iter().flatten());
