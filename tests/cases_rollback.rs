@@ -209,7 +209,10 @@ fn main() -> ExitCode {
     }
     let mut trials: Vec<Trial> = case::names()
         .into_iter()
-        .map(|name| Trial::test(name.clone(), move || block_on(from_each_stage(&name))).with_kind("rolled back"))
+        .map(|name| {
+            let ignored = case::is_newer_than_here(&name);
+            Trial::test(name.clone(), move || block_on(from_each_stage(&name))).with_kind("rolled back").with_ignored_flag(ignored)
+        })
         .collect();
     for name in EVERYWHERE {
         trials.push(Trial::test(*name, || block_on(from_each_step(name))).with_kind("rolled back from each step"));

@@ -138,6 +138,7 @@ fn put_table(catalog: &mut Catalog, name: &'static str, shape: &Shape) {
             data_type: data_type.to_owned(),
             collation: None,
             not_null: *not_null || is_key || is_serial,
+            constraint: schema::kind::not_null::NotNull::default(),
             identity: None,
             generated: None,
             storage: None,

@@ -230,7 +230,8 @@ pub fn rename(table: &Id, from: &str, to: &str) -> String {
 }
 
 /// The partitions beneath a table, to any depth.
-fn beneath(catalog: &Catalog, table: &Id) -> Vec<Id> {
+#[must_use]
+pub fn beneath(catalog: &Catalog, table: &Id) -> Vec<Id> {
     let mut found: Vec<Id> = catalog.of::<Partition>().filter(|place| place.parent == *table).map(|place| place.table.clone()).collect();
     for part in found.clone() {
         found.extend(beneath(catalog, &part));
@@ -238,24 +239,13 @@ fn beneath(catalog: &Catalog, table: &Id) -> Vec<Id> {
     found
 }
 
-/// In a state where `old` has just been renamed to `new`, its partitions' NOT NULL follow what [`rename`] did.
-pub fn follow(catalog: &mut Catalog, old: &Id, new: &Id) {
-    let table = Id::new("table", new.path[..2].to_vec());
-    let parts = beneath(catalog, &table);
-    if parts.is_empty() {
-        return;
-    }
-    for object in catalog.objects.values_mut() {
-        let Object::Column(column) = object else { continue };
-        if !parts.contains(&column.table) {
-            continue;
-        }
-        let before = if old.kind == Column::KEYWORD { old.name() } else { column.name.as_str() };
-        let (was, is) = (usual(&old.path[1], before), usual(table.name(), &column.name));
-        if column.constraint.name.as_ref() == Some(&was) && (old.kind != Column::KEYWORD || column.name == new.name()) {
-            column.name_not_null(is, true);
-        }
-    }
+/// Whether it cannot be renamed: PostgreSQL renames those of the partitions with it, and refuses where one has another
+/// name (measured), as those have that were partitions before 18.
+#[must_use]
+pub fn is_stuck(live: &Catalog, column: &Column) -> bool {
+    let name = column.not_null_name();
+    let of = |part: &Id| live.get_as::<Column>(&part.child(Column::KEYWORD, &column.name));
+    beneath(live, &column.table).iter().filter_map(of).any(|part| part.constraint.name.as_ref().is_some_and(|theirs| *theirs != name))
 }
 
 /// Gives every NOT NULL of a desired state the name that it is to have on a server of version `server`. What nobody named
@@ -280,7 +270,10 @@ pub fn settle(live: &Catalog, raw: &mut Catalog, hints: &Hints, server: u32) {
     let above: HashMap<Id, Id> = raw.of::<Partition>().map(|place| (place.table.clone(), place.parent.clone())).collect();
     let before = |column: &Column| {
         let table = was(&column.table).unwrap_or_else(|| column.table.clone());
-        let name = was(&column.id()).map_or_else(|| column.name.clone(), |old| Ident::new(old.name()));
+        // The columns of partitions are renamed with the one above them.
+        let tables = std::iter::successors(Some(&column.table), |table| above.get(*table)).take(64);
+        let renamed = tables.filter_map(|table| was(&table.child(Column::KEYWORD, &column.name))).next();
+        let name = renamed.map_or_else(|| column.name.clone(), |old| Ident::new(old.name()));
         live.get_as::<Column>(&table.child(Column::KEYWORD, &name)).filter(|old| old.has_not_null())
     };
     let depth = |table: &Id| std::iter::successors(above.get(table), |parent| above.get(*parent)).take(64).count();
@@ -293,7 +286,10 @@ pub fn settle(live: &Catalog, raw: &mut Catalog, hints: &Hints, server: u32) {
         let parent = above.get(&column.table).and_then(|parent| raw.get_as::<Column>(&parent.child(Column::KEYWORD, &column.name)));
         let name = match (&column.constraint.name, parent) {
             (Some(name), _) => name.clone(),
-            (None, None) => old.and_then(|old| old.constraint.name.clone()).unwrap_or_else(|| column.not_null_name()),
+            (None, None) => old.map_or_else(|| column.not_null_name(), |old| {
+                let stays = old.constraint.name.is_some() || old.not_null_name() != column.not_null_name() && is_stuck(live, old);
+                if stays { old.not_null_name() } else { column.not_null_name() }
+            }),
             (None, Some(parent)) => {
                 let stays = |old: &&Column| {
                     let place = live.get_as::<Partition>(&Partition::id_of(&old.table));

@@ -7,12 +7,11 @@ use super::facts::{Facts, Policy};
 use super::graph::{self, Cycle};
 use super::op::{Cost, LockMode};
 use super::plan::{Plan, Proof, StageName};
-use super::rename::renamed;
+use super::rename::{not_null_follows, renamed};
 use super::simulate::{Difference, simulate};
 use crate::catalog::{Catalog, Fingerprint, Id};
 use crate::kind::Object;
 use crate::kind::lowering::Hints;
-use crate::kind::not_null;
 use crate::kind::partition::Partition;
 use crate::recipe;
 
@@ -93,7 +92,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
             after = renamed(&after, &was, &now);
             step.0.action = std::mem::take(&mut step.0.action).lock(&table, LockMode::AccessExclusive, Cost::Instant);
         }
-        not_null::follow(&mut after, old, new);
+        not_null_follows(live, &mut after, old, new);
         renames.push(step);
         moved = Some(after);
     }

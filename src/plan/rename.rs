@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::catalog::closure::substitute_name;
 use crate::catalog::{Catalog, Id, Ident};
-use crate::kind::Object;
+use crate::kind::column::Column;
+use crate::kind::{Kind as _, Object, not_null};
 
 /// `catalog` after `old` was renamed to `new` (another name, or another schema).
 #[must_use]
@@ -59,6 +60,41 @@ fn rewritten(object: &Object, id: &Id, old: &Id, new: &Id, texts: &[String]) -> 
         }
     }
     serde_json::from_value(value).expect("a renamed object has the shape that it had")
+}
+
+/// In a state that is as `before` but for `old`, which is called `new` now: NOT NULL of its partitions follow what
+/// [`not_null::rename`] did, and one that is stuck has its name still.
+pub fn not_null_follows(before: &Catalog, catalog: &mut Catalog, old: &Id, new: &Id) {
+    if !matches!(old.kind.as_str(), "table" | "column") {
+        return;
+    }
+    let mut stuck = Vec::new();
+    for column in before.of::<Column>().filter(|column| column.has_not_null() && column.constraint.name.is_none()) {
+        let id = moved(&column.id(), old, new);
+        if id != column.id()
+            && not_null::is_stuck(before, column)
+            && let Some(Object::Column(after)) = catalog.objects.get_mut(&id)
+        {
+            after.name_not_null(column.not_null_name(), false);
+            stuck.push(after.name.clone());
+        }
+    }
+    let table = Id::new("table", new.path[..2].to_vec());
+    let parts = not_null::beneath(catalog, &table);
+    if parts.is_empty() {
+        return;
+    }
+    for object in catalog.objects.values_mut() {
+        let Object::Column(column) = object else { continue };
+        if !parts.contains(&column.table) || stuck.contains(&column.name) {
+            continue;
+        }
+        let before = if old.kind == Column::KEYWORD { old.name() } else { column.name.as_str() };
+        let (was, is) = (not_null::usual(&old.path[1], before), not_null::usual(table.name(), &column.name));
+        if column.constraint.name.as_ref() == Some(&was) && (old.kind != Column::KEYWORD || column.name == new.name()) {
+            column.name_not_null(is, true);
+        }
+    }
 }
 
 /// Where an id is after the rename: itself, what it names, and what lies beneath it.

@@ -25,6 +25,8 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         if old.not_null
             || !new.not_null
             || super::plain::follows_parent(cx, changes, &id)
+            // It refuses NULL already: it is only validated.
+            || old.constraint.not_valid && !cx.hints.backfills.contains_key(&id)
             || cx.policy.direct && !cx.hints.backfills.contains_key(&id)
         {
             continue;

@@ -215,8 +215,10 @@ fn detach(cx: &Context<'_>, place: &Partition, goes: bool, names: &NotNullNames,
         let title = format!("Name NOT NULL of {} after it, now that it is a table of its own", dotted(&place.table.path));
         let action = Action::new(title).lock(&place.table, LockMode::AccessExclusive, Cost::Instant);
         let action = Action { sql: names.there.clone(), ..action };
-        ops.push(names.put(Op::new(&id, action, StageName::Contract, DETACH).undo(names.back.clone())));
+        ops.push(Op::new(&id, action, StageName::Contract, DETACH).undo(names.back.clone()));
     }
+    let last = ops.pop().map(|op| names.put(op));
+    ops.extend(last);
     for op in &mut ops {
         op.teardown = true;
     }

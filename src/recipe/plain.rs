@@ -381,7 +381,7 @@ impl State<'_> {
         let away = if absorbed.is_some() || index_above.is_some() {
             draft.removed_with.extend(absorbed.or(index_above).map(|parent| (id.clone(), parent)));
             None
-        } else if let Some((rename, temporary)) = converts.then(|| rename_away(id)).flatten() {
+        } else if let Some((rename, temporary)) = converts.then(|| rename_away(cx, id)).flatten() {
             // Columns still use it: it makes room under another name until they are converted.
             let mut away = Op::new(id, rename, stage, "replace").removes(id).puts_temporary(&temporary);
             away.teardown = true;
@@ -510,9 +510,10 @@ fn breaks_clients(kind: &str) -> bool {
 }
 
 /// Renames a type so that its name is free: the action and the temporary id.
-fn rename_away(id: &Id) -> Option<(Action, Id)> {
+fn rename_away(cx: &Context<'_>, id: &Id) -> Option<(Action, Id)> {
     let temporary = id.renamed(&derived_name(id.name(), "_old"));
     let mut action = (registration(&id.kind)?.rename)(id, &temporary)?;
+    action.sql.extend(super::rename::domain_not_null(cx, cx.live, id, &temporary).map(|[there, _]| there));
     action.title = format!("Set the old {id} aside");
     action.hazards.clear();
     Some((action, temporary))

@@ -9,7 +9,7 @@ use crate::kind::Kind as _;
 use crate::kind::column::{Column, columns_of};
 use crate::kind::domain::Domain;
 use crate::kind::table::Table;
-use crate::kind::{not_null, registration};
+use crate::kind::{Object, not_null, registration};
 use crate::plan::draft::{Context, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
@@ -22,7 +22,13 @@ const LOST_THROUGH_A_VIEW: &str = "ON CONFLICT ON CONSTRAINT, TRUNCATE, COPY, ME
 pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Option<Op>) {
     let action = registration(&old.kind).and_then(|kind| (kind.rename)(old, new)).unwrap_or_default();
     let back = registration(&old.kind).and_then(|kind| (kind.rename)(new, old)).unwrap_or_default();
-    let object = live.get(old).map(|object| crate::plan::rename::renamed_object(object, old, old, new));
+    let mut object = live.get(old).map(|object| crate::plan::rename::renamed_object(object, old, old, new));
+    if let (Some(Object::Column(column)), Some(was)) = (&mut object, live.get_as::<Column>(old))
+        && was.has_not_null()
+        && not_null::is_stuck(live, was)
+    {
+        column.name_not_null(was.not_null_name(), false);
+    }
     let (mut action, mut back) = (action, back);
     for (from, to) in identity_sequences(live, old, new) {
         action.sql.push(format!("ALTER SEQUENCE {from} RENAME TO {}", quote(&to)));
@@ -35,10 +41,9 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
         action.sql.push(not_null::rename(&table, &from, &to));
         back.sql.insert(0, not_null::rename(&table, &to, &from));
     }
-    if let Some((domain, from, to)) = domain_not_null(cx, live, old, new) {
-        let rename = |from: &str, to: &str| format!("ALTER DOMAIN {domain} RENAME CONSTRAINT {} TO {}", quote(from), quote(to));
-        action.sql.push(rename(&from, &to));
-        back.sql.insert(0, rename(&to, &from));
+    if let Some([there, again]) = domain_not_null(cx, live, old, new) {
+        action.sql.push(there);
+        back.sql.insert(0, again);
     }
     let mut op = Op::new(new, action, StageName::Expand, "rename").undo(back.sql).removes(old);
     op.effects.extend(object.map(crate::plan::draft::Effect::Put));
@@ -129,7 +134,7 @@ fn not_null_names(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> Vec<(
     if cx.facts.server < not_null::NAMED || !matches!(old.kind.as_str(), "table" | "column") {
         return Vec::new();
     }
-    let named = live.of::<Column>().filter(|column| column.has_not_null() && column.constraint.name.is_none());
+    let named = live.of::<Column>().filter(|column| column.has_not_null() && column.constraint.name.is_none() && !not_null::is_stuck(live, column));
     let renamed = |column: &Column| {
         let after = crate::plan::rename::moved(&column.id(), old, new);
         let (from, to) = (column.not_null_name(), not_null::usual(&after.path[1], &after.path[2]));
@@ -138,11 +143,12 @@ fn not_null_names(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> Vec<(
     named.filter_map(renamed).collect()
 }
 
-/// The same of a domain.
-fn domain_not_null(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> Option<(String, Ident, Ident)> {
+/// The same of a domain: its rename, and the way back.
+pub(super) fn domain_not_null(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> Option<[String; 2]> {
     let domain = live.get_as::<Domain>(old).filter(|domain| domain.not_null && domain.constraint.name.is_none())?;
     let (from, to) = (domain.not_null_name(), not_null::usual_of_domain(new.name()));
-    (cx.facts.server >= not_null::NAMED_OF_DOMAINS && from != to).then(|| (new.sql(), from, to))
+    let rename = |from: &str, to: &str| format!("ALTER DOMAIN {} RENAME CONSTRAINT {} TO {}", new.sql(), quote(from), quote(to));
+    (cx.facts.server >= not_null::NAMED_OF_DOMAINS && from != to).then(|| [rename(&from, &to), rename(&to, &from)])
 }
 
 fn visible_to_clients(kind: &str) -> bool {

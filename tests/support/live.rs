@@ -11,6 +11,7 @@ use schema::engine::fill::fill;
 use schema::engine::{Computed, Request, Scope, Workbench, compute};
 use schema::kind::Kind as _;
 use schema::kind::column::Column;
+use schema::kind::not_null::settle;
 use schema::kind::table::Table;
 use schema::pg::introspect::{Managed, introspect};
 use schema::pg::{DatabaseOptions, Session, Target, connect};
@@ -66,7 +67,10 @@ impl Live {
             bench.scratch().expect("it was started").drop_database(name).await.map_err(failed("drop"))?;
         }
         let session = database(&bench, "seeded").await?;
-        build(&session, &case.before.catalog).await?;
+        // NOT NULL of partitions is called as those who use PARTITION OF have it.
+        let mut before = case.before.catalog.clone();
+        settle(&Catalog::default(), &mut before, &case.before.hints, session.server_version);
+        build(&session, &before).await?;
         seed_rows(&case, &session).await?;
         let before = introspect(&session, scope.managed).await.map_err(failed("introspect"))?.catalog;
         let mut live = Self {

@@ -1,0 +1,1 @@
+INSERT INTO orders (note, place, total, proven, again, alone, fresh, wanted) SELECT 'n' || g, 'p' || g, g, 'q' || g, 'a' || g, 'b' || g, 'f' || g, CASE g % 3 WHEN 0 THEN NULL ELSE 'w' || g END FROM generate_series(1, 60) g;
