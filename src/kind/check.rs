@@ -59,12 +59,13 @@ impl Kind for Check {
     const PARENTS: &'static [&'static str] = &["table"];
     cast_to!(Check);
 
-    fn query(_server: u32) -> Option<String> {
+    fn query(server: u32) -> Option<String> {
         Some(format!(
             "SELECT k.oid::int8, 0::int8, n.nspname::text, c.relname::text, k.conname::text, \
              pg_get_expr(k.conbin, k.conrelid), k.connoinherit, NOT k.convalidated \
              FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE k.contype = 'c' AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {} AND {} ORDER BY 3, 4, 5",
+             WHERE k.contype = 'c' AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {} AND {} AND {} ORDER BY 3, 4, 5",
+            row::is_known_constraint("k", server),
             row::in_user_schema("n.oid"),
             row::not_extension_member("pg_class", "k.conrelid")
         ))

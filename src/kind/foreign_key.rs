@@ -127,11 +127,12 @@ impl Kind for ForeignKey {
              {} || {set_columns}, {}, k.confmatchtype = 'f', k.condeferrable, k.condeferred, NOT k.convalidated \
              FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
              JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace \
-             WHERE k.contype = 'f' AND k.conparentid = 0 AND c.relpersistence <> 't' AND {} AND {} ORDER BY 3, 4, 5",
+             WHERE k.contype = 'f' AND k.conparentid = 0 AND c.relpersistence <> 't' AND {} AND {} AND {} ORDER BY 3, 4, 5",
             row::column_names("k.conrelid", "k.conkey"),
             row::column_names("k.confrelid", "k.confkey"),
             action("k.confdeltype"),
             action("k.confupdtype"),
+            row::is_known_constraint("k", server),
             row::in_user_schema("c.relnamespace"),
             row::not_extension_member("pg_class", "c.oid")
         ))

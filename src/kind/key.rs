@@ -85,7 +85,7 @@ impl Deferrable {
 impl Key {
     /// The query for keys of one `contype`; `extra` columns of the index `i` come last.
     #[must_use]
-    pub fn query(contype: char, extra: &str) -> String {
+    pub fn query(server: u32, contype: char, extra: &str) -> String {
         format!(
             "SELECT k.oid::int8, 0::int8, n.nspname::text, c.relname::text, k.conname::text, \
              {}, \
@@ -93,8 +93,9 @@ impl Key {
              (SELECT p.conname::text FROM pg_constraint p WHERE p.oid = k.conparentid){extra} \
              FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
              JOIN pg_index i ON i.indexrelid = k.conindid JOIN pg_class x ON x.oid = i.indexrelid \
-             WHERE k.contype = '{contype}' AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p') AND {} AND {} ORDER BY 3, 4, 5",
+             WHERE k.contype = '{contype}' AND c.relpersistence <> 't' AND c.relkind IN ('r', 'p') AND {} AND {} AND {} ORDER BY 3, 4, 5",
             row::column_names("i.indrelid", "i.indkey::int2[]"),
+            row::is_known_constraint("k", server),
             row::in_user_schema("c.relnamespace"),
             row::not_extension_member("pg_class", "c.oid")
         )

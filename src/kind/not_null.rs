@@ -1,7 +1,7 @@
 //! The constraint behind NOT NULL. From PostgreSQL 18 on (of domains from 17 on) it is an object with a name, which
 //! `pg_dump` writes; of tables it can be unproven, or hold for the table alone (release notes of 17 and 18).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -271,8 +271,8 @@ pub fn settle(live: &Catalog, raw: &mut Catalog, hints: &Hints, server: u32) {
     let before = |column: &Column| {
         let table = was(&column.table).unwrap_or_else(|| column.table.clone());
         // The columns of partitions are renamed with the one above them.
-        let tables = std::iter::successors(Some(&column.table), |table| above.get(*table)).take(64);
-        let renamed = tables.filter_map(|table| was(&table.child(Column::KEYWORD, &column.name))).next();
+        let mut tables = std::iter::successors(Some(&column.table), |table| above.get(*table)).take(64);
+        let renamed = tables.find_map(|table| was(&table.child(Column::KEYWORD, &column.name)));
         let name = renamed.map_or_else(|| column.name.clone(), |old| Ident::new(old.name()));
         live.get_as::<Column>(&table.child(Column::KEYWORD, &name)).filter(|old| old.has_not_null())
     };
@@ -304,6 +304,14 @@ pub fn settle(live: &Catalog, raw: &mut Catalog, hints: &Hints, server: u32) {
             column.name_not_null(name, in_partition);
         }
     }
+}
+
+/// Like [`settle`], for files that are to say what a server says: where its partitions have no names, it knows none.
+pub fn settle_as(said: &Catalog, raw: &mut Catalog, hints: &Hints) {
+    let parts: HashSet<&Id> = said.of::<Partition>().map(|place| &place.table).collect();
+    let mut strict = said.of::<Column>().filter(|column| column.has_not_null() && parts.contains(&column.table));
+    let nameless = strict.any(|column| column.constraint.name.is_none());
+    settle(said, raw, hints, if nameless { 0 } else { NAMED });
 }
 
 /// The column as files say it: the name of a partition's is written where it is not that of the table above.

@@ -31,8 +31,8 @@ impl Kind for PrimaryKey {
     const PARENTS: &'static [&'static str] = &["table", "partition"];
     cast_to!(PrimaryKey);
 
-    fn query(_server: u32) -> Option<String> {
-        Some(Key::query('p', ""))
+    fn query(server: u32) -> Option<String> {
+        Some(Key::query(server, 'p', ""))
     }
 
     fn from_row(row: &mut Row<'_>) -> Self {

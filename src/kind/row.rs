@@ -121,6 +121,13 @@ pub fn not_extension_member(catalog: &str, oid: &str) -> String {
     )
 }
 
+/// An SQL condition: the constraint `alias` is of the forms that a kind knows. NOT ENFORCED, WITHOUT OVERLAPS and PERIOD
+/// came with PostgreSQL 18 and are reported by name.
+#[must_use]
+pub fn is_known_constraint(alias: &str, server: u32) -> String {
+    if server >= 180_000 { format!("{alias}.conenforced AND NOT {alias}.conperiod") } else { "true".to_owned() }
+}
+
 /// An SQL expression: the names (`text[]`) of the columns of `relation` whose numbers stand in the array `key`.
 ///
 /// Nearly every key has one column. That one is looked up by itself: unnesting, sorting and aggregating cost

@@ -154,7 +154,7 @@ impl Kind for Table {
             "SELECT c.oid::int8, 0::int8, n.nspname::text, c.relname::text, c.relpersistence = 'u', \
              c.reloptions || (SELECT array_agg('toast.' || o) FROM pg_class t, unnest(t.reloptions) o WHERE t.oid = c.reltoastrelid), \
              (SELECT spcname::text FROM pg_tablespace s WHERE s.oid = c.reltablespace), \
-             (SELECT amname::text FROM pg_am m WHERE m.oid = c.relam AND m.amname <> 'heap'), \
+             (SELECT amname::text FROM pg_am m WHERE m.oid = c.relam AND (m.amname <> 'heap' OR c.relkind = 'p')), \
              CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END \
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {} AND {} ORDER BY 3, 4",
@@ -180,7 +180,7 @@ impl Kind for Table {
         let name = node.arg("a name", &mut out.findings)?;
         let unlogged = node.flag("unlogged", &mut out.findings);
         let tablespace = node.value("tablespace", &mut out.findings).map(|text| Ident::new(&text.value));
-        let using = node.value("using", &mut out.findings).map(|text| Ident::new(&text.value)).filter(|method| method != "heap");
+        let using = node.value("using", &mut out.findings).map(|text| Ident::new(&text.value));
         let options = read_options(node, out);
         let partition_by = node.child("partition-by", &mut out.findings).and_then(|mut by| {
             let strategy = by.arg("a strategy: range, list or hash", &mut out.findings)?;
@@ -195,6 +195,8 @@ impl Kind for Table {
             by.finish(&mut out.findings);
             Some(PartitionKey { strategy: strategy.value, elements: elements.iter().map(|text| super::index::element_from_kdl(&text.value)).collect() })
         });
+        // A partitioned table hands it to partitions that are made later (PostgreSQL 17): there, saying nothing means another thing.
+        let using = using.filter(|method| method != "heap" || partition_by.is_some());
         let table = Self { schema: Ident::new(at.schema), name: Ident::new(&name.value), unlogged, options, tablespace, using, partition_by };
         let id = out.put(node, table);
         super::partition::Partition::read_properties(&id, node, at, out);
@@ -302,7 +304,14 @@ impl Kind for Table {
         }
         if *using != old.using {
             let method = using.as_deref().unwrap_or("heap");
-            actions.push(rewriting(format!("Change the access method of {id} to {method}"), format!("SET ACCESS METHOD {}", quote(method))));
+            let title = format!("Change the access method of {id} to {method}");
+            actions.push(if partition_by.is_some() {
+                // It has no rows; only what is made later gets it (manual of 17, ALTER TABLE, SET ACCESS METHOD).
+                let clause = using.as_ref().map_or_else(|| "DEFAULT".to_owned(), |method| quote(method));
+                Action::new(title).sql(format!("ALTER TABLE {sql} SET ACCESS METHOD {clause}")).lock(&id, LockMode::AccessExclusive, Cost::Instant)
+            } else {
+                rewriting(title, format!("SET ACCESS METHOD {}", quote(method)))
+            });
         }
         Alteration::Act(actions)
     }

@@ -39,7 +39,7 @@ impl Kind for Unique {
     cast_to!(Unique);
 
     fn query(server: u32) -> Option<String> {
-        Some(Key::query('u', if server >= 150_000 { ", i.indnullsnotdistinct" } else { ", false" }))
+        Some(Key::query(server, 'u', if server >= 150_000 { ", i.indnullsnotdistinct" } else { ", false" }))
     }
 
     fn from_row(row: &mut Row<'_>) -> Self {

@@ -176,7 +176,7 @@ async fn read(session: &Session, second: Option<&Session>, managed: Managed) -> 
         KINDS.iter().filter(|kind| wanted(kind.keyword, managed)).filter_map(|kind| Some((kind, (kind.query)(server)?))).collect();
     // Nothing may be read before it; on one connection that is so by itself.
     let early = if second.is_some() { Some(Moment::of(query(session, "fingerprint", FINGERPRINT).await?.first())) } else { None };
-    let leftover = unmodelled::sql(session.is_superuser);
+    let leftover = unmodelled::sql(session.is_superuser, server);
     let first = [("fingerprint", FINGERPRINT), ("catalogs", CATALOGS), ("objects without a kind", leftover.as_str())];
     let queries = first.into_iter().map(|(what, sql)| (what, sql, 1));
     let queries = queries.chain(kinds.iter().map(|(kind, sql)| (kind.keyword, sql.as_str(), kind.effort)));

@@ -222,9 +222,27 @@ const PROBES: &[Probe] = &[
     },
 ];
 
-/// The query for everything that has no kind.
-pub fn sql(is_superuser: bool) -> String {
-    let parts: Vec<String> = PROBES
+/// What PostgreSQL 18 brought of constraints that no kind knows: read as an ordinary one, it would be another.
+fn constraints() -> Vec<String> {
+    let found = |what: &str, from: &str, filter: &str| {
+        format!(
+            "SELECT '{what}', format('%I.%I.%I', n.nspname, c.relname, o.conname) FROM pg_constraint o JOIN pg_class c ON c.oid = o.conrelid \
+             JOIN pg_namespace n ON n.oid = c.relnamespace {from} WHERE {filter} AND {} AND {}",
+            in_user_schema("c.relnamespace"),
+            not_extension_member("pg_class", "c.oid")
+        )
+    };
+    let described = "JOIN pg_description d ON d.classoid = 'pg_constraint'::regclass AND d.objoid = o.oid";
+    vec![
+        found("not-enforced", "", "NOT o.conenforced AND o.conparentid = 0"),
+        found("temporal-key", "", "o.conperiod AND o.conparentid = 0"),
+        found("comment-on-not-null", described, "o.contype = 'n'"),
+    ]
+}
+
+/// The query for everything that has no kind, on a server of this version.
+pub fn sql(is_superuser: bool, server: u32) -> String {
+    let mut parts: Vec<String> = PROBES
         .iter()
         .filter(|probe| registration(probe.keyword).is_none())
         .map(|probe| {
@@ -237,6 +255,9 @@ pub fn sql(is_superuser: bool) -> String {
             )
         })
         .collect();
+    if server >= 180_000 {
+        parts.extend(constraints());
+    }
     let subscriptions = "SELECT 'subscription', quote_ident(subname) FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
     let mut sql = parts.join(" UNION ALL ");
     // Only a superuser may read pg_subscription.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::catalog::id::dotted;
 use crate::catalog::{Catalog, Id};
 use crate::kdl::{Document, EditError, FileId, Findings, Node, NodeOut, Sources, is_free_of_comments, render};
-use crate::kind::{Kind as _, Object, schema::Schema};
+use crate::kind::{Kind as _, Object, not_null, schema::Schema};
 
 use super::cache::Cache;
 use super::merge::{Additions, Merged, merge};
@@ -72,7 +72,7 @@ pub fn write_folder(catalog: &Catalog, folder: &Path) -> Result<FolderChanges, W
 /// # Errors
 /// As [`write_folder`].
 pub fn write_folder_beside(catalog: &Catalog, folder: &Path, outside: impl Fn(&Id) -> bool) -> Result<FolderChanges, WriteError> {
-    let desired = if folder.exists() { read_folder(folder)? } else { super::Desired::default() };
+    let mut desired = if folder.exists() { read_folder(folder)? } else { super::Desired::default() };
     let mut wanted = catalog.clone();
     wanted.objects.retain(|id, _| !outside(id));
     wanted.objects.extend(desired.catalog.objects.iter().filter(|(id, _)| outside(id)).map(|(id, object)| (id.clone(), object.clone())));
@@ -86,6 +86,7 @@ pub fn write_folder_beside(catalog: &Catalog, folder: &Path, outside: impl Fn(&I
             wanted.objects.extend(kept.map(|(id, object)| (id.clone(), object.clone())));
         }
     }
+    not_null::settle_as(&wanted, &mut desired.catalog, &desired.hints);
     let Merged { mut edited, added } = merge(&desired, &wanted, folder)?;
     let added: BTreeMap<PathBuf, String> = added.into_iter().map(|(path, additions)| (path, render(&document(additions)))).collect();
     let deleted = emptied(&desired.sources, &mut edited, &added, &wanted);
@@ -204,7 +205,8 @@ fn verify(
     for (path, text) in added {
         sources.add(path.clone(), text.as_str());
     }
-    let result = read_with(sources, Some(&Cache::of_user())).map_err(ReadError::Findings)?;
+    let mut result = read_with(sources, Some(&Cache::of_user())).map_err(ReadError::Findings)?;
+    not_null::settle_as(wanted, &mut result.catalog, &result.hints);
     let missing = wanted.objects.iter().filter(|(id, object)| result.catalog.get(id) != Some(*object)).map(|(id, _)| id);
     let extra = result.catalog.objects.keys().filter(|id| !wanted.contains(id));
     let ids: Vec<Id> = missing.chain(extra).take(5).cloned().collect();
