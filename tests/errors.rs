@@ -1,7 +1,7 @@
 //! What people see when their input is wrong: one test a folder of `tests/errors`.
 //!
 //! A folder holds the source (`*.kdl`) and `error.snap`: the rendered diagnostics and the exit
-//! code. A folder with a `live.sql` (it may be empty) is planned by the built program against a
+//! code; where PostgreSQL has other words from some version on, `error.16.snap` and the like beside it. A folder with a `live.sql` (it may be empty) is planned by the built program against a
 //! database that was loaded with it; afterwards that database must be as it was.
 //!
 //! `UPDATE_SNAPSHOTS=1 cargo test --test errors` writes the snapshots. Read them before they are
@@ -120,12 +120,26 @@ fn finished(case: &str, text: &str, code: i32) -> String {
     format!("{}\n\nexit code {code}\n", shown.trim_matches('\n'))
 }
 
+/// The version whose words `error.snap` has.
+const PINNED: u32 = 15;
+
+/// Of `error.snap` and `error.NN.snap`, which is what PostgreSQL says from NN on, the one for the server that is here.
+fn snapshot(case: &str) -> PathBuf {
+    let here = find(None).map_or(PINNED, |server| server.major);
+    let newer = (PINNED + 1..=here).rev().map(|major| PathBuf::from(case).join(format!("error.{major}.snap")));
+    newer.into_iter().find(|path| path.exists()).unwrap_or_else(|| PathBuf::from(case).join("error.snap"))
+}
+
 fn compare(case: &str, actual: &str) -> Result<(), Failed> {
-    let path = PathBuf::from(case).join("error.snap");
+    let path = snapshot(case);
     if !has_source(Path::new(case)) {
         return Err(format!("{case} holds no source").into());
     }
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        // What another version says in other words stands beside what 15 says.
+        let here = find(None).map_or(PINNED, |server| server.major);
+        let differs = here > PINNED && std::fs::read_to_string(&path).is_ok_and(|text| text != actual);
+        let path = if differs { PathBuf::from(case).join(format!("error.{here}.snap")) } else { path };
         return std::fs::write(&path, actual).map_err(|error| error.to_string().into());
     }
     let expected =

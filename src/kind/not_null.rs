@@ -286,10 +286,13 @@ pub fn settle(live: &Catalog, raw: &mut Catalog, hints: &Hints, server: u32) {
         let parent = above.get(&column.table).and_then(|parent| raw.get_as::<Column>(&parent.child(Column::KEYWORD, &column.name)));
         let name = match (&column.constraint.name, parent) {
             (Some(name), _) => name.clone(),
-            (None, None) => old.map_or_else(|| column.not_null_name(), |old| {
-                let stays = old.constraint.name.is_some() || old.not_null_name() != column.not_null_name() && is_stuck(live, old);
-                if stays { old.not_null_name() } else { column.not_null_name() }
-            }),
+            (None, None) => old.map_or_else(
+                || column.not_null_name(),
+                |old| {
+                    let stays = old.constraint.name.is_some() || old.not_null_name() != column.not_null_name() && is_stuck(live, old);
+                    if stays { old.not_null_name() } else { column.not_null_name() }
+                },
+            ),
             (None, Some(parent)) => {
                 let stays = |old: &&Column| {
                     let place = live.get_as::<Partition>(&Partition::id_of(&old.table));

@@ -122,7 +122,7 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
     }
     let before = stage.min(StageName::Backfill).max(if stage == StageName::Contract { StageName::Contract } else { StageName::Backfill });
     if cx.facts.server >= 180_000 {
-        return not_null_by_itself(column, old, before, recipe);
+        return not_null_by_itself(cx, column, before, recipe);
     }
     let proof = not_null_proof(column, types::is_row(cx, &column.data_type));
     let proof_id = proof.id();
@@ -142,8 +142,9 @@ pub fn set_not_null(cx: &Context<'_>, column: &Column, stage: StageName, recipe:
 
 /// From PostgreSQL 18 on NOT NULL is a constraint that can be validated like others: no CHECK has to prove it, and
 /// nothing is left for the switch.
-fn not_null_by_itself(column: &Column, old: Option<&Column>, stage: StageName, recipe: &'static str) -> Vec<Op> {
+fn not_null_by_itself(cx: &Context<'_>, column: &Column, stage: StageName, recipe: &'static str) -> Vec<Op> {
     let (id, table) = (column.id(), &column.table);
+    let old = cx.live.get_as::<Column>(&id);
     let unproven = Column {
         not_null: false,
         constraint: crate::kind::not_null::NotNull { not_valid: true, ..column.constraint.clone() },
@@ -154,7 +155,7 @@ fn not_null_by_itself(column: &Column, old: Option<&Column>, stage: StageName, r
         // It is there already, if by another name.
         let sql = |actions: Vec<Action>| actions.into_iter().flat_map(|action| action.sql).collect::<Vec<_>>();
         let (there, back) = (sql(unproven.alter_not_null(old)), sql(old.alter_not_null(&unproven)));
-        let validate = Op::new(&id, validate, stage, recipe).undo(Vec::new()).puts(column.clone());
+        let validate = Op::new(&id, validate, stage, recipe).undo(sql(unproven.alter_not_null(column))).puts(column.clone());
         if there.is_empty() {
             return vec![validate];
         }
@@ -166,9 +167,17 @@ fn not_null_by_itself(column: &Column, old: Option<&Column>, stage: StageName, r
         LockMode::AccessExclusive,
         Cost::Instant,
     );
-    let undo = vec![format!("ALTER TABLE {} DROP CONSTRAINT {}", table.sql(), quote(&column.not_null_name()))];
+    let mut undo = vec![format!("ALTER TABLE {} DROP CONSTRAINT {}", table.sql(), quote(&column.not_null_name()))];
+    // A primary key that a partition got meanwhile has made the constraint its own (measured).
+    for (part, _) in super::partition::beneath(cx, table) {
+        let theirs = cx.live.get_as::<Column>(&part.child(Column::KEYWORD, &column.name));
+        if !theirs.is_some_and(Column::has_not_null) {
+            undo.push(format!("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL", part.sql(), quote(&column.name)));
+        }
+    }
     // The constraint goes with the way back of the step that added it: not before, or that one would not find it.
-    vec![Op::new(&id, add, stage, recipe).undo(undo), Op::new(&id, validate, stage, recipe).undo(Vec::new()).puts(column.clone())]
+    let add = Op::new(&id, add, stage, recipe).undo(undo);
+    vec![add, Op::new(&id, validate, stage, recipe).undo(Vec::new()).puts(column.clone())]
 }
 
 /// The way back from DROP NOT NULL, proven beside the traffic on a large table.

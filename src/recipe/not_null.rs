@@ -25,8 +25,6 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         if old.not_null
             || !new.not_null
             || super::plain::follows_parent(cx, changes, &id)
-            // It refuses NULL already: it is only validated.
-            || old.constraint.not_valid && !cx.hints.backfills.contains_key(&id)
             || cx.policy.direct && !cx.hints.backfills.contains_key(&id)
         {
             continue;
@@ -41,7 +39,8 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         let mut ops: Vec<Op> = super::plain::alterations(cx, &id, early, &nullable.clone().into());
         super::plain::together(&mut ops, draft);
         let filled = fill(cx, new, &mut ops);
-        let stage = if filled { StageName::Switch } else { StageName::Contract };
+        // One that is not validated refuses NULL already.
+        let stage = if filled || old.constraint.not_valid { StageName::Switch } else { StageName::Contract };
         let proven = Column { identity: old.identity.clone(), ..new.clone() };
         let contract = ops.iter().position(|op| op.stage == StageName::Contract).map(|at| ops.remove(at));
         ops.extend(backfill::set_not_null(cx, &proven, stage, RECIPE));

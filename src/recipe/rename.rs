@@ -134,7 +134,8 @@ fn not_null_names(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> Vec<(
     if cx.facts.server < not_null::NAMED || !matches!(old.kind.as_str(), "table" | "column") {
         return Vec::new();
     }
-    let named = live.of::<Column>().filter(|column| column.has_not_null() && column.constraint.name.is_none() && !not_null::is_stuck(live, column));
+    let named =
+        live.of::<Column>().filter(|column| column.has_not_null() && column.constraint.name.is_none() && !not_null::is_stuck(live, column));
     let renamed = |column: &Column| {
         let after = crate::plan::rename::moved(&column.id(), old, new);
         let (from, to) = (column.not_null_name(), not_null::usual(&after.path[1], &after.path[2]));
