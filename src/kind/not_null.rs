@@ -329,3 +329,68 @@ pub fn as_written(catalog: &Catalog, column: &Column) -> Column {
     }
     column
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Fingerprint;
+    use crate::kind::round_trip;
+    use crate::source::read_text;
+
+    fn state(text: &str) -> Catalog {
+        read_text("x.kdl", &format!("schema public {{ {text} }}"))
+            .unwrap_or_else(|error| panic!("{}", crate::cli::out::plain(&error)))
+            .catalog
+    }
+
+    fn name(catalog: &Catalog, table: &str, column: &str) -> Option<String> {
+        let id = Id::new("table", ["public", table]).child(Column::KEYWORD, column);
+        catalog.get_as::<Column>(&id).and_then(|column| column.constraint.name.as_ref().map(ToString::to_string))
+    }
+
+    fn column(constraint: NotNull, not_null: bool) -> Column {
+        let catalog = state("table t { column a int; }");
+        let plain = catalog.of::<Column>().next().expect("there is one").clone();
+        Column { constraint, not_null, ..plain }
+    }
+
+    #[test]
+    fn reads_back() {
+        let named = NotNull { name: Some("given".into()), ..NotNull::default() };
+        let text = round_trip::check(&column(named.clone(), true));
+        assert!(text.contains("column a int not-null constraint=given"), "{text}");
+        let text = round_trip::check(&column(NotNull { not_valid: true, ..named.clone() }, false));
+        assert!(text.contains("constraint given not-valid=#true"), "{text}");
+        round_trip::check(&column(NotNull { no_inherit: true, name: None, not_valid: false }, true));
+    }
+
+    #[test]
+    fn a_name_makes_no_other_fingerprint() {
+        let named = NotNull { name: Some("given".into()), ..NotNull::default() };
+        let of = |constraint: &NotNull| Fingerprint::of(&column(constraint.clone(), true));
+        assert_eq!(of(&named), of(&NotNull::default()));
+        assert_ne!(of(&named), of(&NotNull { not_valid: true, ..named.clone() }));
+    }
+
+    #[test]
+    fn what_nobody_named() {
+        let text = "table t { column a int not-null constraint=given; column b int not-null; partition-by range a; \
+                    partition p from=1 to=2; partition q from=2 to=3 { column b int not-null constraint=q_b_not_null; }; }; \
+                    table u { column c int not-null; }";
+        let mut fresh = state(text);
+        settle(&Catalog::default(), &mut fresh, &Hints::default(), NAMED);
+        let of = |table: &str, column: &str| name(&fresh, table, column);
+        assert_eq!([of("t", "a"), of("t", "b"), of("u", "c")], [Some("given".to_owned()), None, None]);
+        // A partition has the name of the table above, unless it says another one: its own default is one too.
+        assert_eq!([of("p", "a"), of("p", "b")], [Some("given".to_owned()), Some("t_b_not_null".to_owned())]);
+        assert_eq!([of("q", "a"), of("q", "b")], [Some("given".to_owned()), Some("q_b_not_null".to_owned())]);
+        // What is there keeps its name.
+        let live = fresh.clone();
+        let mut unsaid = state(&text.replace(" constraint=given", "").replace(" constraint=q_b_not_null", ""));
+        settle(&live, &mut unsaid, &Hints::default(), NAMED);
+        assert!(unsaid.same_objects(&live));
+        // Older servers know none.
+        settle(&live, &mut unsaid, &Hints::default(), 150_000);
+        assert!(unsaid.of::<Column>().all(|column| column.constraint == NotNull::default()));
+    }
+}
