@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::catalog::{Catalog, Id};
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::{Kind as _, Object};
-use crate::plan::change::Dependants;
+use crate::plan::dependants::Dependants;
 
 /// Below so many objects everything is made: it costs less than finding out what to leave away.
 const WORTH_IT: usize = 3_000;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::change::Dependants;
+use super::dependants::Dependants;
 use super::facts::{Facts, Policy};
 use super::op::{Action, Cost, Hazard, Verify, Violations};
 use super::plan::{Backfill, StageName};

@@ -1,19 +1,17 @@
 //! A state as another one with what was done to it: nothing is copied.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 
-use crate::catalog::{Catalog, Id};
+use super::dependants::Dependants;
+use crate::catalog::Id;
 use crate::kind::Object;
 
 /// The state.
 #[derive(Debug)]
 pub struct Overlay<'a> {
-    live: &'a Catalog,
-    /// The live children of every object, once something is removed.
-    children: OnceCell<IndexMap<Id, Vec<&'a Object>>>,
+    live: &'a Dependants<'a>,
     /// What was put, by parent; some of it may be gone again.
     put: HashMap<Id, Vec<Id>>,
     touched: IndexMap<Id, Option<&'a Object>>,
@@ -22,8 +20,8 @@ pub struct Overlay<'a> {
 impl<'a> Overlay<'a> {
     /// `live`, untouched.
     #[must_use]
-    pub fn new(live: &'a Catalog) -> Self {
-        Self { live, children: OnceCell::new(), put: HashMap::new(), touched: IndexMap::new() }
+    pub fn new(live: &'a Dependants<'a>) -> Self {
+        Self { live, put: HashMap::new(), touched: IndexMap::new() }
     }
 
     /// The object with this id, as it is now.
@@ -31,7 +29,7 @@ impl<'a> Overlay<'a> {
     pub fn get(&self, id: &Id) -> Option<&'a Object> {
         match self.touched.get(id) {
             Some(object) => *object,
-            None => self.live.get(id),
+            None => self.live.catalog().get(id),
         }
     }
 
@@ -52,7 +50,7 @@ impl<'a> Overlay<'a> {
         while let Some(id) = going.pop() {
             let Some(object) = self.get(&id).filter(|_| seen.insert(id.clone())) else { continue };
             found.push(object);
-            let live = self.children.get_or_init(|| self.live.children()).get(&id).into_iter().flatten().map(|child| child.id());
+            let live = self.live.parts(&id).map(Object::id);
             let put = self.put.get(&id).into_iter().flatten().cloned();
             going.extend(live.chain(put).filter(|child| self.get(child).is_some_and(|child| child.parent().as_ref() == Some(&id))));
         }

@@ -1,7 +1,8 @@
 //! The pure planner: two states, hints, facts and a policy to a plan.
 
 use super::assemble;
-use super::change::{Dependants, changes};
+use super::change::changes;
+use super::dependants::Dependants;
 use super::draft::{Context, Op};
 use super::facts::{Facts, Policy};
 use super::graph::{self, Cycle};
@@ -147,7 +148,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     let order = graph::order(&mut draft)?;
     recipe::undo::derive(&cx, &mut draft, &order);
     recipe::rights::restore(&cx, &mut draft);
-    let difference = simulate(live, desired, &differing, &draft, &order);
+    let difference = simulate(&dependants, desired, &differing, &draft, &order);
     if !difference.is_empty() {
         return Err(PlanError::Unsound(difference));
     }

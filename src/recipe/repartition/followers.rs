@@ -20,7 +20,6 @@ const APART: [&str; 8] = ["comment", "owner", "grant", "cluster-on", "view-colum
 pub(super) fn of(cx: &Context<'_>, changes: &Changes, old: &[Id], new: &[Id]) -> Result<(Vec<Id>, Vec<Id>), String> {
     let own: BTreeSet<Id> = objects(cx.live, old).map(Object::id).collect();
     let mut again: BTreeSet<Id> = BTreeSet::new();
-    let children = cx.live.children();
     let mut open: Vec<Id> = own.iter().cloned().collect();
     while let Some(id) = open.pop() {
         let is_own = own.contains(&id);
@@ -47,7 +46,7 @@ pub(super) fn of(cx: &Context<'_>, changes: &Changes, old: &[Id], new: &[Id]) ->
             }
         }
         if !is_own {
-            for child in children.get(&id).into_iter().flatten().map(|child| child.id()).filter(|child| cx.desired.contains(child)) {
+            for child in cx.dependants.parts(&id).map(Object::id).filter(|child| cx.desired.contains(child)) {
                 if again.insert(child.clone()) {
                     open.push(child);
                 }

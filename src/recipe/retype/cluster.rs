@@ -33,6 +33,9 @@ pub(super) struct Cluster<'c> {
 
 /// Columns by the tables that foreign keys between them, or an enum of both, join; only where one of the tables is large.
 pub(super) fn connected<'c>(cx: &Context<'c>, wanted: Vec<Pair<'c>>) -> Vec<Vec<Pair<'c>>> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
     let columns: BTreeSet<Id> = wanted.iter().map(Pair::id).collect();
     let tables: BTreeSet<Id> = wanted.iter().map(|pair| pair.table().clone()).collect();
     let mut root: BTreeMap<Id, Id> = wanted.iter().map(|pair| (pair.table().clone(), pair.table().clone())).collect();

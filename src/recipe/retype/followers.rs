@@ -1,7 +1,6 @@
 //! What follows a column's number in the catalog, whatever its name: views, policies, triggers, statistics. At the
 //! switch it is dropped before the two names are swapped and made again behind.
 
-use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
 use super::pair::Pair;
@@ -91,8 +90,6 @@ fn closure(
     let tables: BTreeSet<&Id> = pairs.iter().map(Pair::table).collect();
     let triggers = cx.live.of::<Trigger>().filter(|trigger| trigger.for_each_row && tables.contains(&trigger.relation)).map(Trigger::id);
     let mut again: BTreeSet<Id> = triggers.filter(|id| cx.desired.contains(id)).collect();
-    // Mostly nothing has to be made again.
-    let children = LazyCell::new(|| cx.live.children());
     let dropped_keys = parts.iter().filter(|part| part.key().is_some() && part.live.is_some()).map(|part| part.id.clone());
     let types: Vec<Id> = types.iter().map(Relabel::id).collect();
     let roots = pairs.iter().map(Pair::id).chain(types.iter().cloned()).chain(dropped_keys);
@@ -138,7 +135,7 @@ fn closure(
         if is_root {
             continue;
         }
-        for child in children.get(&id).into_iter().flatten().map(|child| child.id()).filter(|child| cx.desired.contains(child)) {
+        for child in cx.dependants.parts(&id).map(Object::id).filter(|child| cx.desired.contains(child)) {
             if again.insert(child.clone()) {
                 open.push(child);
             }

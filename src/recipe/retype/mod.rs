@@ -25,7 +25,8 @@ use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::column::Column;
 use crate::kind::type_change::keeps_heap;
 use crate::kind::{Kind as _, Object};
-use crate::plan::change::{Change, Changes, Dependants, changes};
+use crate::plan::change::{Change, Changes, changes};
+use crate::plan::dependants::Dependants;
 use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
@@ -105,14 +106,14 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
 /// What is left to change when the enums of these columns are as they are wanted: nothing has to be made again because
 /// of them.
 fn without(cx: &Context<'_>, all: &Changes, pairs: &[Pair<'_>]) -> Option<Changes> {
-    let mut live = cx.live.clone();
-    let mut is_type = false;
-    for id in pairs.iter().filter_map(Pair::relabel).map(Relabel::id) {
-        let wanted = cx.desired.get(&id)?.clone();
-        is_type = live.objects.insert(id, wanted).is_some();
-    }
-    if !is_type {
+    let types: BTreeSet<Id> = pairs.iter().filter_map(Pair::relabel).map(Relabel::id).collect();
+    if types.is_empty() {
         return None;
+    }
+    let mut live = cx.live.clone();
+    for id in types {
+        let wanted = cx.desired.get(&id)?.clone();
+        live.objects.insert(id, wanted);
     }
     let fresh = changes(&live, cx.desired, &Dependants::new(&live));
     // What other recipes took before stays theirs.
