@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 
-use super::dependants::Dependants;
 use super::op::{Action, Alteration};
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Catalog, Id, Indexed};
 use crate::kind::{Object, Rebuild, Why};
 
 /// What happens to one object.
@@ -29,7 +28,7 @@ pub type Changes = IndexMap<Id, Change>;
 
 /// The changes between two states, with everything that has to give way to them.
 #[must_use]
-pub fn changes(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>) -> Changes {
+pub fn changes(live: &Indexed<'_>, desired: &Catalog) -> Changes {
     let mut changes = Changes::new();
     let mut worklist: Vec<(Id, Why)> = Vec::new();
     for (id, old, new) in live.differences(desired) {
@@ -58,13 +57,13 @@ pub fn changes(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>) -
     // What is dropped takes its dependants along where they stay: they are made again.
     worklist.extend(changes.iter().filter(|(_, change)| **change == Change::Drop).map(|(id, _)| (id.clone(), Why::Replaced)));
     if !worklist.is_empty() {
-        close(live, desired, dependants, &mut changes, worklist);
+        close(live, desired, &mut changes, worklist);
     }
     changes
 }
 
 /// Adds what has to give way: dependants of what is made again or changes its type.
-fn close(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>, changes: &mut Changes, mut worklist: Vec<(Id, Why)>) {
+fn close(live: &Indexed<'_>, desired: &Catalog, changes: &mut Changes, mut worklist: Vec<(Id, Why)>) {
     let mut seen: BTreeSet<(Id, bool)> = BTreeSet::new();
     while let Some((id, why)) = worklist.pop() {
         if !seen.insert((id.clone(), why == Why::Replaced)) {
@@ -72,7 +71,7 @@ fn close(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>, changes
         }
         let dropped = changes.get(&id) == Some(&Change::Drop);
         if why == Why::Replaced {
-            for child in dependants.parts(&id).filter(|child| !dropped || owned(child, &id)) {
+            for child in live.parts(&id).into_iter().filter(|child| !dropped || owned(child, &id)) {
                 let child = child.id();
                 // What hangs on it goes with it and is made again where it is still wanted.
                 if desired.contains(&child) && !dropped {
@@ -81,7 +80,7 @@ fn close(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>, changes
                 }
             }
         }
-        for dependant in dependants.of(&id) {
+        for dependant in live.dependants(&id) {
             let (Some(old), Some(new)) = (live.get(dependant), desired.get(dependant)) else { continue };
             // An object whose new form no longer needs what is dropped is altered in place, if it can.
             if dropped && !still_needs(desired, new, &id) && matches!(changes.get(dependant), Some(Change::Alter(_))) {

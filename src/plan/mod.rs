@@ -2,7 +2,6 @@
 
 pub mod assemble;
 pub mod change;
-pub mod dependants;
 pub mod draft;
 pub mod facts;
 pub mod file;

@@ -4,14 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 
-use super::dependants::Dependants;
-use crate::catalog::Id;
+use crate::catalog::{Id, Indexed};
 use crate::kind::Object;
 
 /// The state.
 #[derive(Debug)]
 pub struct Overlay<'a> {
-    live: &'a Dependants<'a>,
+    live: &'a Indexed<'a>,
     /// What was put, by parent; some of it may be gone again.
     put: HashMap<Id, Vec<Id>>,
     touched: IndexMap<Id, Option<&'a Object>>,
@@ -20,7 +19,7 @@ pub struct Overlay<'a> {
 impl<'a> Overlay<'a> {
     /// `live`, untouched.
     #[must_use]
-    pub fn new(live: &'a Dependants<'a>) -> Self {
+    pub fn new(live: &'a Indexed<'a>) -> Self {
         Self { live, put: HashMap::new(), touched: IndexMap::new() }
     }
 
@@ -29,7 +28,7 @@ impl<'a> Overlay<'a> {
     pub fn get(&self, id: &Id) -> Option<&'a Object> {
         match self.touched.get(id) {
             Some(object) => *object,
-            None => self.live.catalog().get(id),
+            None => self.live.get(id),
         }
     }
 
@@ -50,7 +49,7 @@ impl<'a> Overlay<'a> {
         while let Some(id) = going.pop() {
             let Some(object) = self.get(&id).filter(|_| seen.insert(id.clone())) else { continue };
             found.push(object);
-            let live = self.live.parts(&id).map(Object::id);
+            let live = self.live.parts(&id).into_iter().map(Object::id);
             let put = self.put.get(&id).into_iter().flatten().cloned();
             going.extend(live.chain(put).filter(|child| self.get(child).is_some_and(|child| child.parent().as_ref() == Some(&id))));
         }

@@ -19,7 +19,7 @@ use crate::plan::plan::{BEGIN, COMMIT};
 /// Says for every operation how it is undone, where it does not say so itself and it can be told. Undone are
 /// operations in reverse, so each is taken back in the state that it led to.
 pub fn derive(cx: &Context<'_>, draft: &mut Draft, order: &[usize]) {
-    let mut state = Overlay::new(cx.dependants);
+    let mut state = Overlay::new(cx.live);
     let mut temporary: BTreeSet<&Id> = BTreeSet::new();
     // Indexes of partitions go away with the index above, which is not what they are part of.
     let mut carried: HashMap<&Id, Vec<&Id>> = HashMap::new();
@@ -113,7 +113,7 @@ fn replaced_back(cx: &Context<'_>, state: &Overlay<'_>, object: &Object, before:
     let mut standing: Vec<&Object> = Vec::new();
     let mut open = vec![id.clone()];
     while let Some(need) = open.pop() {
-        for dependant in cx.dependants.of(&need) {
+        for dependant in cx.live.dependants(&need) {
             let live = cx.live.get(dependant)?;
             // Of what changed on the way nothing is known here.
             if state.get(dependant) != Some(live) {
@@ -184,13 +184,13 @@ impl Again {
 /// Makes an object of the live state again, with everything that hung on it.
 #[must_use]
 pub fn remake(cx: &Context<'_>, object: &Object) -> Vec<String> {
-    again(cx, Overlay::new(cx.dependants).whole(&object.id())).statements()
+    again(cx, Overlay::new(cx.live).whole(&object.id())).statements()
 }
 
 /// Makes objects of the live state again, each by its own statements, whatever it costs.
 #[must_use]
 pub fn plainly(cx: &Context<'_>, objects: Vec<&Object>) -> Vec<String> {
-    let state = Overlay::new(cx.dependants);
+    let state = Overlay::new(cx.live);
     let whole = objects.into_iter().flat_map(|object| state.whole(&object.id())).collect();
     in_order(cx, whole).into_iter().flat_map(|object| object.create().sql).collect()
 }
@@ -198,7 +198,7 @@ pub fn plainly(cx: &Context<'_>, objects: Vec<&Object>) -> Vec<String> {
 /// Makes what hung on an object of the live state again: comments, grants.
 #[must_use]
 pub fn hanging(cx: &Context<'_>, id: &Id) -> Vec<String> {
-    let parts = Overlay::new(cx.dependants).whole(id).into_iter().filter(|part| part.id() != *id).collect();
+    let parts = Overlay::new(cx.live).whole(id).into_iter().filter(|part| part.id() != *id).collect();
     again(cx, parts).statements()
 }
 

@@ -23,7 +23,7 @@ pub(super) fn of(cx: &Context<'_>, changes: &Changes, old: &[Id], new: &[Id]) ->
     let mut open: Vec<Id> = own.iter().cloned().collect();
     while let Some(id) = open.pop() {
         let is_own = own.contains(&id);
-        for dependant in cx.dependants.of(&id).filter(|dependant| !own.contains(*dependant)) {
+        for dependant in cx.live.dependants(&id).filter(|dependant| !own.contains(*dependant)) {
             let kind = dependant.kind.as_str();
             if APART.contains(&kind) {
                 continue;
@@ -46,7 +46,7 @@ pub(super) fn of(cx: &Context<'_>, changes: &Changes, old: &[Id], new: &[Id]) ->
             }
         }
         if !is_own {
-            for child in cx.dependants.parts(&id).map(Object::id).filter(|child| cx.desired.contains(child)) {
+            for child in cx.live.parts(&id).into_iter().map(Object::id).filter(|child| cx.desired.contains(child)) {
                 if again.insert(child.clone()) {
                     open.push(child);
                 }

@@ -97,7 +97,7 @@ fn closure(
     while let Some(id) = open.pop() {
         let is_root = !again.contains(&id);
         let is_type = types.contains(&id);
-        for dependant in cx.dependants.of(&id) {
+        for dependant in cx.live.dependants(&id) {
             let kind = dependant.kind.as_str();
             if KINDS.contains(&kind) {
                 if !cx.desired.contains(dependant) {
@@ -135,7 +135,7 @@ fn closure(
         if is_root {
             continue;
         }
-        for child in cx.dependants.parts(&id).map(Object::id).filter(|child| cx.desired.contains(child)) {
+        for child in cx.live.parts(&id).into_iter().map(Object::id).filter(|child| cx.desired.contains(child)) {
             if again.insert(child.clone()) {
                 open.push(child);
             }
@@ -167,7 +167,7 @@ fn hanging(cx: &Context<'_>, pairs: &[Pair<'_>], parts: &[Part<'_>], types: &[Re
     }
     // Defaults of other columns may name a value.
     for of in types.iter().map(Relabel::id) {
-        let elsewhere = cx.dependants.of(&of).filter(|id| id.kind == Default::KEYWORD && cx.desired.contains(id) && !ids.contains(*id));
+        let elsewhere = cx.live.dependants(&of).filter(|id| id.kind == Default::KEYWORD && cx.desired.contains(id) && !ids.contains(*id));
         let elsewhere: Vec<Id> = elsewhere.cloned().collect();
         ids.extend(elsewhere);
     }
@@ -187,6 +187,9 @@ fn hanging(cx: &Context<'_>, pairs: &[Pair<'_>], parts: &[Part<'_>], types: &[Re
 
 /// Routines that stay as they are and mention a type by name.
 fn spoken(cx: &Context<'_>, again: &BTreeSet<Id>, types: &[Relabel<'_>]) -> Vec<Id> {
+    if types.is_empty() {
+        return Vec::new();
+    }
     let is_routine = |id: &Id| matches!(id.kind.as_str(), "function" | "procedure");
     let stays = |id: &Id| !again.contains(id) && cx.live.get(id) == cx.desired.get(id);
     let mentions = |object: &Object| types.iter().any(|relabel| mentions_word(object, relabel.id().name()));

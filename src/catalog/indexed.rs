@@ -1,34 +1,75 @@
-//! Who leans on an object of a state: who needs it, and what is part of it.
+//! A state that is asked much: which objects are of a kind, what is part of one, who needs it.
 
+use std::borrow::Borrow;
 use std::cell::{Cell, OnceCell};
+use std::collections::{HashMap, HashSet};
+use std::mem::{Discriminant, discriminant};
+use std::ops::Deref;
 
-use crate::catalog::{Catalog, Id};
-use crate::kind::Object;
+use super::{Catalog, Id};
+use crate::kind::{Kind, Object};
 
-/// Who needs an object, beyond being part of it, and its parts. Found out when it is first asked for: most changes have
-/// no dependants that matter.
+/// A state with its indexes, each made when it is first asked for: most changes ask for few of them, and a plan that
+/// looked through 10,000 tables for each of 1,000 columns would take minutes.
 #[derive(Debug)]
-pub struct Dependants<'a> {
+pub struct Indexed<'a> {
     catalog: &'a Catalog,
+    kinds: OnceCell<Vec<Vec<u32>>>,
+    relations: Relations,
     needs: OnceCell<Needs>,
     parents: OnceCell<Marks>,
 }
 
-impl<'a> Dependants<'a> {
-    /// Those in one state.
-    #[must_use]
-    pub const fn new(catalog: &'a Catalog) -> Self {
-        Self { catalog, needs: OnceCell::new(), parents: OnceCell::new() }
-    }
+impl Deref for Indexed<'_> {
+    type Target = Catalog;
 
-    /// The state.
-    #[must_use]
-    pub const fn catalog(&self) -> &'a Catalog {
+    fn deref(&self) -> &Catalog {
         self.catalog
     }
+}
 
-    /// The dependants of one object, in the order of the state.
-    pub fn of(&self, id: &Id) -> impl Iterator<Item = &'a Id> {
+impl<'a> Indexed<'a> {
+    /// This state, which stays as it is.
+    #[must_use]
+    pub const fn new(catalog: &'a Catalog) -> Self {
+        Self { catalog, kinds: OnceCell::new(), relations: Relations::new(), needs: OnceCell::new(), parents: OnceCell::new() }
+    }
+
+    /// The typed objects of one kind, in order: as [`Catalog::of`], without looking at the others.
+    pub fn of<K: Kind + 'a>(&self) -> impl Iterator<Item = &'a K> + use<'a, '_, K> {
+        let objects = &self.catalog.objects;
+        let kinds = self.kinds.get_or_init(|| by_kind(self.catalog));
+        let found = kinds.iter().find(|places| K::cast(&objects[places[0] as usize]).is_some());
+        found.into_iter().flatten().filter_map(|place| K::cast(&objects[*place as usize]))
+    }
+
+    /// The objects of one kind that are part of another object, in order.
+    pub fn within<K: Kind + 'a>(&self, parent: &Id) -> impl Iterator<Item = &'a K> + use<'a, K> {
+        self.parts(parent).into_iter().filter_map(K::cast)
+    }
+
+    /// Whether a relation or a type has this name, as SQL calls it: a table, an index, a sequence, a view share them.
+    #[must_use]
+    pub fn has_relation(&self, name: &str) -> bool {
+        let names = || self.catalog.objects.values().filter_map(Object::relation_name);
+        self.relations.asked.set(self.relations.asked.get() + 1);
+        if self.relations.asked.get() < WORTH_SORTING {
+            return names().any(|other| other == name);
+        }
+        self.relations.names.get_or_init(|| names().collect()).contains(name)
+    }
+
+    /// The direct parts of one object, in order.
+    #[must_use]
+    pub fn parts(&self, id: &Id) -> Vec<&'a Object> {
+        let catalog = self.catalog;
+        let all = self.parents.get_or_init(|| Marks::of(catalog.objects.len(), |at| catalog.objects[at].parent()));
+        let found = all.places(id).into_iter().map(|place| &catalog.objects[place]);
+        found.filter(|object| object.parent().as_ref() == Some(id)).collect()
+    }
+
+    /// Who needs one object, beyond being part of it, in order.
+    pub fn dependants(&self, id: &Id) -> impl Iterator<Item = &'a Id> + use<'a> {
         let catalog = self.catalog;
         let all = self.needs.get_or_init(|| Needs::of(catalog));
         let recorded = all.recorded.places(id).into_iter().filter_map(|place| {
@@ -39,15 +80,35 @@ impl<'a> Dependants<'a> {
         let mut users: Vec<usize> = recorded.chain(own).collect();
         users.sort_unstable();
         users.dedup();
-        users.into_iter().filter_map(|place| catalog.objects.get_index(place)).map(|(other, _)| other).filter(move |other| *other != id)
+        let users: Vec<&'a Id> =
+            users.into_iter().filter_map(|place| Some(catalog.objects.get_index(place)?.0)).filter(|other| *other != id).collect();
+        users.into_iter()
     }
+}
 
-    /// The direct parts of one object, in the order of the state.
-    pub fn parts(&self, id: &Id) -> impl Iterator<Item = &'a Object> {
-        let catalog = self.catalog;
-        let all = self.parents.get_or_init(|| Marks::of(catalog.objects.len(), |at| catalog.objects[at].parent()));
-        let found = all.places(id).into_iter().map(|place| &catalog.objects[place]);
-        found.filter(move |object| object.parent().as_ref() == Some(id))
+/// The places of the objects of each kind that is there.
+fn by_kind(catalog: &Catalog) -> Vec<Vec<u32>> {
+    let mut kinds: HashMap<Discriminant<Object>, Vec<u32>> = HashMap::new();
+    for (place, object) in catalog.objects.values().enumerate() {
+        kinds.entry(discriminant(object)).or_default().push(number(place));
+    }
+    kinds.into_values().collect()
+}
+
+fn number(place: usize) -> u32 {
+    u32::try_from(place).expect("a state holds fewer than four thousand million objects")
+}
+
+/// What shares the namespace of relations.
+#[derive(Debug)]
+struct Relations {
+    asked: Cell<usize>,
+    names: OnceCell<HashSet<String>>,
+}
+
+impl Relations {
+    const fn new() -> Self {
+        Self { asked: Cell::new(0), names: OnceCell::new() }
     }
 }
 
@@ -83,20 +144,17 @@ struct Marks {
 
 /// Fewer places than this are not worth a thread.
 const SHARE: usize = 10_000;
-/// From so many questions on, sorting is less work than looking through all.
+/// From so many questions on, putting all in order is less work than looking through them.
 const WORTH_SORTING: usize = 50;
 
 impl Marks {
     /// What `said` says of ids at each of `count` places.
-    fn of<I: IntoIterator<Item: std::borrow::Borrow<Id>>>(count: usize, said: impl Fn(usize) -> I + Sync) -> Self {
-        let number = |place: usize| u32::try_from(place).expect("a state holds fewer than four thousand million objects");
+    fn of<I: IntoIterator<Item: Borrow<Id>>>(count: usize, said: impl Fn(usize) -> I + Sync) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let share = count.div_ceil(threads).max(SHARE);
         let of_range = |first: usize| {
             let places = first..count.min(first + share);
-            places
-                .flat_map(|at| said(at).into_iter().map(move |id| (mark(std::borrow::Borrow::borrow(&id)), number(at))))
-                .collect::<Vec<Mark>>()
+            places.flat_map(|at| said(at).into_iter().map(move |id| (mark(Borrow::borrow(&id)), number(at)))).collect::<Vec<Mark>>()
         };
         let all = std::thread::scope(|scope| {
             let of_range = &of_range;
