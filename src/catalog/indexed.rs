@@ -4,8 +4,9 @@ use std::borrow::Borrow;
 use std::cell::{Cell, OnceCell};
 use std::collections::{HashMap, HashSet};
 use std::mem::{Discriminant, discriminant};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
+use super::ranges::in_ranges;
 use super::{Catalog, Id};
 use crate::kind::{Kind, Object};
 
@@ -88,9 +89,12 @@ impl<'a> Indexed<'a> {
 
 /// The places of the objects of each kind that is there.
 fn by_kind(catalog: &Catalog) -> Vec<Vec<u32>> {
+    let of_range = |places: Range<usize>| -> Vec<(Discriminant<Object>, u32)> {
+        places.map(|place| (discriminant(&catalog.objects[place]), number(place))).collect()
+    };
     let mut kinds: HashMap<Discriminant<Object>, Vec<u32>> = HashMap::new();
-    for (place, object) in catalog.objects.values().enumerate() {
-        kinds.entry(discriminant(object)).or_default().push(number(place));
+    for (kind, place) in in_ranges(catalog.objects.len(), of_range).into_iter().flatten() {
+        kinds.entry(kind).or_default().push(place);
     }
     kinds.into_values().collect()
 }
@@ -142,29 +146,16 @@ struct Marks {
     sorted: OnceCell<Vec<Mark>>,
 }
 
-/// Fewer places than this are not worth a thread.
-const SHARE: usize = 10_000;
 /// From so many questions on, putting all in order is less work than looking through them.
 const WORTH_SORTING: usize = 50;
 
 impl Marks {
     /// What `said` says of ids at each of `count` places.
     fn of<I: IntoIterator<Item: Borrow<Id>>>(count: usize, said: impl Fn(usize) -> I + Sync) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let share = count.div_ceil(threads).max(SHARE);
-        let of_range = |first: usize| {
-            let places = first..count.min(first + share);
-            places.flat_map(|at| said(at).into_iter().map(move |id| (mark(Borrow::borrow(&id)), number(at)))).collect::<Vec<Mark>>()
+        let of_range = |places: Range<usize>| -> Vec<Mark> {
+            places.flat_map(|at| said(at).into_iter().map(move |id| (mark(Borrow::borrow(&id)), number(at)))).collect()
         };
-        let all = std::thread::scope(|scope| {
-            let of_range = &of_range;
-            let workers: Vec<_> = (share..count).step_by(share).map(|first| scope.spawn(move || of_range(first))).collect();
-            let mut all = of_range(0);
-            for worker in workers {
-                all.extend(worker.join().expect("objects are plain, sized data"));
-            }
-            all
-        });
+        let all = in_ranges(count, of_range).concat();
         Self { all, asked: Cell::new(0), sorted: OnceCell::new() }
     }
 
