@@ -87,14 +87,23 @@ impl<'a> Indexed<'a> {
     }
 }
 
-/// The places of the objects of each kind that is there.
+/// The places of the objects of each kind that is there. Those of one kind mostly stand together.
 fn by_kind(catalog: &Catalog) -> Vec<Vec<u32>> {
-    let of_range = |places: Range<usize>| -> Vec<(Discriminant<Object>, u32)> {
-        places.map(|place| (discriminant(&catalog.objects[place]), number(place))).collect()
-    };
+    type Run = (Discriminant<Object>, Range<u32>);
+    let runs = in_ranges(catalog.objects.len(), |places| {
+        let mut runs: Vec<Run> = Vec::new();
+        for place in places {
+            let (kind, at) = (discriminant(&catalog.objects[place]), number(place));
+            match runs.last_mut() {
+                Some((last, run)) if *last == kind => run.end = at + 1,
+                _ => runs.push((kind, at..at + 1)),
+            }
+        }
+        runs
+    });
     let mut kinds: HashMap<Discriminant<Object>, Vec<u32>> = HashMap::new();
-    for (kind, place) in in_ranges(catalog.objects.len(), of_range).into_iter().flatten() {
-        kinds.entry(kind).or_default().push(place);
+    for (kind, run) in runs.into_iter().flatten() {
+        kinds.entry(kind).or_default().extend(run);
     }
     kinds.into_values().collect()
 }

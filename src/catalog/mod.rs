@@ -7,7 +7,7 @@ pub mod expr;
 pub mod fingerprint;
 pub mod id;
 pub mod indexed;
-mod ranges;
+pub mod ranges;
 
 pub use catalog::{Catalog, Pair};
 pub use fingerprint::Fingerprint;

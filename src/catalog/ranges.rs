@@ -6,7 +6,10 @@ use std::ops::Range;
 const SHARE: usize = 10_000;
 
 /// What `work` makes of each range of the places below `count`, in order.
-pub(super) fn in_ranges<R: Send>(count: usize, work: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
+///
+/// # Panics
+/// When `work` panics.
+pub fn in_ranges<R: Send>(count: usize, work: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let share = count.div_ceil(threads).max(SHARE);
     let range = |first: usize| first..count.min(first + share);

@@ -6,6 +6,7 @@ use super::draft::{Context, Draft, Effect, Op};
 use super::op::{Hazard, Lock, Transaction, Violations};
 use super::plan::{Assumption, COMMIT, HazardNote, Preflight, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
 use crate::catalog::closure::words;
+use crate::catalog::ranges::in_ranges;
 use crate::catalog::{Catalog, Fingerprint, Id, Pair};
 use crate::kind::{Object, sql_type};
 use crate::plan::plan::Reliance;
@@ -282,7 +283,13 @@ fn top(live: &Catalog, id: &Id) -> Option<Id> {
 /// An object and everything that hangs on it, sorted.
 #[must_use]
 pub fn parts_of(catalog: &Catalog, id: &Id) -> Vec<Id> {
-    parts_among(catalog.objects.keys(), id)
+    let mut parts = in_ranges(catalog.objects.len(), |places| {
+        let ids = catalog.objects.get_range(places).into_iter().flat_map(|objects| objects.keys());
+        parts_among(ids, id)
+    })
+    .concat();
+    parts.sort();
+    parts
 }
 
 fn parts_among<'i>(ids: impl Iterator<Item = &'i Id>, id: &Id) -> Vec<Id> {
