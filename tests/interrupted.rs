@@ -152,6 +152,66 @@ async fn signals_end_what_waits() {
     );
 }
 
+/// Whatever reads a live database waits for whoever holds a view's table exclusively, or one whose rows are counted; so named.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_says_whom_it_waits_for() {
+    let shop = Shop::start(&format!("{ORDERS}; CREATE VIEW seen AS SELECT note FROM orders; ANALYZE orders")).await;
+    std::fs::write(shop.file("schema.kdl"), "default-env test\nenv test {\n    url (env)DATABASE_URL\n}\n").expect("is written");
+    shop.wants(&format!(
+        "{}    view seen {{\n        sql \"SELECT note FROM public.orders\"\n    }}\n",
+        orders("        column note text\n        index note\n")
+    ));
+    shop.ends(0, "plan --name index");
+    let empty = tempfile::tempdir().expect("a folder");
+    let other = shop.scratch.connect("shop").await.expect("connects");
+    other.client().batch_execute("SET application_name = 'night job'").await.expect("is named");
+    other.client().batch_execute("BEGIN; LOCK TABLE orders").await.expect("locks");
+    let words = [
+        ("diff test schema", 0),
+        ("check --env test", 0),
+        ("inspect --env test", 0),
+        ("rehearse 1", 0),
+        ("plan --out -", 0),
+        ("mark 1 done --yes", 3),
+        ("clean --yes", 0),
+    ];
+    let mut readers: Vec<_> = words.into_iter().map(|(words, code)| (words, code, shop.spawn(words))).collect();
+    let url = std::ffi::OsString::from(shop.url());
+    let adopt = shop.command("init").args([std::ffi::OsStr::new("--url"), &url]).current_dir(empty.path()).spawn().expect("starts");
+    readers.push(("init", 0, adopt));
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    other.client().batch_execute("ROLLBACK").await.expect("ends");
+    for (words, expected, child) in readers {
+        let (code, told) = ended(child);
+        assert_eq!(code, expected, "schema {words}: {told}");
+        let held =
+            format!("Reading the database waits for a lock, held by pid {}, user postgres, application night job", other.backend_pid);
+        for part in [held.as_str(), "idle in transaction, transaction open for", "LOCK TABLE orders", "pg_terminate_backend("] {
+            assert!(told.contains(part), "schema {words}: no `{part}` in: {told}");
+        }
+    }
+    // A table without a view is read only where its rows are counted.
+    shop.session.client().batch_execute("DROP VIEW seen").await.expect("are dropped");
+    shop.wants(&orders("        column note text\n        index note\n"));
+    other.client().batch_execute("BEGIN; LOCK TABLE orders").await.expect("locks");
+    let readers = [shop.spawn("diff test schema"), shop.spawn("apply --direct --yes")];
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    other.client().batch_execute("ROLLBACK").await.expect("ends");
+    for child in readers {
+        let (code, told) = ended(child);
+        assert_eq!(code, 0, "{told}");
+        says(&told, &["Reading the database waits for a lock", "application night job"]);
+    }
+    // Nobody waits for ever.
+    let config = "lock-timeout \"200ms\" retry-for=\"3s\"\ndefault-env test\nenv test {\n    url (env)DATABASE_URL\n}\n";
+    std::fs::write(shop.file("schema.kdl"), config).expect("is written");
+    shop.wants(&orders("        column note text\n"));
+    other.client().batch_execute("BEGIN; LOCK TABLE orders").await.expect("locks");
+    says(&shop.ends(1, "diff test schema"), &["could not be read within 3 s: a lock is held by pid", "nothing was touched"]);
+    let waiting = "SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    assert_eq!(shop.value(waiting).await, "0");
+}
+
 /// Without a gate nothing tells when the clients of the old release are gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_that_is_not_there_is_not_met() {

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::blockers::{Blocker, blockers, waiting_behind};
 use super::error::ApplyError;
 use super::event::{Event, Options};
 use super::halt::Halt;
 use super::ledger::Record;
 use super::lock;
 use super::retry::Jitter;
+use crate::pg::blockers::{Blocker, blockers, waiting_behind};
 use crate::pg::{Session, Target};
 use crate::plan::Plan;
 use crate::plan::plan::StageName;

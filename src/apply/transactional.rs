@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
 
-use super::blockers::{Blocker, holders};
+use super::blockers::holders;
 use super::context::{Context, Stop};
 use super::crash::{Moment, Point, point, record_begins, record_ended};
 use super::error::{ApplyError, Kept, StepFailure};
@@ -14,6 +14,7 @@ use super::halt::Halt;
 use super::ledger;
 use super::lock::first_value;
 use super::retry::Tries;
+use crate::pg::blockers::Blocker;
 use crate::pg::{explain, is_connection_lost};
 use crate::plan::op::{Cost, Verify};
 use crate::plan::plan::Step;
