@@ -59,7 +59,8 @@ async fn a_later_plan_that_is_stale_is_refused() {
     assert_eq!(shop.value(columns).await, "orders.note,orders.size,lines.place");
 }
 
-/// Killed when all is undone and that is not yet recorded: the same command ends it.
+/// Killed when all is undone and that is not yet recorded, or before: it goes on to the stage that was meant, said again
+/// or not, or further back, and to none before which more is undone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_to_a_stage_is_ended() {
     let shop = Shop::start(ORDERS).await;
@@ -77,9 +78,29 @@ async fn a_rollback_to_a_stage_is_ended() {
     let output = shop.command("rollback --to expand --yes").env("SCHEMA_CRASH_AT", format!("step:{step}:after")).output().expect("runs");
     assert_eq!(output.status.code(), None, "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(shop.value("SELECT state FROM schema_ledger.plans").await, "rolling-back");
-    says(&shop.ends(3, "apply --yes"), &["is being rolled back", "schema rollback 0001-remark (and the --to that it had, if any)"]);
-    says(&shop.ends(0, "rollback --to expand --yes"), &["back at the end of expand"]);
+    says(&shop.ends(3, "apply --yes"), &["is being rolled back", "schema rollback 0001-remark"]);
+    says(&shop.ends(0, "status"), &["rolled back in part to the end of expand, 0 steps are left"]);
+    says(&shop.ends(3, "rollback --to switch --yes"), &["to the end of expand: it cannot stop at the end of switch"]);
+    says(&shop.ends(0, "rollback --yes"), &["to the end of expand:", "back at the end of expand"]);
     assert_eq!(shop.value("SELECT state FROM schema_ledger.plans").await, "waiting");
+    // Killed before anything is undone; then as it was said, and further back.
+    shop.ends(0, "apply --yes");
+    let kill = |words: &str, at: &str| {
+        let output = shop.command(words).env("SCHEMA_CRASH_AT", at).output().expect("runs");
+        assert_eq!(output.status.code(), None, "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let last = shop.value("SELECT max(number)::text FROM schema_ledger.steps WHERE stage = 'switch' AND state = 'done'").await;
+    kill("rollback --to backfill --yes", &format!("step:{last}:before"));
+    says(&shop.ends(0, "rollback --to backfill --yes"), &["back at the end of backfill"]);
+    shop.ends(0, "apply --yes");
+    kill("rollback --to backfill --yes", &format!("step:{last}:after"));
+    kill("rollback --to expand --yes", &format!("step:{step}:before"));
+    says(&shop.ends(0, "rollback --yes"), &["back at the end of expand"]);
+    shop.ends(0, "apply --yes");
+    kill("rollback --yes", &format!("step:{last}:before"));
+    says(&shop.ends(3, "rollback --to expand --yes"), &["to where it began: it cannot stop at the end of expand"]);
+    says(&shop.ends(0, "rollback --yes"), &["is rolled back"]);
+    shop.ends(0, "apply 1 --again --yes");
     shop.ends(0, "apply --all --confirm old-clients-gone --yes");
     assert_eq!(shop.value("SELECT count(remark)::text FROM orders").await, "50");
 }
