@@ -233,6 +233,47 @@ async fn whoever_reads_says_whom_it_waits_for() {
     assert_eq!(shop.value(waiting).await, "0");
 }
 
+/// A proof that reads for long leaves nothing: it is not waited for, neither on a signal nor when the time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_is_cancelled() {
+    let slow =
+        "CREATE FUNCTION slow(id bigint) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM pg_sleep(1); RETURN true; END'";
+    let shop = Shop::start(&format!("{slow}; {ORDERS}; ANALYZE orders")).await;
+    std::fs::write(shop.file("schema.kdl"), "small-table rows=10\n").expect("is written");
+    let function = "    function slow returns=boolean language=plpgsql immutable {\n        arg id bigint\n        \
+                    body \"BEGIN PERFORM pg_sleep(1); RETURN true; END\"\n    }\n";
+    shop.wants(&format!("{function}{}", orders("        column note text\n        check \"public.slow(id)\" name=holds\n")));
+    shop.ends(0, "plan --name slow --no-proof");
+    let validating = "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE '%VALIDATE CONSTRAINT%' AND state = 'active' AND pid <> pg_backend_pid()";
+    let stands = "SELECT concat_ws(' ', (SELECT convalidated FROM pg_constraint WHERE conname = 'holds'), (SELECT state FROM schema_ledger.steps WHERE number = 2))";
+    let child = shop.spawn("apply --yes --no-preflight");
+    shop.until(validating, "1").await;
+    let begun = Instant::now();
+    signal(&child, Signal::TERM);
+    let (code, told) = ended(child);
+    assert_eq!(code, 5, "{told}");
+    says(
+        &told,
+        &[
+            "what is running is cancelled",
+            "What ran was cancelled and left nothing; it begins anew",
+            "schema apply --no-preflight 0001-slow",
+        ],
+    );
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(shop.value(validating).await, "0");
+    assert_eq!(shop.value(stands).await, "f running");
+    let told = shop.ends(5, "apply --yes --no-preflight --max-time 3s");
+    says(&told, &["the time that it was given is over", "What ran was cancelled and left nothing"]);
+    shop.session
+        .client()
+        .batch_execute("CREATE OR REPLACE FUNCTION slow(id bigint) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN true; END'")
+        .await
+        .expect("is quick");
+    shop.ends(0, "apply --yes --no-preflight");
+    assert_eq!(shop.value(stands).await, "t done");
+}
+
 /// Without a gate nothing tells when the clients of the old release are gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_that_is_not_there_is_not_met() {
