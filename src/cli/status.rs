@@ -252,7 +252,7 @@ fn set_aside(kept: &[Kept]) -> String {
             continue;
         }
         let until = if one.over { "its time is over".to_owned() } else { format!("until {}", time::minute(one.until)) };
-        let _ = writeln!(out, "  {}, {until}", one.what);
+        let _ = writeln!(out, "  {}, {until}; since {}", one.what, time::minute(one.since));
     }
     out
 }
