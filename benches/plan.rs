@@ -22,7 +22,7 @@ use schema::kdl::Sources;
 use schema::kind::Object;
 use schema::kind::lowering::Hints;
 use schema::pg::introspect::{Managed, introspect, introspect_live};
-use schema::pg::{Scratch, ScratchOptions, find};
+use schema::pg::{Scratch, ScratchOptions, Waits, find};
 use schema::plan::{Facts, Input, Policy, plan, planner};
 use schema::source::cache::Cache;
 
@@ -214,7 +214,9 @@ fn programs(runtime: &tokio::runtime::Runtime, scratch: &Scratch, runs: usize, f
         figures.cold.add(|| project.schema(&["plan"], "cold"))?;
         figures.introspection.add(|| {
             Ok(runtime
-                .block_on(async { introspect_live(&scratch.connect(&database).await?, Managed::default()).await.map_err(Failure::from) })?
+                .block_on(async {
+                    introspect_live(&scratch.connect(&database).await?, Managed::default(), &Waits::default()).await.map_err(Failure::from)
+                })?
                 .catalog
                 .objects
                 .len())

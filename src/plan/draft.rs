@@ -173,6 +173,9 @@ pub struct Draft {
     pub follow_ups: Vec<(Id, usize)>,
     /// For an object that is made again, the operation that makes it.
     pub making: BTreeMap<Id, usize>,
+    /// For a foreign key that is made beside its old form, the operation after which the index that it leans on is there:
+    /// the key itself is made of that index later.
+    pub leans: BTreeMap<Id, usize>,
     /// For a type that is set aside, the operation that drops it in the end.
     pub buried: BTreeMap<Id, usize>,
     /// Objects whose difference needs no statement.
