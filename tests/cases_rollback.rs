@@ -77,6 +77,7 @@ const EVERYWHERE: &[&str] = &[
     "index_replace_large",
     "check_replace",
     "fk_replace_cascade",
+    "fk_and_key_replace",
     "unique_replace",
     "primary_key_replace",
     "view_change_with_dependants",
@@ -98,6 +99,8 @@ const TO_A_STAGE: &[&str] = &[
     "primary_key_replace",
     "check_replace",
     "fk_replace_cascade",
+    "fk_and_key_replace",
+    "fk_key_again",
     "table_partition_hash",
     "table_partition_other_key",
     "table_partition_attach",
@@ -217,6 +220,9 @@ fn main() -> ExitCode {
     for name in EVERYWHERE {
         trials.push(Trial::test(*name, || block_on(from_each_step(name))).with_kind("rolled back from each step"));
         trials.push(Trial::test(*name, || block_on(killed(name))).with_kind("killed while rolled back"));
+    }
+    for name in ["fk_and_key_replace", "fk_key_again", "fk_key_again_small", "fk_key_of_small"] {
+        trials.push(Trial::test(name, || block_on(guarded(name))).with_kind("guarded after each step"));
     }
     for name in TO_A_STAGE {
         trials.push(Trial::test(*name, || block_on(to_a_stage(name))).with_kind("rolled back to a stage"));
@@ -444,6 +450,23 @@ async fn from_each_step(name: &str) -> Result<()> {
             live.copy("changed").await?;
         }
     }
+    live.end().await;
+    Ok(())
+}
+
+/// A row that refers to nothing is refused after every step.
+async fn guarded(name: &str) -> Result<()> {
+    let live = Box::pin(Live::start(name)).await?;
+    live.copy("changed").await?;
+    let session = schema::pg::connect(&live.target("changed")).await.map_err(failed("connect"))?;
+    for (stage, step) in live.plan.steps() {
+        stop_after(&live, "changed", step.number, stage).await?;
+        let said = session.client().batch_execute("INSERT INTO orders (customer, region) VALUES ('nobody', 'r1')").await;
+        if said.as_ref().err().and_then(tokio_postgres::Error::code) != Some(&tokio_postgres::error::SqlState::FOREIGN_KEY_VIOLATION) {
+            return Err(format!("after step {}: {said:?}", step.number).into());
+        }
+    }
+    session.close().await;
     live.end().await;
     Ok(())
 }

@@ -133,7 +133,9 @@ async fn reading_a_database_leaves_no_settings_behind() {
     let settings = "SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings";
     let said = async || session.client().query_one(settings, &[]).await.expect("it answers").get::<_, String>(0);
     let before = said().await;
-    schema::pg::introspect::introspect_live(&session, schema::pg::introspect::Managed::default()).await.expect("it reads");
+    schema::pg::introspect::introspect_live(&session, schema::pg::introspect::Managed::default(), &schema::pg::Waits::default())
+        .await
+        .expect("it reads");
     assert_eq!(before, said().await);
     session.close().await;
 }

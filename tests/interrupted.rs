@@ -59,7 +59,8 @@ async fn a_later_plan_that_is_stale_is_refused() {
     assert_eq!(shop.value(columns).await, "orders.note,orders.size,lines.place");
 }
 
-/// Killed when all is undone and that is not yet recorded: the same command ends it.
+/// Killed when all is undone and that is not yet recorded, or before: it goes on to the stage that was meant, said again
+/// or not, or further back, and to none before which more is undone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_to_a_stage_is_ended() {
     let shop = Shop::start(ORDERS).await;
@@ -77,9 +78,29 @@ async fn a_rollback_to_a_stage_is_ended() {
     let output = shop.command("rollback --to expand --yes").env("SCHEMA_CRASH_AT", format!("step:{step}:after")).output().expect("runs");
     assert_eq!(output.status.code(), None, "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(shop.value("SELECT state FROM schema_ledger.plans").await, "rolling-back");
-    says(&shop.ends(3, "apply --yes"), &["is being rolled back", "schema rollback 0001-remark (and the --to that it had, if any)"]);
-    says(&shop.ends(0, "rollback --to expand --yes"), &["back at the end of expand"]);
+    says(&shop.ends(3, "apply --yes"), &["is being rolled back", "schema rollback 0001-remark"]);
+    says(&shop.ends(0, "status"), &["rolled back in part to the end of expand, 0 steps are left"]);
+    says(&shop.ends(3, "rollback --to switch --yes"), &["to the end of expand: it cannot stop at the end of switch"]);
+    says(&shop.ends(0, "rollback --yes"), &["to the end of expand:", "back at the end of expand"]);
     assert_eq!(shop.value("SELECT state FROM schema_ledger.plans").await, "waiting");
+    // Killed before anything is undone; then as it was said, and further back.
+    shop.ends(0, "apply --yes");
+    let kill = |words: &str, at: &str| {
+        let output = shop.command(words).env("SCHEMA_CRASH_AT", at).output().expect("runs");
+        assert_eq!(output.status.code(), None, "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let last = shop.value("SELECT max(number)::text FROM schema_ledger.steps WHERE stage = 'switch' AND state = 'done'").await;
+    kill("rollback --to backfill --yes", &format!("step:{last}:before"));
+    says(&shop.ends(0, "rollback --to backfill --yes"), &["back at the end of backfill"]);
+    shop.ends(0, "apply --yes");
+    kill("rollback --to backfill --yes", &format!("step:{last}:after"));
+    kill("rollback --to expand --yes", &format!("step:{step}:before"));
+    says(&shop.ends(0, "rollback --yes"), &["back at the end of expand"]);
+    shop.ends(0, "apply --yes");
+    kill("rollback --yes", &format!("step:{last}:before"));
+    says(&shop.ends(3, "rollback --to expand --yes"), &["to where it began: it cannot stop at the end of expand"]);
+    says(&shop.ends(0, "rollback --yes"), &["is rolled back"]);
+    shop.ends(0, "apply 1 --again --yes");
     shop.ends(0, "apply --all --confirm old-clients-gone --yes");
     assert_eq!(shop.value("SELECT count(remark)::text FROM orders").await, "50");
 }
@@ -150,6 +171,107 @@ async fn signals_end_what_waits() {
             .await,
         "0 2"
     );
+}
+
+/// Whatever reads a live database waits for whoever holds a view's table exclusively, or one whose rows are counted; so named.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_says_whom_it_waits_for() {
+    let shop = Shop::start(&format!("{ORDERS}; CREATE VIEW seen AS SELECT note FROM orders; ANALYZE orders")).await;
+    std::fs::write(shop.file("schema.kdl"), "default-env test\nenv test {\n    url (env)DATABASE_URL\n}\n").expect("is written");
+    shop.wants(&format!(
+        "{}    view seen {{\n        sql \"SELECT note FROM public.orders\"\n    }}\n",
+        orders("        column note text\n        index note\n")
+    ));
+    shop.ends(0, "plan --name index");
+    let empty = tempfile::tempdir().expect("a folder");
+    let other = shop.scratch.connect("shop").await.expect("connects");
+    other.client().batch_execute("SET application_name = 'night job'").await.expect("is named");
+    other.client().batch_execute("BEGIN; LOCK TABLE orders").await.expect("locks");
+    let words = [
+        ("diff test schema", 0),
+        ("check --env test", 0),
+        ("inspect --env test", 0),
+        ("rehearse 1", 0),
+        ("plan --out -", 0),
+        ("mark 1 done --yes", 3),
+        ("clean --yes", 0),
+    ];
+    let mut readers: Vec<_> = words.into_iter().map(|(words, code)| (words, code, shop.spawn(words))).collect();
+    let url = std::ffi::OsString::from(shop.url());
+    let adopt = shop.command("init").args([std::ffi::OsStr::new("--url"), &url]).current_dir(empty.path()).spawn().expect("starts");
+    readers.push(("init", 0, adopt));
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    other.client().batch_execute("ROLLBACK").await.expect("ends");
+    for (words, expected, child) in readers {
+        let (code, told) = ended(child);
+        assert_eq!(code, expected, "schema {words}: {told}");
+        let held =
+            format!("Reading the database waits for a lock, held by pid {}, user postgres, application night job", other.backend_pid);
+        for part in [held.as_str(), "idle in transaction, transaction open for", "LOCK TABLE orders", "pg_terminate_backend("] {
+            assert!(told.contains(part), "schema {words}: no `{part}` in: {told}");
+        }
+    }
+    // A table without a view is read only where its rows are counted.
+    shop.session.client().batch_execute("DROP VIEW seen").await.expect("are dropped");
+    shop.wants(&orders("        column note text\n        index note\n"));
+    other.client().batch_execute("BEGIN; LOCK TABLE orders").await.expect("locks");
+    let readers = [shop.spawn("diff test schema"), shop.spawn("apply --direct --yes")];
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    other.client().batch_execute("ROLLBACK").await.expect("ends");
+    for child in readers {
+        let (code, told) = ended(child);
+        assert_eq!(code, 0, "{told}");
+        says(&told, &["Reading the database waits for a lock", "application night job"]);
+    }
+    // Nobody waits for ever.
+    let config = "lock-timeout \"200ms\" retry-for=\"3s\"\ndefault-env test\nenv test {\n    url (env)DATABASE_URL\n}\n";
+    std::fs::write(shop.file("schema.kdl"), config).expect("is written");
+    shop.wants(&orders("        column note text\n"));
+    other.client().batch_execute("BEGIN; LOCK TABLE orders").await.expect("locks");
+    says(&shop.ends(1, "diff test schema"), &["could not be read within 3 s: a lock is held by pid", "nothing was touched"]);
+    let waiting = "SELECT count(*)::text FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    assert_eq!(shop.value(waiting).await, "0");
+}
+
+/// A proof that reads for long leaves nothing: it is not waited for, neither on a signal nor when the time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_is_cancelled() {
+    let slow =
+        "CREATE FUNCTION slow(id bigint) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM pg_sleep(1); RETURN true; END'";
+    let shop = Shop::start(&format!("{slow}; {ORDERS}; ANALYZE orders")).await;
+    std::fs::write(shop.file("schema.kdl"), "small-table rows=10\n").expect("is written");
+    let function = "    function slow returns=boolean language=plpgsql immutable {\n        arg id bigint\n        \
+                    body \"BEGIN PERFORM pg_sleep(1); RETURN true; END\"\n    }\n";
+    shop.wants(&format!("{function}{}", orders("        column note text\n        check \"public.slow(id)\" name=holds\n")));
+    shop.ends(0, "plan --name slow --no-proof");
+    let validating = "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE '%VALIDATE CONSTRAINT%' AND state = 'active' AND pid <> pg_backend_pid()";
+    let stands = "SELECT concat_ws(' ', (SELECT convalidated FROM pg_constraint WHERE conname = 'holds'), (SELECT state FROM schema_ledger.steps WHERE number = 2))";
+    let child = shop.spawn("apply --yes --no-preflight");
+    shop.until(validating, "1").await;
+    let begun = Instant::now();
+    signal(&child, Signal::TERM);
+    let (code, told) = ended(child);
+    assert_eq!(code, 5, "{told}");
+    says(
+        &told,
+        &[
+            "what is running is cancelled",
+            "What ran was cancelled and left nothing; it begins anew",
+            "schema apply --no-preflight 0001-slow",
+        ],
+    );
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(shop.value(validating).await, "0");
+    assert_eq!(shop.value(stands).await, "f running");
+    let told = shop.ends(5, "apply --yes --no-preflight --max-time 3s");
+    says(&told, &["the time that it was given is over", "What ran was cancelled and left nothing"]);
+    shop.session
+        .client()
+        .batch_execute("CREATE OR REPLACE FUNCTION slow(id bigint) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN true; END'")
+        .await
+        .expect("is quick");
+    shop.ends(0, "apply --yes --no-preflight");
+    assert_eq!(shop.value(stands).await, "t done");
 }
 
 /// Without a gate nothing tells when the clients of the old release are gone.

@@ -175,3 +175,52 @@ async fn dropped_and_kept() {
     assert_eq!(shop.value("SELECT count(*)::text FROM pg_namespace WHERE nspname = 'schema_quarantine_public_lines'").await, "0");
     assert!(shop.ends(1, "undrop lines").contains("no `lines` is kept"));
 }
+
+/// What is dropped, made anew and dropped once more is kept twice; the newest comes back by its name, the others by their
+/// number.
+#[tokio::test(flavor = "multi_thread")]
+async fn dropped_twice_and_kept() {
+    let shop = Shop::start(ORDERS).await;
+    std::fs::write(shop.file("schema.kdl"), "quarantine \"7d\"\n").expect("written");
+    let lines = "    table lines {\n        column id bigint\n        primary-key id\n    }\n";
+    let with = format!("{lines}{}", orders("        column note text\n"));
+    for turn in ["first", "second", "third"] {
+        shop.wants(&with);
+        let made = shop.ends(0, "plan --name make");
+        if !made.contains("Nothing to do") {
+            shop.ends(0, "apply --yes");
+        }
+        let marks = format!("UPDATE orders SET note = '{turn}'; ALTER TABLE lines ADD COLUMN {turn} int");
+        shop.session.client().batch_execute(&marks).await.expect("is marked");
+        shop.wants(&orders(""));
+        shop.ends(0, "plan --name away --allow all");
+        shop.ends(0, "apply --all --confirm old-clients-gone --yes");
+    }
+    let status = shop.ends(0, "status");
+    for what in ["column public.orders.note,", "column public.orders.note#2,", "table public.lines,", "table public.lines#3,"] {
+        assert!(status.contains(what), "no {what} in {status}");
+    }
+    let note = "SELECT min(note) FROM orders";
+    let line = "SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'lines'::regclass AND attnum > 1";
+    shop.ends(0, "undrop note");
+    assert_eq!(shop.value(note).await, "third");
+    shop.ends(0, "undrop public.lines");
+    assert_eq!(shop.value(line).await, "third");
+    let taken = shop.ends(1, "undrop public.orders.note#2");
+    assert!(taken.contains("already exists"), "{taken}");
+    shop.session.client().batch_execute("ALTER TABLE orders DROP COLUMN note; DROP TABLE lines").await.expect("is dropped");
+    shop.ends(0, "undrop public.orders.note#2");
+    assert_eq!(shop.value(note).await, "first");
+    shop.ends(0, "purge lines#2 --yes");
+    shop.ends(0, "undrop lines#3");
+    assert_eq!(shop.value(line).await, "second");
+    // What is left is the second note; a rollback of a further drop takes the newest back.
+    shop.ends(0, "plan --name once-more --allow all");
+    shop.ends(0, "apply --all --confirm old-clients-gone --yes");
+    shop.ends(0, "rollback --yes");
+    assert_eq!(shop.value(note).await, "first");
+    shop.ends(0, "purge --all --yes");
+    let left =
+        "SELECT count(*)::text FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname LIKE 'schema_q%' AND NOT attisdropped";
+    assert_eq!(shop.value(left).await, "0");
+}

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::blockers::{Blocker, waiting_behind};
 use super::context::Context;
 use super::crash::{Moment, Point, point};
 use super::error::Kept;
@@ -20,6 +19,7 @@ use super::retry::Tries;
 use super::throttle::Throttle;
 use super::transactional::{Cause, Fault, begin, failure, gave_up, record, rollback, verify};
 use crate::catalog::id::literal;
+use crate::pg::blockers::{Blocker, waiting_behind};
 use crate::plan::plan::{Backfill, Step};
 
 /// Passes over the table: rows that still want it after the first were written past the sync trigger, or restored.

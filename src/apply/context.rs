@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::blockers::{Blocker, blockers, waiting_behind};
 use super::error::ApplyError;
 use super::event::{Event, Options};
 use super::halt::Halt;
 use super::ledger::Record;
 use super::lock;
 use super::retry::Jitter;
+use crate::pg::blockers::{Blocker, blockers, waiting_behind};
 use crate::pg::{Session, Target};
 use crate::plan::Plan;
 use crate::plan::plan::StageName;
@@ -215,7 +215,7 @@ impl<'a> Context<'a> {
         tokio::pin!(look);
         let deadline = tokio::time::sleep(limit.unwrap_or(FOREVER));
         tokio::pin!(deadline);
-        let (mut cancelled, mut asked) = (false, options.stopped());
+        let (mut cancelled, mut asked) = (false, options.stopped() && when_stopped != Stop::Cancels);
         let (begun, mut seen, mut first_seen) = (Instant::now(), Vec::new(), None);
         let mut waiting = Vec::new();
         let result = loop {
@@ -268,7 +268,7 @@ pub(super) enum Stop {
     Finishes,
     /// It is cancelled while it waits for another session, and ends first where it works.
     GivesWay,
-    /// It is cancelled: it only reads.
+    /// It is cancelled: it only reads, or nothing of it stays.
     Cancels,
 }
 
@@ -277,7 +277,7 @@ impl Stop {
         match self {
             Self::Finishes => "the running statement ends first",
             Self::GivesWay => "the running statement ends first, unless it waits for other sessions",
-            Self::Cancels => "the running check is cancelled",
+            Self::Cancels => "what is running is cancelled; nothing of it stays",
         }
     }
 }

@@ -70,9 +70,7 @@ pub enum ApplyError {
         steps: Vec<String>,
     },
     /// The plan is being rolled back on this database.
-    #[error(
-        "plan {plan} is being rolled back on this database; first go on with: schema rollback{env} {plan} (and the --to that it had, if any)"
-    )]
+    #[error("plan {plan} is being rolled back on this database; first go on with: schema rollback{env} {plan}")]
     RollingBack {
         /// The plan's name.
         plan: String,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::blockers::Blocker;
 use super::pace::Pace;
+use crate::pg::blockers::Blocker;
 use crate::plan::plan::{Gate, StageName};
 
 /// What happens during a run, in order. This room prints nothing; the caller renders these.

@@ -8,11 +8,16 @@ use tokio_postgres::Client;
 
 use super::context::Context;
 use super::error::ApplyError;
-use crate::plan::plan::{Step, Work};
+use crate::plan::plan::{StageName, Step, Work};
 
 /// Each script leads from one format of the ledger to the next; the format is the number of scripts applied.
-const SCRIPTS: [&str; 4] =
-    [include_str!("ledger.sql"), include_str!("ledger_2.sql"), include_str!("ledger_3.sql"), include_str!("ledger_4.sql")];
+const SCRIPTS: [&str; 5] = [
+    include_str!("ledger.sql"),
+    include_str!("ledger_2.sql"),
+    include_str!("ledger_3.sql"),
+    include_str!("ledger_4.sql"),
+    include_str!("ledger_5.sql"),
+];
 
 /// The newest format that this release knows.
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a handful of scripts")]
@@ -218,6 +223,13 @@ pub(super) async fn set_state(context: &Context<'_>, state: PlanState) -> Result
     let sql = "UPDATE schema_ledger.plans SET state = $2, ended = CASE WHEN $2 = 'done' THEN coalesce(ended, pg_catalog.clock_timestamp()) END \
                WHERE name = $1";
     let result = context.ddl().execute(sql, &[&context.plan.name, &state.name()]).await;
+    result.map(drop).map_err(|error| context.query_error("recording the state of the plan", &error))
+}
+
+/// Says that the plan is rolled back from now on, and how far.
+pub(super) async fn set_rolling_back(context: &Context<'_>, to: Option<StageName>) -> Result<(), ApplyError> {
+    let sql = "UPDATE schema_ledger.plans SET state = 'rolling-back', back_to = $2, ended = NULL WHERE name = $1";
+    let result = context.ddl().execute(sql, &[&context.plan.name, &to.map(StageName::name)]).await;
     result.map(drop).map_err(|error| context.query_error("recording the state of the plan", &error))
 }
 

@@ -49,8 +49,8 @@ pub mod status;
 mod throttle;
 mod transactional;
 
+pub use crate::pg::blockers::Blocker;
 pub use backfill::set_control;
-pub use blockers::Blocker;
 pub use error::{ApplyError, Kept, StepFailure};
 pub use event::{Event, Options, Outcome, WaitingFor};
 pub use executor::apply;

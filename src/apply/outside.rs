@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::blockers::Blocker;
 use super::context::{Context, Stop};
 use super::crash::{Moment, Point, point, statement_begins, statement_ended};
 use super::error::Kept;
@@ -11,6 +10,7 @@ use super::halt::Halt;
 use super::lock::{self, first_value};
 use super::retry::Tries;
 use super::transactional::{Cause, Fault, failure, gave_up, make_way, record, rollback, verify};
+use crate::pg::blockers::Blocker;
 use crate::plan::op::{LockMode, Probe};
 use crate::plan::plan::Step;
 

@@ -110,7 +110,7 @@ async fn run(context: &mut Context<'_>, to: Option<StageName>, at: &mut (StageNa
         let steps = way.impossible.iter().map(|step| format!("step {}, {}", step.number, step.title)).collect();
         return Err(ApplyError::NoWayBack { plan: plan.name.clone(), steps }.into());
     }
-    ledger::set_state(context, PlanState::RollingBack).await?;
+    ledger::set_rolling_back(context, to).await?;
     for (stage, step) in way.undo {
         *at = (stage, step.number);
         context.check_stop()?;

@@ -21,6 +21,8 @@ pub struct PlanStatus {
     /// Where it stands. `Running` without an applier ([`super::lock::find_holder`]) means that it was
     /// interrupted: stopped, or killed.
     pub state: PlanState,
+    /// How far back it goes while it is rolled back: to the end of a stage, or to where it began.
+    pub back_to: Option<StageName>,
     /// Who entered it.
     pub who: String,
     /// When it was entered.
@@ -106,8 +108,6 @@ pub struct BackfillStatus {
     pub updated: SystemTime,
 }
 
-const PLANS: &str = "SELECT name, hash, from_state, to_state, state, who, started, ended FROM schema_ledger.plans ORDER BY entered";
-
 const STEPS: &str = "
 SELECT s.plan, s.number, s.stage, s.title, s.state, s.attempt, s.started, s.ended, s.waited_ms, s.error,
        b.updated, b.rows_seen, b.rows_done, b.rows_total, b.rate, b.control, s.transaction
@@ -119,12 +119,17 @@ ORDER BY s.plan, s.number";
 /// # Errors
 /// Those of the queries.
 pub async fn plans(client: &Client) -> Result<Vec<PlanStatus>, tokio_postgres::Error> {
-    if ledger::format(client).await? == 0 {
-        return Ok(Vec::new());
-    }
+    let back_to = match ledger::format(client).await? {
+        0 => return Ok(Vec::new()),
+        1..5 => "NULL",
+        _ => "back_to",
+    };
+    let sql =
+        format!("SELECT name, hash, from_state, to_state, state, who, started, ended, {back_to} FROM schema_ledger.plans ORDER BY entered");
     let mut plans = Vec::new();
-    for row in client.query(PLANS, &[]).await? {
+    for row in client.query(&sql, &[]).await? {
         let state: String = row.try_get(4)?;
+        let back_to: Option<&str> = row.try_get(8)?;
         plans.push(PlanStatus {
             name: row.try_get(0)?,
             hash: row.try_get(1)?,
@@ -132,6 +137,7 @@ pub async fn plans(client: &Client) -> Result<Vec<PlanStatus>, tokio_postgres::E
             to: row.try_get(3)?,
             // The table's CHECK allows no other word.
             state: PlanState::from_name(&state).unwrap_or(PlanState::Failed),
+            back_to: back_to.and_then(StageName::from_name),
             who: row.try_get(5)?,
             started: row.try_get(6)?,
             ended: row.try_get(7)?,

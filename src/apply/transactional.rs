@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
 
-use super::blockers::{Blocker, holders};
+use super::blockers::holders;
 use super::context::{Context, Stop};
 use super::crash::{Moment, Point, point, record_begins, record_ended};
 use super::error::{ApplyError, Kept, StepFailure};
@@ -14,6 +14,7 @@ use super::halt::Halt;
 use super::ledger;
 use super::lock::first_value;
 use super::retry::Tries;
+use crate::pg::blockers::Blocker;
 use crate::pg::{explain, is_connection_lost};
 use crate::plan::op::{Cost, Verify};
 use crate::plan::plan::Step;
@@ -115,6 +116,11 @@ pub(super) async fn run(context: &mut Context<'_>, step: &Step, statements: &[St
             Err(fault) => fault,
         };
         rollback(context).await;
+        if fault.is_cancelled()
+            && let Err(Halt::Interrupted(reason)) = context.check_stop()
+        {
+            return Err(Halt::Interrupted(format!("{reason}. What ran was cancelled and left nothing; it begins anew")));
+        }
         if !fault.is_retryable() {
             return Err(fault.into_halt(context, step, Kept::Nothing));
         }
@@ -186,7 +192,8 @@ async fn attempt(context: &mut Context<'_>, step: &Step, statements: &[String], 
     for sql in statements.iter().map(String::as_str).chain(step.verify.iter().map(|verify| verify.sql.as_str())) {
         let left = deadline.map(|deadline| deadline.saturating_sub(begun.elapsed()));
         let checks = step.verify.iter().any(|verify| std::ptr::eq(verify.sql.as_str(), sql));
-        let when_stopped = if checks { Stop::Cancels } else { Stop::Finishes };
+        // What is over in an instant is not worth undoing; a proof or a build may take hours, and is rolled back as a whole.
+        let when_stopped = if checks || !instant { Stop::Cancels } else { Stop::Finishes };
         let watched = context.watch(sql, lock_timeout / 2, left, when_stopped, |_, _| ()).await;
         waited += watched.waited;
         let answer = match watched.result {

@@ -24,7 +24,7 @@ pub struct Args {
 pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
     let project = global.project()?;
     let scope = planning::scope(&project);
-    let mut bench = planning::bench(out);
+    let mut bench = planning::bench(&project, out);
     let desired = planning::source(&project, &scope, &mut bench).await?;
     let counted = planning::counted(&desired.catalog);
     // A plan that cannot be read is a finding as well.

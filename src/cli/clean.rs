@@ -50,7 +50,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
         let ended = matches!(status.state, PlanState::Done | PlanState::RolledBack);
         if ended { finished.push(plan) } else { unfinished.push(plan) }
     }
-    let live = planning::live_beside(&session, &planning::scope(&project), project.config.retry_for, out).await?;
+    let live = planning::live(&session, &planning::scope(&project), &planning::waits(&project, out)).await?;
     let found = leftovers(&finished, &unfinished, &live.catalog);
     let besides = beside(session.client(), &unfinished).await?;
     if found.is_empty() && besides.is_empty() {

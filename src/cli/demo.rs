@@ -83,7 +83,7 @@ async fn show(args: &Args, out: &Out) -> Result<Code, CliError> {
     let options = ScratchOptions { settings: settings(), ..ScratchOptions::default() };
     let scratch = Scratch::start(&installation, options).await.map_err(EngineError::from)?;
     let target = scratch.target(TWIN);
-    let mut stage = Stage { out, scratch, target, bench: planning::bench(out), scope: Scope::default(), begun };
+    let mut stage = Stage { out, scratch, target, bench: planning::bench_alone(out), scope: Scope::default(), begun };
     stage.heading("A private server, and an example in it");
     out.notice(&format!(
         "PostgreSQL {}, reached by a socket in {}: no port, no password.",

@@ -32,7 +32,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let format = global.format(&[Format::Text, Format::Json, Format::Sql, Format::Markdown])?;
     let project = global.project()?;
     let scope = planning::scope(&project);
-    let mut bench = planning::bench(out);
+    let mut bench = planning::bench(&project, out);
     let from = planning::state(&project, &args.from, &scope, &mut bench).await?;
     let to = planning::state(&project, &args.to, &scope, &mut bench).await?;
     for state in [&from, &to] {

@@ -65,7 +65,8 @@ async fn adopt(project: &Project, out: &Out) -> Result<Code, CliError> {
     let place = project.place()?;
     let session = crate::project::session(&place).await?;
     let mut scope = planning::scope(project);
-    let mut live = crate::pg::introspect::introspect_live(&session, scope.managed).await.map_err(crate::engine::EngineError::from)?;
+    let mut bench = planning::bench(project, out);
+    let mut live = planning::live(&session, &scope, &bench.waits).await?;
     live.read_dependencies(&session).await.map_err(crate::engine::EngineError::from)?;
     // What has no kind is left alone, and says so where everybody sees it.
     let mut ignored = Vec::new();
@@ -92,7 +93,6 @@ async fn adopt(project: &Project, out: &Out) -> Result<Code, CliError> {
         project.shown(&project.config.source)
     ));
     // The proof: a server built from these files is the same.
-    let mut bench = planning::bench(out);
     let desired = crate::source::read_folder(&project.config.source).map_err(crate::engine::EngineError::from)?;
     let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true, quarantine: None };
     let rebuilt = planning::between(

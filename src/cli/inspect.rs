@@ -34,12 +34,12 @@ pub struct Args {
 pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
     let project = global.project()?;
     let scope = planning::scope(&project);
-    let mut bench = planning::bench(out);
+    let mut bench = planning::bench(&project, out);
     let state = if let Some(path) = &args.from {
         crate::engine::state::path(path, &mut bench, &scope).await?
     } else {
         let place = project.place()?;
-        crate::engine::state::database(&crate::project::target(&place)?, &scope).await?
+        crate::engine::state::database(&crate::project::target(&place)?, &scope, &bench.waits).await?
     };
     let (mut catalog, _, session, version) = state.into_start();
     let under_way = match &session {

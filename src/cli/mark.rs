@@ -42,7 +42,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let file = plans::find(&project.config.plans, &args.plan)?;
     let session = session(&place).await?;
     let seen_epoch = Some(crate::apply::ledger::epoch(session.client()).await?);
-    let live = planning::live_beside(&session, &planning::scope(&project), project.config.retry_for, out).await?;
+    let live = planning::live(&session, &planning::scope(&project), &planning::waits(&project, out)).await?;
     let mut against = not_yet(&file.plan, &live.catalog);
     against.extend(unverified(&session, &file.plan).await);
     if !against.is_empty() {

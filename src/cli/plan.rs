@@ -65,7 +65,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     }
     let project = global.project()?;
     let scope = planning::scope(&project);
-    let mut bench = planning::bench(out);
+    let mut bench = planning::bench(&project, out);
     let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: false, quarantine: project.quarantine() };
     let prove = !args.no_proof;
     let mut target = None;
@@ -84,7 +84,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
         let is_sql = folder.extension().is_some_and(|extension| extension == "sql");
         let reading = (args.to.is_none() && !is_sql && folder.exists())
             .then(|| tokio::task::spawn_blocking(move || crate::source::read_folder(&folder)));
-        let session = crate::project::session(&place).await?;
+        let (session, waits) = (crate::project::session(&place).await?, bench.waits.clone());
         target = Some(crate::project::described(&session));
         waiting = planning::under_way(&session).await?.into_iter().map(|plan| plan.name).collect();
         let desired = async {
@@ -96,7 +96,7 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
                 (None, None) => planning::source(&project, &scope, &mut bench).await?,
             })
         };
-        let (desired, live) = tokio::try_join!(desired, planning::live_beside(&session, &scope, project.config.retry_for, out))?;
+        let (desired, live) = tokio::try_join!(desired, planning::live(&session, &scope, &waits))?;
         empty = args.to.is_none() && desired.sources.iter().next().is_none() && !is_sql;
         Box::pin(planning::from_live(&session, live, desired, &scope, policy, prove, &mut bench)).await?
     };

@@ -2,22 +2,15 @@
 //! plan between two of them.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::Out;
 use crate::catalog::Catalog;
-use crate::config::duration;
-use crate::engine::{Computed, Request, Scope, State, Workbench, compute, state};
+use crate::engine::{Computed, EngineError, Request, Scope, State, Workbench, compute, state};
 use crate::error::CliError;
-use crate::pg::Session;
-use crate::pg::Target;
-use crate::pg::introspect::{IntrospectError, Live, Managed, introspect_live};
-use crate::pg::is_connection_lost;
+use crate::pg::introspect::{Live, Managed, introspect_live};
+use crate::pg::{Session, Target, Waits};
 use crate::plan::Policy;
 use crate::project::{Project, target};
-
-/// How long reading a catalog takes before it is looked who is in the way.
-const LOOK: Duration = Duration::from_secs(2);
 
 /// What counts in this project.
 #[must_use]
@@ -26,15 +19,27 @@ pub fn scope(project: &Project) -> Scope {
     Scope { managed: Managed { owners: config.manage.owners, grants: config.manage.grants }, ignore: config.ignore.clone() }
 }
 
-/// A bench that tells when a server has to be found elsewhere.
+/// How long others' locks are waited for, and that they are told of.
 #[must_use]
-pub fn bench(out: &Out) -> Workbench {
+pub fn waits(project: &Project, out: &Out) -> Waits {
+    let out = out.clone();
+    Waits::new(project.config.retry_for, move |text| out.notice(text))
+}
+
+/// A bench that tells when a server has to be found elsewhere, without a live database.
+#[must_use]
+pub fn bench_alone(out: &Out) -> Workbench {
+    let out = out.clone();
     let mut bench = Workbench::new();
-    if !out.is_quiet() {
-        bench.notice = Some(Box::new(|text| {
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
-        }));
-    }
+    bench.notice = Some(Box::new(move |text| out.notice(text)));
+    bench
+}
+
+/// The same, which tells too who is in the way of a live one.
+#[must_use]
+pub fn bench(project: &Project, out: &Out) -> Workbench {
+    let mut bench = bench_alone(out);
+    bench.waits = waits(project, out);
     bench
 }
 
@@ -50,11 +55,11 @@ pub async fn state(project: &Project, name: &str, scope: &Scope, bench: &mut Wor
         return Ok(State::Files(state::git(revision, &project.config.source)?));
     }
     if name.starts_with("postgres://") || name.starts_with("postgresql://") {
-        return Ok(state::database(&Target::parse(name)?, scope).await?);
+        return Ok(state::database(&Target::parse(name)?, scope, &bench.waits).await?);
     }
     if project.config.environments.contains_key(name) {
         let place = project.config.place(Some(name), None, &crate::project::variable)?;
-        return Ok(state::database(&target(&place)?, scope).await?);
+        return Ok(state::database(&target(&place)?, scope, &bench.waits).await?);
     }
     Ok(state::path(Path::new(name), bench, scope).await?)
 }
@@ -79,7 +84,7 @@ pub async fn from_database(
     prove: bool,
     bench: &mut Workbench,
 ) -> Result<Computed, CliError> {
-    let live = live(session, scope).await?;
+    let live = live(session, scope, &bench.waits).await?;
     Box::pin(from_live(session, live, desired, scope, policy, prove, bench)).await
 }
 
@@ -87,53 +92,8 @@ pub async fn from_database(
 ///
 /// # Errors
 /// A database that cannot be read.
-pub async fn live(session: &Session, scope: &Scope) -> Result<Live, CliError> {
-    introspect_live(session, scope.managed).await.map_err(|error| match error {
-        IntrospectError::Query { source, .. } if is_connection_lost(&source) => source.into(),
-        error => crate::engine::EngineError::from(error).into(),
-    })
-}
-
-/// The same beside other clients: PostgreSQL writes a view out only under a lock on its tables, so whoever holds one of them
-/// exclusively is waited for, and named. `most` bounds it.
-///
-/// # Errors
-/// A database that cannot be read, or not within that time.
-pub async fn live_beside(session: &Session, scope: &Scope, most: Duration, out: &Out) -> Result<Live, CliError> {
-    let begun = Instant::now();
-    let live = live(session, scope);
-    tokio::pin!(live);
-    let mut told = String::new();
-    loop {
-        tokio::select! {
-            live = &mut live => return live,
-            () = tokio::time::sleep(LOOK) => {}
-        }
-        let who = in_the_way(session).await;
-        if begun.elapsed() >= most.max(LOOK) && !who.is_empty() {
-            return Err(CliError::failed(
-                format!("the catalog could not be read within {}{}; nothing was touched", duration::span(most), who),
-                "wait until that lock is gone, then the same command again",
-            ));
-        }
-        if !who.is_empty() && who != told {
-            out.notice(&format!("Reading the catalog waits for a lock{who}"));
-            told = who;
-        }
-    }
-}
-
-/// Who blocks a session, seen over another one; empty where nobody is seen.
-async fn in_the_way(session: &Session) -> String {
-    let look = async {
-        let watcher = crate::pg::connect(session.target()).await.ok()?;
-        let blockers = crate::apply::blockers::blockers(watcher.client(), session.backend_pid).await.ok()?;
-        watcher.close().await;
-        blockers
-            .first()
-            .map(|one| format!(", held by pid {} of {}; it can be ended with: {}", one.pid.unwrap_or_default(), one.user, one.ended_by()))
-    };
-    tokio::time::timeout(LOOK, look).await.ok().flatten().unwrap_or_default()
+pub async fn live(session: &Session, scope: &Scope, waits: &Waits) -> Result<Live, CliError> {
+    Ok(introspect_live(session, scope.managed, waits).await.map_err(EngineError::from)?)
 }
 
 /// The plan from what a live database holds to a desired state.
@@ -155,7 +115,7 @@ pub async fn from_live(
     desired.catalog = scope.desired(desired.catalog, &live.catalog);
     crate::engine::scope::match_unnamed(&live.catalog, &mut desired.catalog, &desired.hints, session.server_version);
     if !crate::engine::same(&live.catalog, &desired.catalog) {
-        live.read_dependencies(session).await.map_err(crate::engine::EngineError::from)?;
+        live.read_dependencies(session).await.map_err(EngineError::from)?;
     }
     if !under_way.is_empty() {
         let units = under_way.iter().flat_map(crate::engine::in_flight::touched).collect();

@@ -57,10 +57,10 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let project = global.project()?;
     let file = plans::find(&project.config.plans, &args.plan)?;
     let scope = planning::scope(&project);
-    let mut bench = planning::bench(out);
+    let mut bench = planning::bench(&project, out);
     let state = match &args.from {
         Some(from) => planning::state(&project, from, &scope, &mut bench).await?,
-        None => crate::engine::state::database(&crate::project::target(&project.place()?)?, &scope).await?,
+        None => crate::engine::state::database(&crate::project::target(&project.place()?)?, &scope, &bench.waits).await?,
     };
     let read_from_server = matches!(state, State::Database { .. });
     let (mut start, _, session, server) = state.into_start();

@@ -66,13 +66,14 @@ pub async fn run(args: Args, global: &Global, out: &Out) -> Result<Code, CliErro
         return Ok(Code::Done);
     };
     let plan = from_ledger(&session, &status.name).await?;
-    let way = way(&plan, args.to, |number| state_of(status, number));
+    let env = project.env_flag();
+    let to = goal(status, args.to, &env)?;
+    let way = way(&plan, to, |number| state_of(status, number));
     // Where everything is undone and only that is not recorded yet, it is gone on with.
-    if way.undo.is_empty() && status.state != PlanState::RollingBack && (args.to.is_some() || !status.begun()) {
+    if way.undo.is_empty() && status.state != PlanState::RollingBack && (to.is_some() || !status.begun()) {
         out.notice(&format!("Nothing to undo: {} has no step beyond that on {}.", plan.name, described(&session)));
         return Ok(Code::Done);
     }
-    let env = project.env_flag();
     refuse_shared(&session, &ledger, status, &plan, &env).await?;
     refuse_impossible(&plan, status, &way, &env)?;
     let consent = Consent {
@@ -80,14 +81,14 @@ pub async fn run(args: Args, global: &Global, out: &Out) -> Result<Code, CliErro
         environment: place.environment.map(|environment| environment.name.as_str()),
         by_name: place.environment.is_some_and(|environment| environment.approvals > 0),
     };
-    let text = text(&consent.place(), &plan, &way, args.to);
+    let text = text(&consent.place(), &plan, &way, to);
     if args.yes {
         out.notice(text.trim_end());
     } else if !consent.show_and_ask(out, &text)? {
         return Err(CliError::message(Code::Refused, "nothing was undone"));
     }
-    let to = args.to.map(|stage| format!(" --to {}", stage.name())).unwrap_or_default();
-    let command = format!("schema rollback{env}{to}");
+    let flag = to.map(|stage| format!(" --to {}", stage.name())).unwrap_or_default();
+    let command = format!("schema rollback{env}{flag}");
     let options = Options {
         max_time: args.max_time,
         stop: signals.begin(&format!("{command} {}", plan.name)),
@@ -100,7 +101,7 @@ pub async fn run(args: Args, global: &Global, out: &Out) -> Result<Code, CliErro
     let options = patience(options, &project.config);
     let target = target(&place)?;
     let mut progress = Progress::new(out);
-    let result = rollback(session, &target, &plan, args.to, &options, &mut |event| progress.event(event)).await;
+    let result = rollback(session, &target, &plan, to, &options, &mut |event| progress.event(event)).await;
     progress.finish();
     if let Outcome::Interrupted { step, reason, command, .. } = result? {
         return Err(CliError::with_help(
@@ -109,12 +110,38 @@ pub async fn run(args: Args, global: &Global, out: &Out) -> Result<Code, CliErro
             format!("what is undone stays so; go on with: {command}"),
         ));
     }
-    let (where_, next) = match args.to {
+    let (where_, next) = match to {
         Some(stage) => (format!("back at the end of {}", stage.name()), format!("schema apply{env} {}", plan.name)),
         None => ("rolled back".to_owned(), format!("schema apply{env} {} --again", plan.name)),
     };
     out.notice(&format!("{} is {where_}. Forward once more: {next}", plan.name));
     Ok(Code::Done)
+}
+
+/// How far back: one that was interrupted goes on to where it was to go, or further.
+fn goal(status: &PlanStatus, asked: Option<StageName>, env: &str) -> Result<Option<StageName>, CliError> {
+    if status.state != PlanState::RollingBack {
+        return Ok(asked);
+    }
+    let begun = status.back_to;
+    match asked {
+        None => Ok(begun),
+        // `None` is before every stage.
+        Some(stage) if Some(stage) <= begun => Ok(asked),
+        Some(stage) => Err(CliError::refused(
+            format!(
+                "{} is being rolled back {}: it cannot stop at the end of {}, for part of that is undone",
+                status.name,
+                words(begun),
+                stage.name()
+            ),
+            format!("go on with: schema rollback{env} {}", status.name),
+        )),
+    }
+}
+
+fn words(to: Option<StageName>) -> String {
+    to.map_or_else(|| "to where it began".to_owned(), |stage| format!("to the end of {}", stage.name()))
 }
 
 fn state_of(status: &PlanStatus, number: u32) -> String {
@@ -183,7 +210,7 @@ fn refuse_impossible(plan: &Plan, status: &PlanStatus, found: &Way<'_>, env: &st
 }
 
 fn text(place: &str, plan: &Plan, way: &Way<'_>, to: Option<StageName>) -> String {
-    let goal = to.map_or_else(|| "to where it began".to_owned(), |stage| format!("to the end of {}", stage.name()));
+    let goal = words(to);
     let mut text = format!("To be rolled back on {place}:\n  {}, {goal}:\n", plan.name);
     for (_, step) in &way.undo {
         let _ = writeln!(text, "  {:>3}  {}", step.number, step.title);
@@ -221,6 +248,7 @@ mod tests {
             from: String::new(),
             to: String::new(),
             state: PlanState::Done,
+            back_to: None,
             who: String::new(),
             started: std::time::UNIX_EPOCH,
             ended: None,

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Out;
 use crate::error::Code;
 
-/// The first signal lets the running statement or batch finish; the second does not. Before anything is begun, the first one
+/// The first signal lets a batch or a build finish, and cancels what leaves nothing; the second waits for neither. Before anything is begun, the first one
 /// ends the program.
 pub(super) struct Signals {
     stop: Arc<AtomicBool>,
@@ -44,7 +44,7 @@ impl Signals {
                         out.notice(&format!("Stopped at once; what is committed stays. Go on with: {command}"));
                         std::process::exit(Code::Interrupted as i32);
                     }
-                    out.notice("Stopping after the running statement or batch; once more to stop at once.");
+                    out.notice("Stopping: a batch, or an index that is built, ends first; what leaves nothing is cancelled. Once more to stop at once.");
                 }
             });
         }

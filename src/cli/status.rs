@@ -209,8 +209,10 @@ fn note(status: &PlanStatus, at_work: bool, gate: Option<&Evidence>, env: &str) 
         PlanState::RollingBack => Some(if at_work {
             "being rolled back".to_owned()
         } else {
-            let left = status.steps.iter().filter(|step| step.state == "done").count();
-            format!("rolled back in part, {left} steps are left; go on with: schema rollback{env} {}", status.name)
+            let goes = |step: &&StepStatus| step.state == "done" && status.back_to.is_none_or(|to| step.stage > to);
+            let left = status.steps.iter().filter(goes).count();
+            let to = status.back_to.map(|stage| format!(" to the end of {}", stage.name())).unwrap_or_default();
+            format!("rolled back in part{to}, {left} steps are left; go on with: schema rollback{env} {}", status.name)
         }),
         PlanState::Running if at_work => {
             Some(status.steps.iter().find(|step| step.state == "running").map_or_else(|| "at work".into(), running))
@@ -250,7 +252,7 @@ fn set_aside(kept: &[Kept]) -> String {
             continue;
         }
         let until = if one.over { "its time is over".to_owned() } else { format!("until {}", time::minute(one.until)) };
-        let _ = writeln!(out, "  {}, {until}", one.what);
+        let _ = writeln!(out, "  {}, {until}; since {}", one.what, time::minute(one.since));
     }
     out
 }
@@ -328,6 +330,7 @@ mod tests {
             backfill: None,
         };
         PlanStatus {
+            back_to: None,
             name: name.into(),
             hash: "b3:1".into(),
             from: String::new(),

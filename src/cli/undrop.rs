@@ -16,9 +16,10 @@ use crate::project::{Project, described, session, target};
 #[command(
     about = "Bring back a dropped table or column that is kept",
     long_about = "Brings back a table or column that the contract stage set aside, because\nschema.kdl has a `quarantine`: with its rows, and with the keys, indexes and\n\
-        checks that stood on it. What of those its rows no longer allow is named, and\ntried again by the next undrop.",
+        checks that stood on it. What of those its rows no longer allow is named, and\ntried again by the next undrop. Of several that had one name the newest is meant;\nthe others have numbers, as `schema status` lists them.",
     after_help = "Examples:
   schema undrop public.orders.note
+  schema undrop public.orders.note#2
   schema undrop public.orders"
 )]
 pub struct Args {

@@ -3,7 +3,8 @@
 use crate::error::{CliError, Code};
 use crate::kdl::Diagnostics;
 use crate::pg::introspect::IntrospectError;
-use crate::pg::{ServerError, SessionError};
+use crate::pg::waits::Blocked;
+use crate::pg::{ServerError, SessionError, is_connection_lost};
 use crate::plan::PlanError;
 use crate::source::ReadError;
 
@@ -45,6 +46,9 @@ pub enum EngineError {
     /// The plan does not do on the scratch server what it says.
     #[error("the plan was run on a scratch server and does not end in the desired state; nothing was touched.\n{0}")]
     Unproven(String),
+    /// Somebody else holds a lock for too long.
+    #[error(transparent)]
+    Blocked(#[from] Blocked),
     /// A query about sizes failed.
     #[error("cannot read sizes: {0}")]
     Facts(String),
@@ -57,6 +61,10 @@ impl From<EngineError> for CliError {
             EngineError::Read(ReadError::Findings(diagnostics)) => diagnostics.into(),
             EngineError::Read(error) => Self::new(Code::Error, error),
             EngineError::Session(error) => error.into(),
+            EngineError::Introspect(IntrospectError::Query { source, .. }) if is_connection_lost(&source) => source.into(),
+            EngineError::Introspect(IntrospectError::Blocked(_)) | EngineError::Blocked(_) => {
+                Self::failed(error.to_string(), "wait until that lock is gone, then the same command again")
+            }
             EngineError::Unmodelled(ref names) => {
                 let example = names.first().map_or("table=\"audit.*\"".to_owned(), |name| {
                     let (kind, path) = name.split_once(' ').unwrap_or(("object", name));

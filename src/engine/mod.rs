@@ -99,7 +99,13 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     moved::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
     let said = expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
     let desired = elaborated.desired;
-    let mut facts = facts::read(session, bench, &live, &desired, &hints, version.unwrap_or_default(), policy.small_table_rows).await?;
+    let waits = bench.waits.clone();
+    let facts = Box::pin(facts::read(session, bench, &live, &desired, &hints, version.unwrap_or_default(), policy.small_table_rows));
+    // Rows are counted under a lock.
+    let mut facts = match session {
+        Some(session) => waits.over(&[session], facts).await??,
+        None => facts.await?,
+    };
     (facts.reads, facts.gives_null) = (said.reads, said.gives_null);
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{EngineError, Scope, Workbench};
 use crate::catalog::Catalog;
 use crate::pg::introspect::{introspect, introspect_live};
-use crate::pg::{Session, Target, connect};
+use crate::pg::{Session, Target, Waits, connect};
 use crate::source::{Desired, read_folder};
 
 /// Where a state comes from.
@@ -28,9 +28,9 @@ pub enum State {
 }
 
 /// Reads a live database, with dependencies.
-pub async fn database(target: &Target, scope: &Scope) -> Result<State, EngineError> {
+pub async fn database(target: &Target, scope: &Scope, waits: &Waits) -> Result<State, EngineError> {
     let session = connect(target).await?;
-    let mut live = introspect_live(&session, scope.managed).await?;
+    let mut live = introspect_live(&session, scope.managed, waits).await?;
     live.read_dependencies(&session).await?;
     Ok(State::Database { server: live.server, catalog: live.catalog, session: Some(Box::new(session)) })
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::EngineError;
-use crate::pg::{DatabaseOptions, Installation, Scratch, ScratchOptions, ServerError, Session, find};
+use crate::pg::{DatabaseOptions, Installation, Scratch, ScratchOptions, ServerError, Session, Waits, find};
 
 /// What is told while a server is looked for.
 pub type Notice = Box<dyn Fn(&str) + Send + Sync>;
@@ -17,6 +17,8 @@ pub struct Workbench {
     names: Vec<String>,
     /// Told once when a server has to be fetched.
     pub notice: Option<Notice>,
+    /// For how long a live database is waited for.
+    pub waits: Waits,
 }
 
 impl std::fmt::Debug for Workbench {

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use super::session::{Session, begin_pinned, connect, pin_deparse_settings};
 use super::unmodelled;
+use super::waits::{Blocked, Waits};
 use crate::catalog::{Catalog, Id};
 use crate::kind::row::SET_ASIDE;
 use crate::kind::{KINDS, Object, Row};
@@ -62,6 +63,9 @@ pub enum IntrospectError {
     /// The settings could not be pinned.
     #[error(transparent)]
     Session(#[from] super::SessionError),
+    /// Somebody else holds a lock for too long.
+    #[error(transparent)]
+    Blocked(#[from] Blocked),
     /// The schema moved while it was read.
     #[error("the schema changed while it was read, {0} times in a row; try again when nobody changes it")]
     Moving(u32),
@@ -119,10 +123,11 @@ pub async fn introspect(session: &Session, managed: Managed) -> Result<Live, Int
 }
 
 /// Reads a database that others use: where it holds many relations, over a second connection besides, because one
-/// server process is what takes most of the time. `session` must not be in a transaction; it keeps its settings.
-pub async fn introspect_live(session: &Session, managed: Managed) -> Result<Live, IntrospectError> {
+/// server process is what takes most of the time. `session` must not be in a transaction; it keeps its settings. Whose lock
+/// it waits for is told to `waits`.
+pub async fn introspect_live(session: &Session, managed: Managed, waits: &Waits) -> Result<Live, IntrospectError> {
     begin_pinned(session).await?;
-    let live = in_transaction(session, managed).await;
+    let live = in_transaction(session, managed, waits).await;
     // It only read; on a connection that is lost the server ends it by itself.
     let ended = session.client().batch_execute("ROLLBACK").await;
     let live = live?;
@@ -130,7 +135,7 @@ pub async fn introspect_live(session: &Session, managed: Managed) -> Result<Live
     Ok(live)
 }
 
-async fn in_transaction(session: &Session, managed: Managed) -> Result<Live, IntrospectError> {
+async fn in_transaction(session: &Session, managed: Managed, waits: &Waits) -> Result<Live, IntrospectError> {
     let relations = query(session, "relations", "SELECT count(*) FROM pg_class").await?;
     let many = relations.first().is_some_and(|row| row.get::<_, i64>(0) > MANY_RELATIONS);
     // Without one to spare, it is one.
@@ -138,11 +143,12 @@ async fn in_transaction(session: &Session, managed: Managed) -> Result<Live, Int
     if let Some(second) = &second {
         begin_pinned(second).await?;
     }
-    let live = steadily(session, second.as_ref(), managed).await;
+    let sessions: Vec<&Session> = std::iter::once(session).chain(second.as_ref()).collect();
+    let live = waits.over(&sessions, steadily(session, second.as_ref(), managed)).await;
     if let Some(second) = second {
         second.close().await;
     }
-    live
+    live?
 }
 
 async fn steadily(session: &Session, second: Option<&Session>, managed: Managed) -> Result<Live, IntrospectError> {

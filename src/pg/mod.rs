@@ -5,6 +5,7 @@
 //! | [`conninfo`] | connection strings as libpq reads them: URLs, `key=value`, service files |
 //! | [`target`] | [`Target`]: where to connect, with the `PG*` variables and libpq's defaults filled in |
 //! | [`passfile`] | `~/.pgpass` |
+//! | [`blockers`], [`waits`] | who stands in the way of a session; a read that waits says so |
 //! | [`tls`] | what each `sslmode` verifies |
 //! | [`session`] | [`connect`], [`Session`], pinned settings |
 //! | [`error`] | [`SessionError`] and [`explain`] |
@@ -17,6 +18,7 @@
 //! them), and nothing that a scratch server made survives the process that started it.
 
 mod attempt;
+pub mod blockers;
 pub mod conninfo;
 pub mod database;
 pub mod download;
@@ -30,6 +32,7 @@ pub mod target;
 mod template;
 pub mod tls;
 mod unmodelled;
+pub mod waits;
 mod watchdog;
 
 pub use database::{DatabaseOptions, LocaleProvider};
@@ -39,3 +42,4 @@ pub use scratch::{Scratch, ScratchOptions};
 pub use server::{Installation, ServerError, find};
 pub use session::{CancelHandle, Notice, Session, begin_pinned, connect, pin_deparse_settings};
 pub use target::Target;
+pub use waits::Waits;

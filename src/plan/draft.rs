@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::change::Dependants;
 use super::facts::{Facts, Policy};
 use super::op::{Action, Cost, Hazard, Verify, Violations};
 use super::plan::{Backfill, StageName};
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Id, Indexed};
 use crate::kind::Object;
 use crate::kind::lowering::Hints;
 
@@ -122,11 +121,9 @@ impl Op {
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The live state, renames in place already applied.
-    pub live: &'a Catalog,
-    /// Who needs whom in the live state.
-    pub dependants: &'a Dependants<'a>,
+    pub live: &'a Indexed<'a>,
     /// The desired state.
-    pub desired: &'a Catalog,
+    pub desired: &'a Indexed<'a>,
     /// Renames, backfills.
     pub hints: &'a Hints,
     /// Sizes, versions.
@@ -176,6 +173,9 @@ pub struct Draft {
     pub follow_ups: Vec<(Id, usize)>,
     /// For an object that is made again, the operation that makes it.
     pub making: BTreeMap<Id, usize>,
+    /// For a foreign key that is made beside its old form, the operation after which the index that it leans on is there:
+    /// the key itself is made of that index later.
+    pub leans: BTreeMap<Id, usize>,
     /// For a type that is set aside, the operation that drops it in the end.
     pub buried: BTreeMap<Id, usize>,
     /// Objects whose difference needs no statement.

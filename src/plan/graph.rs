@@ -36,7 +36,8 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
             // A partition's column comes with the one above it.
             let need = leaders.get(&need).map_or(need, |leader| (*leader).clone());
             let column_key = id.kind == "primary-key" && need.kind == "column";
-            let ready = if column_key { draft.not_null.get(&need).or_else(|| draft.ready.get(&need)) } else { draft.ready.get(&need) };
+            let leans = draft.leans.get(id).filter(|_| matches!(need.kind.as_str(), "primary-key" | "unique"));
+            let ready = draft.not_null.get(&need).filter(|_| column_key).or(leans).or_else(|| draft.ready.get(&need));
             // Both begin with one operation (a column with its default): what follows is the need's own.
             let ready = ready.filter(|_| draft.first.get(&need) != Some(&begins));
             if let Some(ready) = ready {
@@ -91,7 +92,7 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         }
     }
     for (id, buried) in &draft.buried {
-        for dependant in cx.dependants.of(id) {
+        for dependant in cx.live.dependants(id) {
             for at in [draft.gone.get(dependant), draft.ready.get(dependant).filter(|_| !draft.making.contains_key(dependant))]
                 .into_iter()
                 .flatten()

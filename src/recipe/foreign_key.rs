@@ -1,16 +1,18 @@
 //! Foreign keys of tables that are in use: added NOT VALID, validated in a transaction of its own.
 
+use std::collections::BTreeSet;
+
 use super::{names, partition, plain, undo};
-use crate::catalog::Id;
 use crate::catalog::id::quote;
-use crate::kind::Kind as _;
+use crate::catalog::{Id, Ident};
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::index::Index;
 use crate::kind::table::Table;
+use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
-use crate::plan::op::{Cost, LockMode};
-use crate::plan::plan::StageName;
+use crate::plan::op::{Cost, LockMode, Transaction};
+use crate::plan::plan::{BEGIN, COMMIT, StageName};
 
 const RECIPE: &str = "foreign-key";
 
@@ -24,7 +26,12 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     for id in ids {
         let Some(key) = cx.desired.get_as::<ForeignKey>(&id) else { continue };
         // The rows that are looked at are the referencing table's.
-        if !cx.persists(&key.table) || changes.get(&key.table) == Some(&Change::Replace) || cx.is_small(&key.table) {
+        if !cx.persists(&key.table) || changes.get(&key.table) == Some(&Change::Replace) {
+            continue;
+        }
+        // What is small may be looked at under a lock, but not be left without a guard while the key is changed.
+        let leaves = leaving(cx, draft, &id);
+        if cx.is_small(&key.table) && leaves.is_none() {
             continue;
         }
         // Before 18 a partitioned referencing table refuses NOT VALID (safe-changes.md).
@@ -39,15 +46,19 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             }
             continue;
         }
-        // A key that is made again because what it references is: the old one must go first.
-        let must_go = plain::must_go_first(cx, changes, &id).or_else(|| key_goes(cx, draft, &id));
+        // What it leans on is made again: the old one must go first.
+        let again =
+            cx.live.get(&id).is_some_and(|old| cx.live.all_needs(old).iter().any(|need| changes.get(need) == Some(&Change::Replace)));
+        let must_go = plain::must_go_first(cx, changes, &id).filter(|_| again);
+        let stage = leaves.as_ref().map(|leaves| leaves.stage);
         let replaced = changes.get(&id) == Some(&Change::Replace);
         changes.shift_remove(&id);
         let old = cx.live.get(&id).filter(|_| replaced);
+        let built = leaves.filter(|leaves| must_go.is_none() && leaves.other_columns(key));
         let mut ops = Vec::new();
         match old {
-            Some(old) if must_go.is_some() => {
-                let mut away = drop(old, must_go.unwrap_or(StageName::Expand));
+            Some(old) if built.is_none() && must_go.or(stage).is_some() => {
+                let mut away = drop(old, must_go.or(stage).unwrap_or(StageName::Expand));
                 away.teardown = false;
                 ops.push(away);
                 let mut add = Op::new(&id, key.add_not_valid(), StageName::Expand, RECIPE)
@@ -71,18 +82,19 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                 if !key.not_valid {
                     ops.push(Op::new(&id, beside.validate(), StageName::Backfill, RECIPE));
                 }
-                let mut switch = drop(old, StageName::Switch).action;
+                let at = stage.unwrap_or(StageName::Switch);
+                let mut switch = drop(old, at).action;
                 switch.title = format!("Put the new {id} in the old one's place");
                 switch.sql.extend(ForeignKey::rename(&beside_id, &id).unwrap_or_default().sql);
                 let aside = ForeignKey::rename(&id, &beside_id).unwrap_or_default().sql;
                 ops.push(
-                    Op::new(&id, switch, StageName::Switch, RECIPE)
-                        .removes(&beside_id)
-                        .puts(key.clone())
-                        .undo([aside, undo::remake(cx, old)].concat()),
+                    Op::new(&id, switch, at, RECIPE).removes(&beside_id).puts(key.clone()).undo([aside, undo::remake(cx, old)].concat()),
                 );
                 let indexes = draft.chain(&id, ops);
                 draft.gone.insert(id.clone(), indexes[indexes.len() - 1]);
+                if let Some(leaves) = built {
+                    leaves.lean(key, draft);
+                }
             }
             None => {
                 ops.push(
@@ -100,11 +112,106 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     }
 }
 
-/// The stage in which the key that it references is taken away, to be there again in another form.
-fn key_goes(cx: &Context<'_>, draft: &Draft, id: &Id) -> Option<StageName> {
+/// A key that foreign keys lean on, taken away to be there again in another form; its new index is built before that.
+struct Leaving {
+    /// When it goes.
+    stage: StageName,
+    /// Its new and its old columns.
+    columns: [Vec<Ident>; 2],
+    /// The operations that build its index and make it.
+    build: usize,
+    adopt: usize,
+}
+
+/// The key that a live foreign key leans on, where that goes.
+fn leaving(cx: &Context<'_>, draft: &Draft, id: &Id) -> Option<Leaving> {
+    let columns = |object: Option<&Object>| match object {
+        Some(Object::PrimaryKey(object)) => Some(object.key.columns.clone()),
+        Some(Object::Unique(object)) => Some(object.key.columns.clone()),
+        _ => None,
+    };
     let needs = cx.live.get(id).map(|object| cx.live.all_needs(object)).unwrap_or_default();
-    let keys = needs.iter().filter(|need| matches!(need.kind.as_str(), "primary-key" | "unique") && cx.desired.contains(need));
-    keys.filter_map(|need| draft.gone.get(need)).map(|at| draft.ops[*at].stage).max()
+    needs.iter().find_map(|need| {
+        let columns = [columns(cx.desired.get(need))?, columns(cx.live.get(need))?];
+        let gone = draft.gone.get(need)?;
+        Some(Leaving { stage: draft.ops[*gone].stage, columns, build: *draft.first.get(need)?, adopt: *draft.ready.get(need)? })
+    })
+}
+
+impl Leaving {
+    /// Whether `key` can only mean the new index while both are there: PostgreSQL takes the oldest one over the same
+    /// columns, in whatever order.
+    fn other_columns(&self, key: &ForeignKey) -> bool {
+        let set = |names: &[Ident]| names.iter().cloned().collect::<BTreeSet<_>>();
+        let [new, old] = self.columns.each_ref().map(|names| set(names));
+        self.build != self.adopt && set(&key.referenced_columns) == new && new != old
+    }
+
+    /// `key` stands on the new index before the key is made of it, and when the way back takes that away: then it moves to
+    /// another such index, in the transaction that changes the keys.
+    fn lean(&self, key: &ForeignKey, draft: &mut Draft) {
+        draft.leans.insert(key.id(), self.build);
+        let built = draft.ops[self.build].clone();
+        let Some(undo) = &mut draft.ops[self.adopt].undo else { return };
+        if let Some(begin) = undo.iter().position(|sql| sql == BEGIN) {
+            undo.insert(begin + 1, key.drop().sql.concat());
+            let again: Vec<String> = built.undo.into_iter().flatten().chain(built.action.sql).collect();
+            if !undo.contains(&again[0]) {
+                undo.splice(begin..begin, again);
+            }
+        }
+        let mut again = key.add_not_valid().sql;
+        if !key.not_valid {
+            again.extend([COMMIT.to_owned(), BEGIN.to_owned()]);
+            again.extend(key.validate().sql);
+        }
+        comes_back(undo, again);
+    }
+}
+
+/// Adds to a way back that ends in a transaction: what guards comes before any of them is committed, what looks at rows
+/// afterwards.
+fn comes_back(undo: &mut Vec<String>, mut again: Vec<String>) {
+    let committed = |sql: &[String]| sql.iter().position(|sql| sql == COMMIT).unwrap_or(sql.len());
+    let begin = undo.iter().position(|sql| sql == BEGIN).map_or(0, |at| at + 1);
+    let end = begin + committed(&undo[begin..]);
+    let later = again.split_off(committed(&again));
+    undo.splice(end..end, again);
+    undo.extend(later);
+}
+
+/// A foreign key that must go before the key that it leans on, and comes again after it: in the transaction that changes
+/// the key, so that no row is written without one of the two.
+pub fn without_gap(cx: &Context<'_>, draft: &mut Draft) {
+    let made: Vec<(Id, usize, usize)> = draft
+        .gone
+        .iter()
+        .filter(|(id, _)| id.kind == ForeignKey::KEYWORD)
+        .filter_map(|(id, away)| Some((id.clone(), *away, *draft.making.get(id)?)))
+        .filter(|(_, _, add)| draft.ops[*add].recipe == RECIPE)
+        .collect();
+    for (id, away, add) in made {
+        let needs = cx.live.get(&id).map(|object| cx.live.all_needs(object)).unwrap_or_default();
+        let mut keys = needs.iter().filter(|need| matches!(need.kind.as_str(), "primary-key" | "unique"));
+        let Some((gone, ready)) = keys.find_map(|need| Some((*draft.gone.get(need)?, *draft.ready.get(need)?))) else { continue };
+        let group = match draft.ops[gone].group {
+            Some(group) => group,
+            None if gone == ready && draft.ops[gone].action.transaction == Transaction::Inside => draft.group(),
+            None => continue,
+        };
+        for at in [away, gone, ready, add] {
+            draft.ops[at].group = Some(group);
+        }
+        // On the way back the new one stays until what takes long is built, and the old one comes in the same transaction.
+        let (drops, old) = (draft.ops[add].undo.clone().unwrap_or_default(), cx.live.get(&id));
+        if let Some(back) = &mut draft.ops[ready].undo
+            && let Some(begin) = back.iter().position(|sql| sql == BEGIN)
+        {
+            back.splice((begin + 1)..=begin, drops);
+            comes_back(back, old.map(|old| undo::remake(cx, old)).unwrap_or_default());
+            (draft.ops[away].undo, draft.ops[add].undo) = (Some(Vec::new()), Some(Vec::new()));
+        }
+    }
 }
 
 /// One for each partition, proven; the one above them then takes them over instead of looking at their rows (measured;
@@ -146,12 +253,8 @@ fn after_its_index(cx: &Context<'_>, key: &ForeignKey, draft: &mut Draft) {
     let wanted: Vec<String> = key.columns.iter().map(|name| crate::catalog::id::quote(name)).collect();
     let built: Vec<usize> = cx
         .desired
-        .of::<Index>()
-        .filter(|index| {
-            index.on == key.table
-                && index.elements.len() >= wanted.len()
-                && index.elements.iter().zip(&wanted).all(|(element, name)| element == name)
-        })
+        .within::<Index>(&key.table)
+        .filter(|index| index.elements.len() >= wanted.len() && index.elements.iter().zip(&wanted).all(|(element, name)| element == name))
         .filter_map(|index| draft.ready.get(&index.id()).copied())
         .collect();
     for at in built {

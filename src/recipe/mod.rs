@@ -63,6 +63,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     domain_check::apply(cx, changes, &mut draft);
     let reindex = reindex::wanted(cx, changes);
     plain::apply(cx, changes, &mut draft);
+    foreign_key::without_gap(cx, &mut draft);
     reindex::apply(cx, reindex, &mut draft);
     retype::sessions::put_again(cx, &mut draft);
     own_trigger::stopped_first(cx, &mut draft);

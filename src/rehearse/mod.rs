@@ -253,7 +253,10 @@ impl Stages<'_> {
                     let generator = rows::Generator { before: start, after: end, rows: *rows, unfilled };
                     generator.fill(session.client(), &self.tables).await?
                 }
-                Source::Sampled(live, rows) => sample::fill(live, session.client(), start, &self.tables, *rows).await?,
+                Source::Sampled(live, rows) => {
+                    let filled = sample::fill(live, session.client(), start, &self.tables, *rows);
+                    bench.waits.over(&[live], filled).await.map_err(EngineError::from)??
+                }
                 Source::Script(sql) => {
                     let done = session.client().batch_execute(&format!("{sql}\n;ANALYZE")).await;
                     done.map_err(|error| RehearseError::Script(explain(&error)))?;

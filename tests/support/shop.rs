@@ -35,19 +35,20 @@ impl Shop {
         std::fs::write(schema.join("public.kdl"), format!("schema public {{\n{tables}\n}}\n")).expect("written");
     }
 
+    /// Where the database is.
+    pub fn url(&self) -> String {
+        let target = self.scratch.target("shop");
+        let port = target.endpoints.first().map_or(5432, |endpoint| endpoint.port);
+        format!("host={} port={port} user=postgres dbname=shop", self.scratch.socket_dir().display())
+    }
+
     /// `schema` with these words, about to run.
     pub fn command(&self, words: &str) -> Command {
-        let target = self.scratch.target("shop");
-        let url = format!(
-            "host={} port={} user=postgres dbname=shop",
-            self.scratch.socket_dir().display(),
-            target.endpoints.first().map_or(5432, |endpoint| endpoint.port)
-        );
         let mut command = Command::new(env!("CARGO_BIN_EXE_schema"));
         command
             .args(words.split_whitespace())
             .current_dir(self.folder.path())
-            .env("DATABASE_URL", url)
+            .env("DATABASE_URL", self.url())
             .env("NO_COLOR", "1")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -109,7 +109,7 @@ async fn direct(args: &Args, project: &Project, place: &Place<'_>, signals: &Sig
         ));
     }
     let scope = planning::scope(project);
-    let mut bench = planning::bench(out);
+    let mut bench = planning::bench(project, out);
     let desired = planning::source(project, &scope, &mut bench).await?;
     let first = session(place).await?;
     let seen_epoch = Some(crate::apply::ledger::epoch(first.client()).await?);
@@ -365,7 +365,7 @@ impl Run<'_> {
     async fn check_fits(&self, chosen: &Chosen, session: &Session) -> Result<i64, CliError> {
         let epoch = crate::apply::ledger::epoch(session.client()).await?;
         let scope = planning::scope(self.project);
-        let live = planning::live_beside(session, &scope, self.project.config.retry_for, self.out).await?;
+        let live = planning::live(session, &scope, &planning::waits(self.project, self.out)).await?;
         planning::check_fits(&chosen.file.plan, &live.catalog, &scope)?;
         Ok(epoch)
     }

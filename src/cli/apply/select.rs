@@ -127,6 +127,7 @@ mod tests {
             who: String::new(),
             started: UNIX_EPOCH,
             ended: None,
+            back_to: None,
             steps: file.plan.steps().map(|(stage, one)| step(stage, one.number, &one.title)).collect(),
         }
     }
