@@ -104,6 +104,7 @@ struct Figures {
     reading_cold: Times,
     steps: Times,
     steps_of_type: Times,
+    steps_of_many: Times,
     whole_plan: Times,
     megabytes: f64,
 }
@@ -125,6 +126,7 @@ impl Figures {
             ("steps for one column: NOT NULL", &self.steps),
             ("steps for one column: another type", &self.steps_of_type),
             ("  with the fingerprints of both states", &self.whole_plan),
+            ("steps for all of a tenth of the tables", &self.steps_of_many),
         ] {
             let _ = writeln!(
                 out,
@@ -239,6 +241,7 @@ fn plans(live: &Catalog, runs: usize, figures: &mut Figures) -> Result<(), Failu
     };
     let not_null = changed(|column| column.not_null = true);
     let other_type = changed(|column| "numeric(14,2)".clone_into(&mut column.data_type));
+    let many = changed_much(live, figures.tables);
     let (hints, facts, policy) = (Hints::default(), Facts::default(), Policy::default());
     for _ in 0..runs {
         let input = Input { live, desired: &not_null, hints: &hints, facts: &facts, policy: &policy };
@@ -249,7 +252,32 @@ fn plans(live: &Catalog, runs: usize, figures: &mut Figures) -> Result<(), Failu
         figures.steps_of_type.add(|| Ok(planner::steps(&Input { desired: &other_type, ..input })?))?;
         figures.whole_plan.add(|| Ok(plan(&input)?))?;
     }
+    figures.steps_of_many.add(|| Ok(planner::steps(&Input { live, desired: &many, hints: &hints, facts: &facts, policy: &policy })?))?;
     Ok(())
+}
+
+/// Of every tenth table a column that becomes NOT NULL, one that gets another type, an index with another condition, a
+/// check and an index that go.
+fn changed_much(live: &Catalog, tables: usize) -> Catalog {
+    let mut desired = live.clone();
+    let mut gone = std::collections::BTreeSet::new();
+    for number in (1..=tables).step_by(10) {
+        let of_table = |kind: &str, name: &str| Id::new(kind, ["public".to_owned(), format!("t{number}"), name.to_owned()]);
+        let index = |name: &str| Id::new("index", ["public".to_owned(), format!("t{number}_{name}_idx")]);
+        if let Some(Object::Column(column)) = desired.objects.get_mut(&of_table("column", "tenant_id")) {
+            "numeric".clone_into(&mut column.data_type);
+        }
+        if let Some(Object::Column(column)) = desired.objects.get_mut(&of_table("column", "owner_id")) {
+            column.not_null = true;
+        }
+        if let Some(Object::Index(index)) = desired.objects.get_mut(&index("open")) {
+            index.filter = Some("state = 'new'::text".to_owned());
+        }
+        gone.extend([index("name"), of_table("check", &format!("t{number}_amount_check"))]);
+    }
+    desired.objects.retain(|id, _| !gone.contains(id));
+    desired.needs.retain(|id, _| !gone.contains(id));
+    desired
 }
 
 /// Makes the tables, a hundred in each transaction.

@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::id::Id;
+use super::ranges::in_ranges;
 use crate::kind::Object;
 
 /// An id with its object in each of two states.
@@ -54,17 +55,22 @@ impl Catalog {
     /// only `other` holds.
     #[must_use]
     pub fn differences<'c>(&'c self, other: &'c Self) -> Vec<Pair<'c>> {
-        let mut differences = Vec::new();
-        let (mut place, mut matched) = (0, 0);
-        for (id, old) in &self.objects {
-            let new = other.at_or_near(id, &mut place);
-            matched += usize::from(new.is_some());
-            if new != Some(old) {
-                differences.push((id, Some(old), new));
+        let compared = in_ranges(self.objects.len(), |places| {
+            let mut differences = Vec::new();
+            let (mut place, mut matched) = (places.start, 0);
+            for (id, old) in self.objects.get_range(places).into_iter().flatten() {
+                let new = other.at_or_near(id, &mut place);
+                matched += usize::from(new.is_some());
+                if new != Some(old) {
+                    differences.push((id, Some(old), new));
+                }
             }
-        }
+            (differences, matched)
+        });
+        let matched: usize = compared.iter().map(|(_, matched)| matched).sum();
+        let mut differences: Vec<Pair<'c>> = compared.into_iter().flat_map(|(differences, _)| differences).collect();
         if matched < other.objects.len() {
-            place = 0;
+            let mut place = 0;
             differences.extend(
                 other.objects.iter().filter(|(id, _)| self.at_or_near(id, &mut place).is_none()).map(|(id, new)| (id, None, Some(new))),
             );

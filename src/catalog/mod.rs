@@ -6,7 +6,10 @@ pub mod closure;
 pub mod expr;
 pub mod fingerprint;
 pub mod id;
+pub mod indexed;
+pub mod ranges;
 
 pub use catalog::{Catalog, Pair};
 pub use fingerprint::Fingerprint;
 pub use id::{Id, Ident};
+pub use indexed::Indexed;

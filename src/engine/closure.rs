@@ -3,10 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Catalog, Id, Indexed};
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::{Kind as _, Object};
-use crate::plan::change::Dependants;
 
 /// Below so many objects everything is made: it costs less than finding out what to leave away.
 const WORTH_IT: usize = 3_000;
@@ -47,11 +46,11 @@ pub fn around(start: &Catalog, touched: &BTreeSet<Id>) -> Option<BTreeSet<Id>> {
 fn reach([live, raw]: [&Catalog; 2], [live_units, raw_units]: [&Units; 2], changed: BTreeSet<Id>) -> BTreeSet<Id> {
     let unit_of = |id: &Id| if live.contains(id) { live_units.unit(id).clone() } else { raw_units.unit(id).clone() };
     // Upwards from what changes, object by object: who uses it, to any depth.
-    let users = [Dependants::new(live), Dependants::new(raw)];
+    let users = [Indexed::new(live), Indexed::new(raw)];
     let mut touched = changed.clone();
     let mut open: Vec<Id> = changed.into_iter().collect();
     while let Some(id) = open.pop() {
-        for user in users.iter().flat_map(|users| users.of(&id)) {
+        for user in users.iter().flat_map(|users| users.dependants(&id)) {
             if touched.insert(user.clone()) {
                 open.push(user.clone());
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{EngineError, Workbench};
 use crate::catalog::id::{literal, quote};
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Catalog, Id, Indexed};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::enum_type::EnumType;
@@ -169,7 +169,9 @@ async fn beside(
         let beside = shadow_name(live, desired, &new.id());
         format!("ALTER TABLE {} RENAME COLUMN {} TO {}", new.table.sql(), quote(&new.name), quote(&beside))
     };
-    let name = |(_, id): &(Id, Id)| format!("ALTER TYPE {} RENAME TO {}", id.sql(), shadow_type(live, desired, id).name_sql());
+    let name = |(_, id): &(Id, Id)| {
+        format!("ALTER TYPE {} RENAME TO {}", id.sql(), shadow_type(&Indexed::new(live), &Indexed::new(desired), id).name_sql())
+    };
     let renames: Vec<String> = columns.iter().map(column).chain(types.iter().map(name)).collect();
     if renames.is_empty() {
         return Ok(Catalog::default());

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, row, violations};
 use crate::catalog::expr::unwrap_parens;
 use crate::catalog::id::quote;
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Id, Ident, Indexed};
 use crate::kdl::{Finding, Node, NodeOut, ValueOut};
 use crate::plan::op::{Action, Alteration, Cost, LockMode, Violations};
 
@@ -139,7 +139,7 @@ impl Kind for Check {
         Alteration::Replace
     }
 
-    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+    fn violations(&self, live: &Indexed<'_>) -> Vec<Violations> {
         let Self { table, name, expression, no_inherit, not_valid } = self;
         if *not_valid {
             return Vec::new();

@@ -8,7 +8,7 @@ use super::table::{options_sql, read_options, write_options};
 use super::{Kind, Lowering, Rebuild, Row, Scope, Why, check, row, violations};
 use crate::catalog::expr::{split_list, take_parens, unwrap_parens};
 use crate::catalog::id::{default_name, quote, quoted_list};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Id, Ident, Indexed};
 use crate::kdl::{Node, NodeOut};
 use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode, Violations};
 
@@ -171,7 +171,7 @@ impl Kind for Exclusion {
         Alteration::Replace
     }
 
-    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+    fn violations(&self, live: &Indexed<'_>) -> Vec<Violations> {
         let copy = Self {
             table: Id::new("table", ["pg_temp", "preflight_copy"]),
             options: Vec::new(),

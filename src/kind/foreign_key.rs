@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::key::Deferrable;
 use super::{Kind, Lowering, Rebuild, Row, Scope, Why, check, row, violations};
 use crate::catalog::id::{default_name, dotted, quote, quoted_list};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Id, Ident, Indexed};
 use crate::kdl::{Finding, Node, NodeOut, ValueOut};
 use crate::plan::op::{Action, Alteration, Cost, LockMode, Violations};
 
@@ -255,7 +255,7 @@ impl Kind for ForeignKey {
         Alteration::Replace
     }
 
-    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+    fn violations(&self, live: &Indexed<'_>) -> Vec<Violations> {
         if self.not_valid {
             return Vec::new();
         }

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::table::{options_changes, options_sql, read_options, write_options};
-use super::column::columns_of;
+use super::column::Column;
 use super::{Kind, Lowering, Rebuild, Row, Scope, Why, row, violations};
 use crate::catalog::expr::{split_list, take_parens, unwrap_parens};
 use crate::catalog::id::{default_name, literal, quote, quoted_list};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Id, Ident, Indexed};
 use crate::kdl::{Finding, Node, NodeOut, ValueOut};
 use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode, Transaction, Violations};
 
@@ -363,14 +363,14 @@ impl Kind for Index {
         Alteration::Act(actions)
     }
 
-    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+    fn violations(&self, live: &Indexed<'_>) -> Vec<Violations> {
         let Self { on, elements, unique, nulls_not_distinct, filter, .. } = self;
         if !unique || on.kind != "table" {
             return Vec::new();
         }
         let title = format!("rows of {on} would collide in unique {}", self.id());
         let help = "keep one row of each value, or make the index wider".to_owned();
-        let columns: Vec<Ident> = columns_of(live, on).map(|column| column.name.clone()).filter(|name| elements.contains(&quote(name))).collect();
+        let columns: Vec<Ident> = live.within::<Column>(on).map(|column| column.name.clone()).filter(|name| elements.contains(&quote(name))).collect();
         if columns.len() == elements.len() {
             let nulls = if *nulls_not_distinct { Vec::new() } else { violations::not_null(live, on, &columns) };
             let conditions: Vec<String> = nulls.into_iter().chain(filter.iter().map(|filter| format!("({filter})"))).collect();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::table::{options_sql, read_options, write_options};
 use super::{Lowering, Row, Scope, row, violations};
 use crate::catalog::id::{default_name, quote, quoted_list};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Id, Ident, Indexed};
 use crate::kdl::{Node, NodeOut};
 use crate::plan::op::{Action, Cost, Hazard, LockMode, Violations};
 
@@ -187,7 +187,7 @@ impl Key {
 
     /// Values that more than one row has. NULLs differ from each other unless it says otherwise.
     #[must_use]
-    pub fn duplicates(&self, live: &Catalog, id: &Id, nulls_not_distinct: bool) -> Violations {
+    pub fn duplicates(&self, live: &Indexed<'_>, id: &Id, nulls_not_distinct: bool) -> Violations {
         let nulls = if nulls_not_distinct { Vec::new() } else { violations::not_null(live, &self.table, &self.columns) };
         Violations {
             title: format!("values of ({}) stand in more than one row of {} ({id})", self.columns.join(", "), self.table),

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Id, Indexed};
 use crate::kdl::{Node, NodeOut};
 use crate::plan::op::{Action, Alteration, Violations};
 
@@ -120,7 +120,7 @@ pub trait Kind: Clone + Debug + PartialEq + Sized {
 
     /// Rows already there that would make [`Self::create`], or the proof of it, fail. `live` tells by
     /// what key they are named.
-    fn violations(&self, _live: &Catalog) -> Vec<Violations> {
+    fn violations(&self, _live: &Indexed<'_>) -> Vec<Violations> {
         Vec::new()
     }
 
@@ -241,7 +241,7 @@ macro_rules! kinds {
             pub fn create_with(&self, children: &[&Object]) -> Action { match self { $(Self::$name(object) => object.create_with(children),)* } }
             /// See [`Kind::violations`].
             #[must_use]
-            pub fn violations(&self, live: &Catalog) -> Vec<Violations> { match self { $(Self::$name(object) => object.violations(live),)* } }
+            pub fn violations(&self, live: &Indexed<'_>) -> Vec<Violations> { match self { $(Self::$name(object) => object.violations(live),)* } }
             /// See [`Kind::inlines`].
             #[must_use]
             pub fn inlines(&self) -> Inline { match self { $(Self::$name(object) => object.inlines(),)* } }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::Table;
 use super::{Kind, Lowering, Row, Scope, row};
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Id, Indexed};
 use crate::catalog::expr::take_parens;
 use crate::catalog::id::dotted;
 use crate::kdl::{Finding, Node, NodeOut, ValueOut};
@@ -150,7 +150,7 @@ impl Kind for Partition {
         Alteration::Replace
     }
 
-    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+    fn violations(&self, live: &Indexed<'_>) -> Vec<Violations> {
         let Self { table, parent, bound } = self;
         let Some(key) = live.get_as::<Table>(parent).and_then(|table| table.partition_by.as_ref()) else { return Vec::new() };
         if bound == "DEFAULT" {

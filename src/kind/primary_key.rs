@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 use super::{Inline, Kind, Lowering, Rebuild, Row, Scope, Why, check};
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Id, Indexed};
 use crate::catalog::id::default_name;
 use crate::kdl::{Node, NodeOut};
 use crate::plan::op::{Action, Alteration, Violations};
@@ -82,7 +82,7 @@ impl Kind for PrimaryKey {
         key.alter(&old.key, &new.id()).map_or(Alteration::Replace, Alteration::Act)
     }
 
-    fn violations(&self, live: &Catalog) -> Vec<Violations> {
+    fn violations(&self, live: &Indexed<'_>) -> Vec<Violations> {
         vec![self.key.duplicates(live, &self.id(), false)]
     }
 

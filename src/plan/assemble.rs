@@ -6,6 +6,7 @@ use super::draft::{Context, Draft, Effect, Op};
 use super::op::{Hazard, Lock, Transaction, Violations};
 use super::plan::{Assumption, COMMIT, HazardNote, Preflight, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
 use crate::catalog::closure::words;
+use crate::catalog::ranges::in_ranges;
 use crate::catalog::{Catalog, Fingerprint, Id, Pair};
 use crate::kind::{Object, sql_type};
 use crate::plan::plan::Reliance;
@@ -44,13 +45,13 @@ pub fn stages(cx: &Context<'_>, draft: &Draft, order: &[usize]) -> Vec<Stage> {
     }
     let mut stages: Vec<Stage> = Vec::new();
     let mut number = 0;
-    let mut earlier: Vec<(&Op, u32)> = Vec::new();
+    let mut earlier: Vec<Earlier<'_>> = Vec::new();
     for run in runs {
         let Some(stage) = run.iter().find(|op| !op.action.sql.is_empty() || op.backfill.is_some()).map(|op| op.stage) else { continue };
         number += 1;
         let mut step = step(cx, &run, number);
-        step.preflight = run.iter().flat_map(|op| op.violations.iter().map(|one| preflight(cx, &earlier, one, &op.id))).collect();
-        earlier.extend(run.iter().map(|op| (*op, number)));
+        step.preflight = run.iter().flat_map(|op| op.violations.iter().map(|one| preflight(&earlier, one, &op.id))).collect();
+        earlier.extend(run.iter().map(|op| Earlier::new(cx, op, number)));
         match stages.last_mut() {
             Some(last) if last.name == stage => last.steps.push(step),
             _ => stages.push(Stage { name: stage, note: note(stage).to_owned(), steps: vec![step] }),
@@ -67,9 +68,33 @@ fn note(stage: StageName) -> &'static str {
     }
 }
 
+/// What a look for rows must know of an operation before it.
+struct Earlier<'o> {
+    step: u32,
+    /// The columns that it fills.
+    fills: Vec<&'o Id>,
+    /// What it makes, and the row that it puts.
+    makes: Vec<Id>,
+    row: Option<&'o Id>,
+}
+
+impl<'o> Earlier<'o> {
+    fn new(cx: &Context<'_>, op: &'o Op, step: u32) -> Self {
+        // What is renamed in place is live under its new name already, as the planner sees it.
+        let renamed = op.recipe.starts_with("rename");
+        let put = op.effects.iter().filter_map(|effect| if let Effect::Put(object) = effect { Some(object.id()) } else { None });
+        Self {
+            step,
+            fills: op.fills.iter().map(|(column, _)| column).collect(),
+            makes: put.filter(|id| renamed || !cx.live.contains(id)).collect(),
+            row: (op.id.kind == "row").then_some(&op.id),
+        }
+    }
+}
+
 /// A look for rows, with the step after which they can be known: the last of the `earlier` ones that makes or fills what
 /// it reads.
-fn preflight(cx: &Context<'_>, earlier: &[(&Op, u32)], violations: &Violations, own: &Id) -> Preflight {
+fn preflight(earlier: &[Earlier<'_>], violations: &Violations, own: &Id) -> Preflight {
     let Violations { title, rows, help, setup, reads, copies: _ } = violations;
     let home = Id::new("table", own.path[..own.path.len().min(2)].to_vec());
     let reading = |id: &Id| {
@@ -81,19 +106,13 @@ fn preflight(cx: &Context<'_>, earlier: &[(&Op, u32)], violations: &Violations, 
         let callable = matches!(id.kind.as_str(), "function" | "enum" | "domain" | "type" | "range-type");
         callable && id.path.get(1).is_some_and(|name| spoken.contains(name.as_str()))
     };
-    let makes = |op: &Op| {
-        let filled = op.fills.iter().any(|(column, _)| reads.contains(column));
-        // Reference rows come into the table that they are rows of.
-        let rows = op.id.kind == "row" && reads.iter().any(|read| op.id.path.starts_with(&read.path[..read.path.len().min(2)]));
-        // What is renamed in place is live under its new name already, as the planner sees it.
-        let renamed = op.recipe.starts_with("rename");
-        let made = op.effects.iter().any(|effect| match effect {
-            Effect::Put(object) => Some(object.id()).is_some_and(|id| (renamed || !cx.live.contains(&id)) && (reading(&id) || calls(&id))),
-            Effect::Remove(_) | Effect::PutTemporary(_) => false,
-        });
-        filled || rows || made
+    // Reference rows come into the table that they are rows of.
+    let comes_into = |row: &Id| reads.iter().any(|read| row.path.starts_with(&read.path[..read.path.len().min(2)]));
+    let makes = |op: &Earlier<'_>| {
+        let filled = op.fills.iter().any(|column| reads.contains(column));
+        filled || op.row.is_some_and(comes_into) || op.makes.iter().any(|id| reading(id) || calls(id))
     };
-    let after = earlier.iter().filter(|(op, _)| makes(op)).map(|(_, step)| *step).max();
+    let after = earlier.iter().filter(|op| makes(op)).map(|op| op.step).max();
     Preflight { title: title.clone(), rows: rows.clone(), help: help.clone(), setup: setup.clone(), after }
 }
 
@@ -264,7 +283,13 @@ fn top(live: &Catalog, id: &Id) -> Option<Id> {
 /// An object and everything that hangs on it, sorted.
 #[must_use]
 pub fn parts_of(catalog: &Catalog, id: &Id) -> Vec<Id> {
-    parts_among(catalog.objects.keys(), id)
+    let mut parts = in_ranges(catalog.objects.len(), |places| {
+        let ids = catalog.objects.get_range(places).into_iter().flat_map(|objects| objects.keys());
+        parts_among(ids, id)
+    })
+    .concat();
+    parts.sort();
+    parts
 }
 
 fn parts_among<'i>(ids: impl Iterator<Item = &'i Id>, id: &Id) -> Vec<Id> {

@@ -1,12 +1,11 @@
 //! Two states to what must change. Names no kind.
 
-use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use indexmap::IndexMap;
 
 use super::op::{Action, Alteration};
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Catalog, Id, Indexed};
 use crate::kind::{Object, Rebuild, Why};
 
 /// What happens to one object.
@@ -29,7 +28,7 @@ pub type Changes = IndexMap<Id, Change>;
 
 /// The changes between two states, with everything that has to give way to them.
 #[must_use]
-pub fn changes(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>) -> Changes {
+pub fn changes(live: &Indexed<'_>, desired: &Catalog) -> Changes {
     let mut changes = Changes::new();
     let mut worklist: Vec<(Id, Why)> = Vec::new();
     for (id, old, new) in live.differences(desired) {
@@ -58,15 +57,13 @@ pub fn changes(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>) -
     // What is dropped takes its dependants along where they stay: they are made again.
     worklist.extend(changes.iter().filter(|(_, change)| **change == Change::Drop).map(|(id, _)| (id.clone(), Why::Replaced)));
     if !worklist.is_empty() {
-        close(live, desired, dependants, &mut changes, worklist);
+        close(live, desired, &mut changes, worklist);
     }
     changes
 }
 
 /// Adds what has to give way: dependants of what is made again or changes its type.
-fn close(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>, changes: &mut Changes, mut worklist: Vec<(Id, Why)>) {
-    // Asked for only by what is made again.
-    let children = std::cell::LazyCell::new(|| live.children());
+fn close(live: &Indexed<'_>, desired: &Catalog, changes: &mut Changes, mut worklist: Vec<(Id, Why)>) {
     let mut seen: BTreeSet<(Id, bool)> = BTreeSet::new();
     while let Some((id, why)) = worklist.pop() {
         if !seen.insert((id.clone(), why == Why::Replaced)) {
@@ -74,7 +71,7 @@ fn close(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>, changes
         }
         let dropped = changes.get(&id) == Some(&Change::Drop);
         if why == Why::Replaced {
-            for child in children.get(&id).into_iter().flatten().filter(|child| !dropped || owned(child, &id)) {
+            for child in live.parts(&id).into_iter().filter(|child| !dropped || owned(child, &id)) {
                 let child = child.id();
                 // What hangs on it goes with it and is made again where it is still wanted.
                 if desired.contains(&child) && !dropped {
@@ -83,7 +80,7 @@ fn close(live: &Catalog, desired: &Catalog, dependants: &Dependants<'_>, changes
                 }
             }
         }
-        for dependant in dependants.of(&id) {
+        for dependant in live.dependants(&id) {
             let (Some(old), Some(new)) = (live.get(dependant), desired.get(dependant)) else { continue };
             // An object whose new form no longer needs what is dropped is altered in place, if it can.
             if dropped && !still_needs(desired, new, &id) && matches!(changes.get(dependant), Some(Change::Alter(_))) {
@@ -129,82 +126,4 @@ fn owned(child: &Object, parent: &Id) -> bool {
 
 fn still_needs(desired: &Catalog, object: &Object, id: &Id) -> bool {
     desired.needs.get(&object.id()).is_some_and(|needs| needs.contains(id))
-}
-
-/// Who needs an object, beyond being part of it. Found out when it is first asked for: most changes have no
-/// dependants that matter.
-#[derive(Debug)]
-pub struct Dependants<'a> {
-    catalog: &'a Catalog,
-    all: OnceCell<Needs>,
-}
-
-impl<'a> Dependants<'a> {
-    /// Those in one state.
-    #[must_use]
-    pub const fn new(catalog: &'a Catalog) -> Self {
-        Self { catalog, all: OnceCell::new() }
-    }
-
-    /// The dependants of one object, in the order of the state.
-    pub fn of(&self, id: &Id) -> impl Iterator<Item = &'a Id> {
-        let catalog = self.catalog;
-        let wanted = mark(id);
-        let all = self.all.get_or_init(|| Needs::of(catalog));
-        let places =
-            |needs: &[Need]| needs.iter().filter(|(mark, _)| *mark == wanted).map(|(_, place)| *place as usize).collect::<Vec<_>>();
-        let recorded = places(&all.recorded).into_iter().filter_map(|place| {
-            let (other, needs) = catalog.needs.get_index(place)?;
-            catalog.objects.get_index_of(other).filter(|_| needs.contains(id))
-        });
-        let own = places(&all.own).into_iter().filter(|place| catalog.objects[*place].needs().contains(id));
-        let mut users: Vec<usize> = recorded.chain(own).collect();
-        users.sort_unstable();
-        users.dedup();
-        users.into_iter().filter_map(|place| catalog.objects.get_index(place)).map(|(other, _)| other).filter(move |other| *other != id)
-    }
-}
-
-/// That what is at this place needs something with this [`mark`].
-type Need = (u32, u32);
-
-/// Every need of a state, each as two numbers: turning 10,000 tables round by id takes longer than all the rest of a
-/// plan, looking through these numbers takes nothing.
-#[derive(Debug)]
-struct Needs {
-    /// What objects say themselves; places in `objects`.
-    own: Vec<Need>,
-    /// What the server recorded; places in `needs`.
-    recorded: Vec<Need>,
-}
-
-/// Fewer sets of recorded needs than this are not worth a thread.
-const SHARE: usize = 10_000;
-
-impl Needs {
-    fn of(catalog: &Catalog) -> Self {
-        let place = |place: usize| u32::try_from(place).expect("a state holds fewer than four thousand million objects");
-        let recorded = catalog.needs.as_slice();
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let share = recorded.len().div_ceil(threads).max(SHARE);
-        let of_range = |first: usize| {
-            let sets = recorded.values().enumerate().skip(first).take(share);
-            sets.flat_map(|(at, needs)| needs.iter().map(move |need| (mark(need), place(at)))).collect::<Vec<Need>>()
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (share..recorded.len()).step_by(share).map(|first| scope.spawn(move || of_range(first))).collect();
-            let of_object = |(at, object): (usize, &Object)| object.needs().into_iter().map(move |need| (mark(&need), place(at)));
-            let own = catalog.objects.values().enumerate().flat_map(of_object).collect();
-            let mut recorded = of_range(0);
-            for worker in workers {
-                recorded.extend(worker.join().expect("objects are plain, sized data"));
-            }
-            Self { own, recorded }
-        })
-    }
-}
-
-/// Half of what tells ids apart: so many of these numbers are looked through that their size counts.
-const fn mark(id: &Id) -> u32 {
-    (id.mark() >> 32) as u32
 }

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::change::Dependants;
 use super::facts::{Facts, Policy};
 use super::op::{Action, Cost, Hazard, Verify, Violations};
 use super::plan::{Backfill, StageName};
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Id, Indexed};
 use crate::kind::Object;
 use crate::kind::lowering::Hints;
 
@@ -122,11 +121,9 @@ impl Op {
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The live state, renames in place already applied.
-    pub live: &'a Catalog,
-    /// Who needs whom in the live state.
-    pub dependants: &'a Dependants<'a>,
+    pub live: &'a Indexed<'a>,
     /// The desired state.
-    pub desired: &'a Catalog,
+    pub desired: &'a Indexed<'a>,
     /// Renames, backfills.
     pub hints: &'a Hints,
     /// Sizes, versions.

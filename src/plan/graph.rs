@@ -92,7 +92,7 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         }
     }
     for (id, buried) in &draft.buried {
-        for dependant in cx.dependants.of(id) {
+        for dependant in cx.live.dependants(id) {
             for at in [draft.gone.get(dependant), draft.ready.get(dependant).filter(|_| !draft.making.contains_key(dependant))]
                 .into_iter()
                 .flatten()

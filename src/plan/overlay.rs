@@ -1,19 +1,16 @@
 //! A state as another one with what was done to it: nothing is copied.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
 use indexmap::IndexMap;
 
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Id, Indexed};
 use crate::kind::Object;
 
 /// The state.
 #[derive(Debug)]
 pub struct Overlay<'a> {
-    live: &'a Catalog,
-    /// The live children of every object, once something is removed.
-    children: OnceCell<IndexMap<Id, Vec<&'a Object>>>,
+    live: &'a Indexed<'a>,
     /// What was put, by parent; some of it may be gone again.
     put: HashMap<Id, Vec<Id>>,
     touched: IndexMap<Id, Option<&'a Object>>,
@@ -22,8 +19,8 @@ pub struct Overlay<'a> {
 impl<'a> Overlay<'a> {
     /// `live`, untouched.
     #[must_use]
-    pub fn new(live: &'a Catalog) -> Self {
-        Self { live, children: OnceCell::new(), put: HashMap::new(), touched: IndexMap::new() }
+    pub fn new(live: &'a Indexed<'a>) -> Self {
+        Self { live, put: HashMap::new(), touched: IndexMap::new() }
     }
 
     /// The object with this id, as it is now.
@@ -52,7 +49,7 @@ impl<'a> Overlay<'a> {
         while let Some(id) = going.pop() {
             let Some(object) = self.get(&id).filter(|_| seen.insert(id.clone())) else { continue };
             found.push(object);
-            let live = self.children.get_or_init(|| self.live.children()).get(&id).into_iter().flatten().map(|child| child.id());
+            let live = self.live.parts(&id).into_iter().map(Object::id);
             let put = self.put.get(&id).into_iter().flatten().cloned();
             going.extend(live.chain(put).filter(|child| self.get(child).is_some_and(|child| child.parent().as_ref() == Some(&id))));
         }

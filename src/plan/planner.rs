@@ -1,7 +1,7 @@
 //! The pure planner: two states, hints, facts and a policy to a plan.
 
 use super::assemble;
-use super::change::{Dependants, changes};
+use super::change::changes;
 use super::draft::{Context, Op};
 use super::facts::{Facts, Policy};
 use super::graph::{self, Cycle};
@@ -9,7 +9,7 @@ use super::op::{Cost, LockMode};
 use super::plan::{Plan, Proof, StageName};
 use super::rename::renamed;
 use super::simulate::{Difference, simulate};
-use crate::catalog::{Catalog, Fingerprint, Id};
+use crate::catalog::{Catalog, Fingerprint, Id, Indexed};
 use crate::kind::Object;
 use crate::kind::lowering::Hints;
 use crate::kind::partition::Partition;
@@ -69,10 +69,11 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
 /// Only for defects of `schema` itself.
 pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     let Input { live: before, desired, hints, facts, policy } = *input;
+    let desired = &Indexed::new(desired);
     let mut moved: Option<Catalog> = None;
     let mut renames: Vec<(Op, Option<Op>)> = Vec::new();
     for (new, old) in ordered(hints) {
-        let live = moved.as_ref().unwrap_or(before);
+        let live = &Indexed::new(moved.as_ref().unwrap_or(before));
         if !live.contains(old) || live.contains(new) || !desired.contains(new) || recipe::repartition::becomes_part(desired, old, new) {
             continue;
         }
@@ -81,8 +82,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         if staged_column {
             continue;
         }
-        let dependants = Dependants::new(live);
-        let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
+        let cx = Context { live, desired, hints, facts, policy };
         let mut step = recipe::rename::rename(&cx, live, old, new);
         let mut after = renamed(live, old, new);
         // The columns of the partitions are renamed with the one above them.
@@ -96,26 +96,23 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         moved = Some(after);
     }
     for ((owner, new), old) in &hints.part_renames {
-        let live = moved.as_ref().unwrap_or(before);
-        let dependants = Dependants::new(live);
-        let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
+        let live = &Indexed::new(moved.as_ref().unwrap_or(before));
+        let cx = Context { live, desired, hints, facts, policy };
         if let Some((op, after)) = recipe::rename_part::rename(&cx, live, owner, old, new) {
             renames.push((op, None));
             moved = Some(after);
         }
     }
     for (new, old) in renamed_with_theirs(hints, moved.as_ref().unwrap_or(before), desired) {
-        let live = moved.as_ref().unwrap_or(before);
-        let dependants = Dependants::new(live);
-        let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
+        let live = &Indexed::new(moved.as_ref().unwrap_or(before));
+        let cx = Context { live, desired, hints, facts, policy };
         renames.push(recipe::rename::rename(&cx, live, &old, &new));
         moved = Some(renamed(live, &old, &new));
     }
     let facts = &facts.renamed(hints);
-    let live = moved.as_ref().unwrap_or(before);
-    let dependants = Dependants::new(live);
-    let cx = Context { live, dependants: &dependants, desired, hints, facts, policy };
-    let mut pending = changes(live, desired, &dependants);
+    let live = &Indexed::new(moved.as_ref().unwrap_or(before));
+    let cx = Context { live, desired, hints, facts, policy };
+    let mut pending = changes(live, desired);
     let differing: Vec<Id> = pending.keys().cloned().collect();
     let mut draft = recipe::draft(&cx, &mut pending);
     graph::connect(&cx, &mut draft);
@@ -161,7 +158,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         assumes: assemble::assumptions(&cx, &draft),
         hazards: assemble::hazards(&draft, &order),
         allowances: Vec::new(),
-        summary: assemble::summary(&Context { live: before, ..cx }, before, moved.is_none().then_some(differing.as_slice())),
+        summary: assemble::summary(&Context { live: &Indexed::new(before), ..cx }, before, moved.is_none().then_some(differing.as_slice())),
         stages: assemble::stages(&cx, &draft, &order),
         proof: Proof::Skipped,
         gate: None,

@@ -6,7 +6,7 @@ use indexmap::IndexSet;
 
 use super::draft::{Draft, Effect};
 use super::overlay::Overlay;
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Catalog, Id, Indexed};
 
 /// What a simulation found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,10 +25,10 @@ impl Difference {
     }
 }
 
-/// Runs the effects of a draft in order on `live` and compares with `desired`. `differing` holds (at least) every id
+/// Runs the effects of a draft in order on the live state and compares with `desired`. `differing` holds (at least) every id
 /// that is not the same in both: only those, and what the draft touches, are looked at.
 #[must_use]
-pub fn simulate(live: &Catalog, desired: &Catalog, differing: &[Id], draft: &Draft, order: &[usize]) -> Difference {
+pub fn simulate(live: &Indexed<'_>, desired: &Catalog, differing: &[Id], draft: &Draft, order: &[usize]) -> Difference {
     let mut state = Overlay::new(live);
     let mut temporary: BTreeSet<Id> = BTreeSet::new();
     for at in order {

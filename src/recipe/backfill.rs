@@ -99,8 +99,8 @@ pub fn search_path(table: &Id) -> String {
 pub fn own_triggers(cx: &Context<'_>, table: &Id, column: Option<&str>) -> Vec<String> {
     let fires = |listed: &[Ident]| listed.is_empty() || column.is_none_or(|column| listed.iter().any(|name| name == column));
     cx.live
-        .of::<crate::kind::trigger::Trigger>()
-        .filter(|trigger| trigger.relation == *table && trigger.events.iter().any(|event| event == "update") && fires(&trigger.update_of))
+        .within::<crate::kind::trigger::Trigger>(table)
+        .filter(|trigger| trigger.events.iter().any(|event| event == "update") && fires(&trigger.update_of))
         .map(|trigger| trigger.id().to_string())
         .collect()
 }

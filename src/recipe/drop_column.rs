@@ -55,7 +55,7 @@ fn identity_over(cx: &Context<'_>, column: &Column) -> Option<Id> {
     let id = column.table.as_kind(ReplicaIdentity::KEYWORD);
     let IdentityMode::Index(index) = &cx.live.get_as::<ReplicaIdentity>(&id)?.mode else { return None };
     let over = ["index", "unique", "primary-key"].map(|kind| column.table.child(kind, index));
-    let names = cx.dependants.of(&column.id()).any(|dependant| over.contains(dependant));
+    let names = cx.live.dependants(&column.id()).any(|dependant| over.contains(dependant));
     (names && cx.live.get(&id) != cx.desired.get(&id)).then_some(id)
 }
 
@@ -66,7 +66,7 @@ fn must_be_given(cx: &Context<'_>, column: &Column) -> bool {
 }
 
 fn in_key(cx: &Context<'_>, column: &Column) -> bool {
-    cx.live.of::<PrimaryKey>().any(|key| key.key.table == column.table && key.key.columns.contains(&column.name))
+    cx.live.within::<PrimaryKey>(&column.table).any(|key| key.key.columns.contains(&column.name))
 }
 
 /// Lets a column be NULL that clients of the new release do not know, where that is needed.
@@ -102,7 +102,7 @@ pub(super) fn stuck_in_key(cx: &Context<'_>, column: &Column) -> Option<String> 
     }
     // A default that calls something may give each row a value of its own.
     let one_value = default.is_some_and(|default| !default.expression.contains('('));
-    let collides = cx.dependants.of(&id).find(|dependant| match cx.live.get(dependant) {
+    let collides = cx.live.dependants(&id).find(|dependant| match cx.live.get(dependant) {
         Some(Object::PrimaryKey(key)) => one_value && key.key.columns.len() == 1,
         Some(Object::Unique(key)) => key.key.columns.len() == 1 && (one_value || !filled && key.nulls_not_distinct),
         Some(Object::Index(index)) => index.unique && index.elements.len() == 1 && (one_value || !filled && index.nulls_not_distinct),

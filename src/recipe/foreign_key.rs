@@ -253,12 +253,8 @@ fn after_its_index(cx: &Context<'_>, key: &ForeignKey, draft: &mut Draft) {
     let wanted: Vec<String> = key.columns.iter().map(|name| crate::catalog::id::quote(name)).collect();
     let built: Vec<usize> = cx
         .desired
-        .of::<Index>()
-        .filter(|index| {
-            index.on == key.table
-                && index.elements.len() >= wanted.len()
-                && index.elements.iter().zip(&wanted).all(|(element, name)| element == name)
-        })
+        .within::<Index>(&key.table)
+        .filter(|index| index.elements.len() >= wanted.len() && index.elements.iter().zip(&wanted).all(|(element, name)| element == name))
         .filter_map(|index| draft.ready.get(&index.id()).copied())
         .collect();
     for at in built {

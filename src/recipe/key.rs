@@ -68,11 +68,10 @@ fn parts(cx: &Context<'_>, key: &Key, id: &Id) -> Option<Vec<Id>> {
         Object::Unique(part) => Some(part.key.clone()),
         _ => None,
     };
-    let belongs = |part: &Key, table: &Id| part.table == *table && part.part_of.as_ref() == Some(&key.name);
     partition::staying(cx, &key.table)
         .map(|table| {
-            let mut parts = cx.desired.objects.iter().filter(|(part, _)| part.kind == id.kind);
-            parts.find(|(_, object)| of(object).is_some_and(|part| belongs(&part, table))).map(|(part, _)| part.clone())
+            let mut parts = cx.desired.parts(table).into_iter().filter(|part| part.id().kind == id.kind);
+            parts.find(|object| of(object).is_some_and(|part| part.part_of.as_ref() == Some(&key.name))).map(Object::id)
         })
         .collect()
 }

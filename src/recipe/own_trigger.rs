@@ -34,7 +34,7 @@ pub enum Turn<'t> {
 
 /// The table's own triggers that can change a row before it is written.
 pub fn changing<'c>(cx: &'c Context<'_>, table: &'c Id) -> impl Iterator<Item = &'c Trigger> {
-    cx.live.of::<Trigger>().filter(move |trigger| trigger.relation == *table && trigger.timing == "before" && trigger.for_each_row)
+    cx.live.within::<Trigger>(table).filter(|trigger| trigger.timing == "before" && trigger.for_each_row)
 }
 
 /// Functions of the table's own triggers that speak of the new column from now on: they change in the
@@ -179,7 +179,7 @@ fn speaking(cx: &Context<'_>, column: &Id) -> Vec<String> {
         let ends = |at: usize| !text[at..].starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
         names.iter().any(|name| text.match_indices(name.as_str()).any(|(at, _)| ends(at + name.len())))
     };
-    let triggers = cx.desired.of::<Trigger>().filter(|trigger| trigger.relation == table);
+    let triggers = cx.desired.within::<Trigger>(&table);
     let functions: BTreeSet<&Id> = triggers.map(|trigger| &trigger.execute.function).collect();
     functions
         .into_iter()

@@ -92,9 +92,9 @@ fn attach(cx: &Context<'_>, place: &Partition, draft: &mut Draft) {
         if !scanned {
             continue;
         }
-        let proven = expression.as_ref().is_some_and(|expression| {
-            cx.live.of::<Check>().any(|check| check.table == table && !check.not_valid && check.expression == *expression)
-        });
+        let proven = expression
+            .as_ref()
+            .is_some_and(|expression| cx.live.within::<Check>(&table).any(|check| !check.not_valid && check.expression == *expression));
         let Some(expression) = expression.filter(|_| large(&table) && !proven) else {
             action = action.lock(&table, LockMode::AccessExclusive, if proven { Cost::Instant } else { Cost::Scan });
             if large(&table) && !proven {

@@ -19,7 +19,7 @@ const REPLACE: &str = "replace-index";
 #[must_use]
 pub fn parts<'c>(cx: &'c Context<'_>, index: &Index) -> Option<Vec<&'c Index>> {
     partition::staying(cx, &index.on)
-        .map(|table| cx.desired.of::<Index>().find(|part| part.on == *table && part.part_of.as_ref() == Some(&index.name)))
+        .map(|table| cx.desired.within::<Index>(table).find(|part| part.part_of.as_ref() == Some(&index.name)))
         .collect()
 }
 

@@ -3,8 +3,8 @@
 //! indexes, and the one above takes them over (safe-changes.md, Constraints and indexes).
 
 use super::{partition, undo};
-use crate::catalog::Id;
 use crate::catalog::id::{derived_name, quote};
+use crate::catalog::{Id, Indexed};
 use crate::kind::Object;
 use crate::kind::index::probe_built;
 use crate::kind::key::Key;
@@ -54,15 +54,17 @@ impl<'c> Part<'c> {
 }
 
 /// The keys of a relation and of all partitions beneath it, the deepest first, in one state.
-fn tree<'c>(cx: &'c Context<'_>, state: &'c crate::catalog::Catalog, id: &Id) -> Option<Vec<Part<'c>>> {
+fn tree<'c>(cx: &'c Context<'_>, state: &'c Indexed<'_>, id: &Id) -> Option<Vec<Part<'c>>> {
     let top = Part::of(state.get(id)?)?;
     let mut all = Vec::new();
     for table in partition::staying(cx, &top.key.table) {
-        let part = state.objects.iter().find(|(other, object)| {
-            let part = Part::of(object);
-            other.kind == id.kind && part.is_some_and(|part| part.key.table == *table && part.key.part_of.as_ref() == Some(&top.key.name))
-        });
-        all.extend(tree(cx, state, part?.0)?);
+        let belongs = |object: &&Object| Part::of(object).is_some_and(|part| part.key.part_of.as_ref() == Some(&top.key.name));
+        let part = state
+            .parts(table)
+            .into_iter()
+            .map(Object::id)
+            .find(|other| other.kind == id.kind && state.get(other).as_ref().is_some_and(belongs));
+        all.extend(tree(cx, state, &part?)?);
     }
     all.push(top);
     Some(all)

@@ -1,7 +1,6 @@
 //! What no other recipe took: each kind's own statements, and the closure of what is made again.
 
-use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::quarantine;
 use super::retype::relabel;
@@ -98,7 +97,7 @@ fn drop_stage(kind: &str) -> StageName {
 /// Takes everything that is left.
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     let all = std::mem::take(changes);
-    let state = State { groups: groups(cx, &all), all: &all, inlinable: OnceCell::new() };
+    let state = State { groups: groups(cx, &all), all: &all };
     let mut group_of = BTreeMap::new();
     for (id, change) in &all {
         if draft.ready.contains_key(id) {
@@ -198,8 +197,6 @@ fn unblock(mut action: Action) -> Action {
 struct State<'a> {
     groups: BTreeMap<Id, Id>,
     all: &'a Changes,
-    /// Places in the desired state, by parent, of what can be part of its parent's statement.
-    inlinable: OnceCell<HashMap<Id, Vec<usize>>>,
 }
 
 impl State<'_> {
@@ -245,27 +242,6 @@ impl State<'_> {
         }
     }
 
-    /// What may be part of the CREATE statement of an object: its children and those of its columns, in the
-    /// order of the desired state.
-    fn inlinable<'c>(&self, cx: &Context<'c>, id: &Id) -> impl Iterator<Item = &'c Object> {
-        let children = self.inlinable.get_or_init(|| {
-            let mut children: HashMap<Id, Vec<usize>> = HashMap::new();
-            for (at, object) in cx.desired.objects.values().enumerate().filter(|(_, object)| object.inlines() != Inline::Never) {
-                if let Some(parent) = object.parent() {
-                    children.entry(parent).or_default().push(at);
-                }
-            }
-            children
-        });
-        let own = children.get(id).into_iter().flatten().copied();
-        let columns = own.clone().filter_map(|at| cx.desired.objects.get_index(at)).filter(|(id, _)| id.kind == "column");
-        let mut places: Vec<usize> =
-            own.chain(columns.flat_map(|(column, _)| children.get(column).into_iter().flatten().copied())).collect();
-        places.sort_unstable();
-        let desired = cx.desired;
-        places.into_iter().filter_map(|at| desired.objects.get_index(at).map(|(_, object)| object))
-    }
-
     /// Its CREATE statement, with those of its children that can be part of it.
     fn creation(&self, cx: &Context<'_>, object: &Object, stage: StageName) -> Op {
         let id = object.id();
@@ -276,8 +252,7 @@ impl State<'_> {
                 own || !made || weight(&need.kind) < weight(&id.kind)
             })
         };
-        let inner: Vec<&Object> = self
-            .inlinable(cx, &id)
+        let inner: Vec<&Object> = inlinable(cx, &id)
             .filter(|child| match child.inlines() {
                 Inline::Never => false,
                 Inline::Always => child.parent().as_ref() == Some(&id),
@@ -370,7 +345,7 @@ impl State<'_> {
         let group = self.group(id, draft, group_of);
         let changed = old != new;
         let stage = replacement_stage(cx, id);
-        let converts = cx.dependants.of(id).any(|dependant| matches!(self.all.get(dependant), Some(Change::Convert(_))));
+        let converts = cx.live.dependants(id).any(|dependant| matches!(self.all.get(dependant), Some(Change::Convert(_))));
         let absorbed = self.absorbed(cx, old).filter(|_| id.kind != "foreign-key");
         let index_above = index_above(cx, id).filter(|above| cx.live.get(above) != cx.desired.get(above));
         if let Some(view) = self.beside(cx, id) {
@@ -473,6 +448,17 @@ impl State<'_> {
         let root = self.groups.get(id)?;
         Some(*group_of.entry(root.clone()).or_insert_with(|| draft.group()))
     }
+}
+
+/// What may be part of the CREATE statement of an object: its children and those of its columns, in the
+/// order of the desired state.
+fn inlinable<'c>(cx: &Context<'c>, id: &Id) -> impl Iterator<Item = &'c Object> {
+    let mut parts = cx.desired.parts(id);
+    let columns: Vec<Id> = parts.iter().map(|part| part.id()).filter(|id| id.kind == "column").collect();
+    parts.extend(columns.iter().flat_map(|column| cx.desired.parts(column)));
+    parts.retain(|object| object.inlines() != Inline::Never);
+    parts.sort_by_cached_key(|object| cx.desired.objects.get_index_of(&object.id()));
+    parts.into_iter()
 }
 
 /// Whether a constraint guards a column that old clients still write: a renamed one, or a foreign key

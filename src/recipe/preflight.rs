@@ -9,7 +9,7 @@ use super::sync;
 use crate::catalog::Id;
 use crate::catalog::closure::{mentions_word, words};
 use crate::catalog::id::quote;
-use crate::kind::column::{Column, columns_of};
+use crate::kind::column::Column;
 use crate::kind::type_change::keeps_heap;
 use crate::kind::{Kind as _, Object, sql_type, violations};
 use crate::plan::draft::{Context, Draft, Effect, Op};
@@ -77,7 +77,7 @@ fn of_constraint(cx: &Context<'_>, table: &Id, object: &Object) -> Vec<Violation
         return Vec::new();
     }
     list.retain(|one| one.copies.as_ref().is_none_or(|copied| cx.facts.rows(copied).is_some_and(|rows| rows <= COPIED_ROWS)));
-    let named = columns_of(cx.desired, table).map(Column::id).filter(|column| mentions_word(object, column.name()));
+    let named = cx.desired.within::<Column>(table).map(Column::id).filter(|column| mentions_word(object, column.name()));
     let needed = cx.desired.all_needs(object).into_iter().filter(|need| need.kind == "column");
     let reads: Vec<Id> = named.chain(needed).collect();
     for one in &mut list {
@@ -231,7 +231,7 @@ fn refused_from(cx: &Context<'_>, column: &Column, expression: &str, shown: Opti
     );
     let mut list = violations::named_by(cx.live, table);
     // A value that cannot be computed cannot be shown either.
-    let itself = || columns_of(cx.live, table).any(|column| quote(&column.name) == expression).then_some(expression);
+    let itself = || cx.live.within::<Column>(table).any(|column| quote(&column.name) == expression).then_some(expression);
     list.extend(shown.or_else(itself).map(|value| format!("{value} AS value")));
     Violations {
         title: String::new(),
@@ -242,7 +242,7 @@ fn refused_from(cx: &Context<'_>, column: &Column, expression: &str, shown: Opti
         ),
         help: String::new(),
         setup: vec![function],
-        reads: columns_of(cx.live, table).map(Column::id).filter(|id| words(expression).contains(id.name())).collect(),
+        reads: cx.live.within::<Column>(table).map(Column::id).filter(|id| words(expression).contains(id.name())).collect(),
         copies: None,
     }
 }

@@ -171,7 +171,7 @@ pub fn column(cx: &Context<'_>, column: &Column) -> Option<Op> {
         standing.push(alter(format!("ALTER COLUMN {} SET NOT NULL", quote(&column.name))));
     }
     // What stood on it in its table and goes by itself comes back with it.
-    let found = cx.dependants.of(&id).filter_map(|dependant| cx.live.get(dependant));
+    let found = cx.live.dependants(&id).filter_map(|dependant| cx.live.get(dependant));
     let own = found.filter(|object| object.parent().as_ref() == Some(table) && !cx.desired.contains(&object.id()));
     let own: Vec<&Object> = own.filter(|object| object.id().kind != "trigger" && object.id().kind != "policy").collect();
     standing.extend(undo::plainly(cx, own));

@@ -23,7 +23,7 @@ pub fn wanted(cx: &Context<'_>, changes: &Changes) -> Vec<(Id, Object)> {
         if id.kind != "function" || !matches!(change, Change::Alter(_)) || old.texts() == new.texts() {
             continue;
         }
-        for own in cx.dependants.of(id) {
+        for own in cx.live.dependants(id) {
             if let (Some(object), true, false) = (cx.live.get(own), cx.desired.contains(own), changes.contains_key(own)) {
                 found.push((id.clone(), object.clone()));
             }

@@ -4,7 +4,7 @@
 use super::{rights, types};
 use crate::catalog::closure::words;
 use crate::catalog::id::{default_name, quote};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Id, Ident, Indexed};
 use crate::kind::Kind as _;
 use crate::kind::column::{Column, columns_of};
 use crate::kind::registration;
@@ -18,7 +18,7 @@ const LOST_THROUGH_A_VIEW: &str = "ON CONFLICT ON CONSTRAINT, TRUNCATE, COPY, ME
 
 /// The operations of one rename, and of what ends it.
 #[must_use]
-pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Option<Op>) {
+pub fn rename(cx: &Context<'_>, live: &Indexed<'_>, old: &Id, new: &Id) -> (Op, Option<Op>) {
     let action = registration(&old.kind).and_then(|kind| (kind.rename)(old, new)).unwrap_or_default();
     let back = registration(&old.kind).and_then(|kind| (kind.rename)(new, old)).unwrap_or_default();
     let object = live.get(old).map(|object| crate::plan::rename::renamed_object(object, old, old, new));
@@ -84,7 +84,7 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> (Op, Opti
 
 /// What a view under the old name of a table shows: the columns that were there before, by their old names. With those that
 /// came since, they could not be taken back.
-fn columns_before(cx: &Context<'_>, live: &Catalog, table: &Id) -> Vec<String> {
+fn columns_before(cx: &Context<'_>, live: &Indexed<'_>, table: &Id) -> Vec<String> {
     let here = |column: &Column| {
         let old = column.id();
         let renamed = cx.hints.renames.iter().find(|(_, from)| from.up("table") == *table && from.name() == old.name());
@@ -96,7 +96,7 @@ fn columns_before(cx: &Context<'_>, live: &Catalog, table: &Id) -> Vec<String> {
 
 /// Sequences of identity columns whose names PostgreSQL derived from what is renamed: each as it is
 /// afterwards called, and its new name.
-fn identity_sequences(live: &Catalog, old: &Id, new: &Id) -> Vec<(String, Ident)> {
+fn identity_sequences(live: &Indexed<'_>, old: &Id, new: &Id) -> Vec<(String, Ident)> {
     live.of::<Column>()
         .filter(|column| column.identity.as_ref().is_some_and(|identity| identity.name.is_none()))
         .filter_map(|column| {
@@ -119,7 +119,7 @@ fn visible_to_clients(kind: &str) -> bool {
 
 /// Why no view can stand in under the old name: it may be taken, partitions are reached through their table, before 15 an owner's view
 /// would bypass row security (measured), and subscribers find their table by its name.
-fn no_view_for(cx: &Context<'_>, live: &Catalog, table: &Id) -> Option<String> {
+fn no_view_for(cx: &Context<'_>, live: &Indexed<'_>, table: &Id) -> Option<String> {
     let secured = live.contains(&table.as_kind("row-security"));
     let publishers = super::published::publishers(cx, table);
     let taken = ["table", "view", "materialized-view"].iter().any(|kind| cx.desired.contains(&table.as_kind(kind)));
@@ -138,12 +138,12 @@ fn no_view_for(cx: &Context<'_>, live: &Catalog, table: &Id) -> Option<String> {
 
 /// Whether a column can be kept in step under two names until the old clients are gone.
 #[must_use]
-pub fn can_sync(live: &Catalog, desired: &Catalog, old: &Id, new: &Id) -> bool {
+pub fn can_sync(live: &Indexed<'_>, desired: &Indexed<'_>, old: &Id, new: &Id) -> bool {
     not_in_step(live, desired, old, new).is_none()
 }
 
 /// Why a renamed column cannot be kept in step with its old self by triggers (safe-changes.md, measured).
-pub(super) fn not_in_step(live: &Catalog, desired: &Catalog, old: &Id, new: &Id) -> Option<&'static str> {
+pub(super) fn not_in_step(live: &Indexed<'_>, desired: &Indexed<'_>, old: &Id, new: &Id) -> Option<&'static str> {
     let (Some(was), Some(now)) = (live.get_as::<Column>(old), desired.get_as::<Column>(new)) else {
         return Some("it is not on both sides");
     };

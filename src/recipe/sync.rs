@@ -8,7 +8,7 @@ use super::types;
 use crate::catalog::closure::words;
 use crate::catalog::id::{derived_name, quote};
 use crate::catalog::{Id, Ident};
-use crate::kind::column::{Column, columns_of};
+use crate::kind::column::Column;
 use crate::plan::draft::Context;
 
 /// What PL/pgSQL declares in a trigger function (manual, 43.10.1), and what every function has.
@@ -81,7 +81,7 @@ pub struct RowTrigger {
 #[must_use]
 pub fn settings(cx: &Context<'_>, table: &Id, columns: &[&Column], expressions: &[&str]) -> String {
     let named: BTreeSet<String> = expressions.iter().flat_map(|expression| words(expression)).collect();
-    let of_table = [cx.live, cx.desired].into_iter().flat_map(|state| columns_of(state, table));
+    let of_table = [cx.live, cx.desired].into_iter().flat_map(|state| state.within::<Column>(table));
     let read = of_table.filter(|column| named.contains(column.name.as_str()));
     let mut sql = String::new();
     if read.chain(columns.iter().copied()).any(|column| types::follows_settings(&column.data_type)) {

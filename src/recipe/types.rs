@@ -1,6 +1,6 @@
 //! What the type of a column says of its values: domains, also those over domains, and types of rows.
 
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Id, Indexed};
 use crate::kind::column::Column;
 use crate::kind::domain::Domain;
 use crate::kind::domain_check::DomainCheck;
@@ -8,13 +8,13 @@ use crate::kind::{Kind as _, Object, sql_type};
 use crate::plan::draft::Context;
 
 /// The domain that a type is, and those beneath it.
-fn domains<'c>(state: &'c Catalog, data_type: &str) -> Vec<&'c Domain> {
+fn domains<'c>(state: &'c Indexed<'_>, data_type: &str) -> Vec<&'c Domain> {
     // What PostgreSQL brings along stands without its schema.
     let of = |name: &str| name.contains('.').then(|| state.of::<Domain>().find(|domain| domain.id().sql() == name)).flatten();
     std::iter::successors(of(data_type), |domain| of(&domain.base)).collect()
 }
 
-fn checks<'c>(state: &'c Catalog, domain: &Id) -> impl Iterator<Item = &'c DomainCheck> {
+fn checks<'c>(state: &'c Indexed<'_>, domain: &Id) -> impl Iterator<Item = &'c DomainCheck> {
     state.of::<DomainCheck>().filter(move |check| check.domain == *domain)
 }
 
@@ -28,14 +28,14 @@ pub fn is_constrained(cx: &Context<'_>, column: &Column) -> bool {
 
 /// Whether a domain refuses NULL, which is looked at before any trigger fires. (A CHECK that speaks of it may, too.)
 #[must_use]
-pub fn refuses_null(state: &Catalog, data_type: &str) -> bool {
+pub fn refuses_null(state: &Indexed<'_>, data_type: &str) -> bool {
     let asks = |check: &DomainCheck| check.expression.to_uppercase().contains("NOT NULL");
     domains(state, data_type).iter().any(|domain| domain.not_null || checks(state, &domain.id()).any(asks))
 }
 
 /// Whether a column without a default of its own gets one from its domain.
 #[must_use]
-pub fn has_default(state: &Catalog, data_type: &str) -> bool {
+pub fn has_default(state: &Indexed<'_>, data_type: &str) -> bool {
     domains(state, data_type).iter().any(|domain| domain.default.is_some())
 }
 

@@ -113,7 +113,7 @@ fn replaced_back(cx: &Context<'_>, state: &Overlay<'_>, object: &Object, before:
     let mut standing: Vec<&Object> = Vec::new();
     let mut open = vec![id.clone()];
     while let Some(need) = open.pop() {
-        for dependant in cx.dependants.of(&need) {
+        for dependant in cx.live.dependants(&need) {
             let live = cx.live.get(dependant)?;
             // Of what changed on the way nothing is known here.
             if state.get(dependant) != Some(live) {

@@ -61,7 +61,7 @@ impl<'c> Attach<'c> {
         let (renamed, comments) = same_form(cx, root, &place.table)?;
         let stays = objects(cx.live, std::slice::from_ref(root)).find_map(|object| {
             let id = object.id();
-            let mut dependants = cx.dependants.of(&id);
+            let mut dependants = cx.live.dependants(&id);
             dependants.find(|id| matches!(id.kind.as_str(), "view" | "materialized-view" | "function") && !cx.desired.contains(id)).cloned()
         });
         if let Some(id) = stays {

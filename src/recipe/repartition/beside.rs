@@ -3,7 +3,7 @@
 use super::followers::is_at_switch;
 use super::tree::{Tree, objects};
 use crate::catalog::id::{literal, quote, quoted_list};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Catalog, Id, Ident, Indexed};
 use crate::kind::column::Column;
 use crate::kind::grant::Grant;
 use crate::kind::lowering::Hints;
@@ -11,7 +11,7 @@ use crate::kind::owner::Owner;
 use crate::kind::partition::Partition;
 use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
-use crate::plan::change::{Dependants, changes};
+use crate::plan::change::changes;
 use crate::plan::draft::Context;
 use crate::plan::facts::Policy;
 use crate::plan::graph;
@@ -23,10 +23,11 @@ impl Tree<'_> {
     pub(super) fn creation(&self, cx: &Context<'_>, relations: &[Id], schemas: &[Ident]) -> Result<Vec<String>, String> {
         let mut sql: Vec<String> = schemas.iter().map(|schema| format!("CREATE SCHEMA {}", quote(schema))).collect();
         let (live, desired) = (Catalog::default(), self.moved(cx, relations));
-        let (dependants, hints) = (Dependants::new(&live), Hints::default());
+        let (live, desired) = (Indexed::new(&live), Indexed::new(&desired));
+        let hints = Hints::default();
         let policy = Policy { direct: true, ..cx.policy.clone() };
-        let inner = Context { live: &live, dependants: &dependants, desired: &desired, hints: &hints, facts: cx.facts, policy: &policy };
-        let mut wanted = changes(&live, &desired, &dependants);
+        let inner = Context { live: &live, desired: &desired, hints: &hints, facts: cx.facts, policy: &policy };
+        let mut wanted = changes(&live, &desired);
         let mut draft = crate::recipe::draft(&inner, &mut wanted);
         graph::connect(&inner, &mut draft);
         let order = graph::order(&mut draft).map_err(|cycle| cycle.to_string())?;

@@ -20,11 +20,10 @@ const APART: [&str; 8] = ["comment", "owner", "grant", "cluster-on", "view-colum
 pub(super) fn of(cx: &Context<'_>, changes: &Changes, old: &[Id], new: &[Id]) -> Result<(Vec<Id>, Vec<Id>), String> {
     let own: BTreeSet<Id> = objects(cx.live, old).map(Object::id).collect();
     let mut again: BTreeSet<Id> = BTreeSet::new();
-    let children = cx.live.children();
     let mut open: Vec<Id> = own.iter().cloned().collect();
     while let Some(id) = open.pop() {
         let is_own = own.contains(&id);
-        for dependant in cx.dependants.of(&id).filter(|dependant| !own.contains(*dependant)) {
+        for dependant in cx.live.dependants(&id).filter(|dependant| !own.contains(*dependant)) {
             let kind = dependant.kind.as_str();
             if APART.contains(&kind) {
                 continue;
@@ -47,7 +46,7 @@ pub(super) fn of(cx: &Context<'_>, changes: &Changes, old: &[Id], new: &[Id]) ->
             }
         }
         if !is_own {
-            for child in children.get(&id).into_iter().flatten().map(|child| child.id()).filter(|child| cx.desired.contains(child)) {
+            for child in cx.live.parts(&id).into_iter().map(Object::id).filter(|child| cx.desired.contains(child)) {
                 if again.insert(child.clone()) {
                     open.push(child);
                 }

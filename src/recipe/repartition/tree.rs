@@ -7,7 +7,7 @@ use super::followers;
 use super::strict;
 use crate::catalog::id::{derived_name, quote};
 use crate::catalog::{Catalog, Id, Ident};
-use crate::kind::column::{Column, columns_of};
+use crate::kind::column::Column;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::key::{Deferrable, Key};
 use crate::kind::owned_by::OwnedBy;
@@ -62,7 +62,7 @@ impl<'c> Tree<'c> {
     pub(super) fn of(cx: &Context<'c>, changes: &Changes, root: &Id, by_key: bool) -> Result<Self, String> {
         let (old, new) = (relations(cx.live, root), relations(cx.desired, root));
         relations_fit(cx, changes, root, &old, &new)?;
-        let columns: Vec<&Column> = cx.live.of::<Column>().filter(|column| column.table == *root).collect();
+        let columns: Vec<&Column> = cx.live.within::<Column>(root).collect();
         columns_fit(cx, root, &columns)?;
         let publishers: Vec<String> = old.iter().flat_map(|table| crate::recipe::published::publishers(cx, table)).collect();
         if let Some(publisher) = publishers.first() {
@@ -193,7 +193,7 @@ fn relations_fit(cx: &Context<'_>, changes: &Changes, root: &Id, old: &[Id], new
 }
 
 fn columns_fit(cx: &Context<'_>, root: &Id, columns: &[&Column]) -> Result<(), String> {
-    let wanted: Vec<&Column> = columns_of(cx.desired, root).collect();
+    let wanted: Vec<&Column> = cx.desired.within::<Column>(root).collect();
     let same = |old: &Column, new: &Column| {
         old.data_type == new.data_type
             && old.collation == new.collation
@@ -264,7 +264,7 @@ fn keys(cx: &Context<'_>, root: &Id, new: &[Id]) -> Result<Keys, String> {
     let divided: Vec<&PartitionKey> =
         new.iter().filter_map(|table| cx.desired.get_as::<Table>(table)).filter_map(|table| table.partition_by.as_ref()).collect();
     for element in divided.iter().flat_map(|key| &key.elements) {
-        let Some(column) = columns_of(cx.desired, root).find(|column| quote(&column.name) == *element) else {
+        let Some(column) = cx.desired.within::<Column>(root).find(|column| quote(&column.name) == *element) else {
             return Err(format!("it is to be divided by the expression {element}, over which no unique key can tell its rows apart"));
         };
         if !is_strict(cx.desired, root, &column.name) {

@@ -33,6 +33,9 @@ pub(super) struct Cluster<'c> {
 
 /// Columns by the tables that foreign keys between them, or an enum of both, join; only where one of the tables is large.
 pub(super) fn connected<'c>(cx: &Context<'c>, wanted: Vec<Pair<'c>>) -> Vec<Vec<Pair<'c>>> {
+    if wanted.is_empty() {
+        return Vec::new();
+    }
     let columns: BTreeSet<Id> = wanted.iter().map(Pair::id).collect();
     let tables: BTreeSet<Id> = wanted.iter().map(|pair| pair.table().clone()).collect();
     let mut root: BTreeMap<Id, Id> = wanted.iter().map(|pair| (pair.table().clone(), pair.table().clone())).collect();
@@ -159,7 +162,7 @@ fn may_stand_beside(cx: &Context<'_>, changes: &Changes, pair: &Pair<'_>) -> Res
 /// What names the columns now and goes in the same plan stays on the old column until then; where the switch has
 /// to take away what it leans on, it cannot.
 fn leaving(cx: &Context<'_>, tables: &BTreeSet<Id>, columns: &BTreeSet<Id>, parts: &[Part<'_>]) -> Result<(), String> {
-    for id in columns.iter().flat_map(|column| cx.dependants.of(column)).filter(|id| !cx.desired.contains(id)) {
+    for id in columns.iter().flat_map(|column| cx.live.dependants(column)).filter(|id| !cx.desired.contains(id)) {
         let leans = match id.kind.as_str() {
             "primary-key" => true,
             "foreign-key" => cx.live.get_as::<ForeignKey>(id).is_some_and(|key| named(key, tables, columns).1) && !parts.is_empty(),
@@ -186,12 +189,16 @@ fn lock_order(cx: &Context<'_>, tables: &BTreeSet<Id>, parts: &[Part<'_>]) -> Ve
     order
 }
 
+/// The foreign keys that point at a table.
+fn keys_to<'c>(cx: &Context<'c>, table: &'c Id) -> impl Iterator<Item = &'c ForeignKey> {
+    cx.live.dependants(table).filter_map(|id| cx.live.get_as::<ForeignKey>(id)).filter(move |key| key.references == *table)
+}
+
 fn visit(cx: &Context<'_>, table: &Id, all: &BTreeSet<Id>, seen: &mut BTreeSet<Id>, order: &mut Vec<Id>) {
     if !seen.insert(table.clone()) {
         return;
     }
-    let referencing: BTreeSet<&Id> =
-        cx.live.of::<ForeignKey>().filter(|key| key.references == *table && all.contains(&key.table)).map(|key| &key.table).collect();
+    let referencing: BTreeSet<&Id> = keys_to(cx, table).filter(|key| all.contains(&key.table)).map(|key| &key.table).collect();
     for other in referencing {
         visit(cx, other, all, seen, order);
     }

@@ -1,7 +1,6 @@
 //! What follows a column's number in the catalog, whatever its name: views, policies, triggers, statistics. At the
 //! switch it is dropped before the two names are swapped and made again behind.
 
-use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
 use super::pair::Pair;
@@ -91,8 +90,6 @@ fn closure(
     let tables: BTreeSet<&Id> = pairs.iter().map(Pair::table).collect();
     let triggers = cx.live.of::<Trigger>().filter(|trigger| trigger.for_each_row && tables.contains(&trigger.relation)).map(Trigger::id);
     let mut again: BTreeSet<Id> = triggers.filter(|id| cx.desired.contains(id)).collect();
-    // Mostly nothing has to be made again.
-    let children = LazyCell::new(|| cx.live.children());
     let dropped_keys = parts.iter().filter(|part| part.key().is_some() && part.live.is_some()).map(|part| part.id.clone());
     let types: Vec<Id> = types.iter().map(Relabel::id).collect();
     let roots = pairs.iter().map(Pair::id).chain(types.iter().cloned()).chain(dropped_keys);
@@ -100,7 +97,7 @@ fn closure(
     while let Some(id) = open.pop() {
         let is_root = !again.contains(&id);
         let is_type = types.contains(&id);
-        for dependant in cx.dependants.of(&id) {
+        for dependant in cx.live.dependants(&id) {
             let kind = dependant.kind.as_str();
             if KINDS.contains(&kind) {
                 if !cx.desired.contains(dependant) {
@@ -138,7 +135,7 @@ fn closure(
         if is_root {
             continue;
         }
-        for child in children.get(&id).into_iter().flatten().map(|child| child.id()).filter(|child| cx.desired.contains(child)) {
+        for child in cx.live.parts(&id).into_iter().map(Object::id).filter(|child| cx.desired.contains(child)) {
             if again.insert(child.clone()) {
                 open.push(child);
             }
@@ -170,7 +167,7 @@ fn hanging(cx: &Context<'_>, pairs: &[Pair<'_>], parts: &[Part<'_>], types: &[Re
     }
     // Defaults of other columns may name a value.
     for of in types.iter().map(Relabel::id) {
-        let elsewhere = cx.dependants.of(&of).filter(|id| id.kind == Default::KEYWORD && cx.desired.contains(id) && !ids.contains(*id));
+        let elsewhere = cx.live.dependants(&of).filter(|id| id.kind == Default::KEYWORD && cx.desired.contains(id) && !ids.contains(*id));
         let elsewhere: Vec<Id> = elsewhere.cloned().collect();
         ids.extend(elsewhere);
     }
@@ -190,6 +187,9 @@ fn hanging(cx: &Context<'_>, pairs: &[Pair<'_>], parts: &[Part<'_>], types: &[Re
 
 /// Routines that stay as they are and mention a type by name.
 fn spoken(cx: &Context<'_>, again: &BTreeSet<Id>, types: &[Relabel<'_>]) -> Vec<Id> {
+    if types.is_empty() {
+        return Vec::new();
+    }
     let is_routine = |id: &Id| matches!(id.kind.as_str(), "function" | "procedure");
     let stays = |id: &Id| !again.contains(id) && cx.live.get(id) == cx.desired.get(id);
     let mentions = |object: &Object| types.iter().any(|relabel| mentions_word(object, relabel.id().name()));

@@ -37,7 +37,7 @@ pub(super) fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) 
         if cx.is_small(&table) || columns.iter().any(|id| plain::follows_parent(cx, changes, id)) {
             continue;
         }
-        let found: BTreeSet<&Id> = columns.iter().flat_map(|id| cx.dependants.of(id)).collect();
+        let found: BTreeSet<&Id> = columns.iter().flat_map(|id| cx.live.dependants(id)).collect();
         let checks: Vec<(&Check, &Check)> = found
             .into_iter()
             .filter_map(|id| Some((cx.live.get_as::<Check>(id)?, cx.desired.get_as::<Check>(id)?)))
@@ -47,7 +47,7 @@ pub(super) fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) 
             continue;
         }
         let beside = |id: &&Id| matches!(changes.get(*id), Some(Change::Replace)) && !checks.iter().any(|(old, _)| old.id() == **id);
-        let mut dependants = columns.iter().flat_map(|id| cx.dependants.of(id));
+        let mut dependants = columns.iter().flat_map(|id| cx.live.dependants(id));
         // What goes and comes again in one transaction with the column stays together with it.
         let together = dependants.any(|id| beside(&id)) || checks.iter().any(|(_, new)| !is_settled(cx, changes, draft, &columns, new));
         let partitioned = cx.live.get_as::<Table>(&table).is_some_and(|table| table.partition_by.is_some());
@@ -80,7 +80,7 @@ fn reads(cx: &Context<'_>, table: &Id, columns: &[Id], changes: &mut Changes) {
 
 /// The tables on the other sides of foreign keys over a column.
 fn across(cx: &Context<'_>, column: &Id) -> BTreeSet<Id> {
-    let keys = cx.dependants.of(column).filter(|id| cx.desired.contains(id)).filter_map(|id| cx.live.get_as::<ForeignKey>(id));
+    let keys = cx.live.dependants(column).filter(|id| cx.desired.contains(id)).filter_map(|id| cx.live.get_as::<ForeignKey>(id));
     keys.flat_map(|key| [key.table.clone(), key.references.clone()]).filter(|table| *table != column.up("table")).collect()
 }
 

@@ -21,11 +21,11 @@ use std::collections::BTreeSet;
 
 use super::{backfill, plain, published};
 use crate::catalog::id::{derived_name, quote};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Catalog, Id, Ident, Indexed};
 use crate::kind::column::Column;
 use crate::kind::type_change::keeps_heap;
 use crate::kind::{Kind as _, Object};
-use crate::plan::change::{Change, Changes, Dependants, changes};
+use crate::plan::change::{Change, Changes, changes};
 use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
@@ -105,16 +105,16 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
 /// What is left to change when the enums of these columns are as they are wanted: nothing has to be made again because
 /// of them.
 fn without(cx: &Context<'_>, all: &Changes, pairs: &[Pair<'_>]) -> Option<Changes> {
-    let mut live = cx.live.clone();
-    let mut is_type = false;
-    for id in pairs.iter().filter_map(Pair::relabel).map(Relabel::id) {
-        let wanted = cx.desired.get(&id)?.clone();
-        is_type = live.objects.insert(id, wanted).is_some();
-    }
-    if !is_type {
+    let types: BTreeSet<Id> = pairs.iter().filter_map(Pair::relabel).map(Relabel::id).collect();
+    if types.is_empty() {
         return None;
     }
-    let fresh = changes(&live, cx.desired, &Dependants::new(&live));
+    let mut live = Catalog::clone(cx.live);
+    for id in types {
+        let wanted = cx.desired.get(&id)?.clone();
+        live.objects.insert(id, wanted);
+    }
+    let fresh = changes(&Indexed::new(&live), cx.desired);
     // What other recipes took before stays theirs.
     let mut left = all.clone();
     left.retain(|id, change| {
@@ -142,7 +142,7 @@ fn rewrites(cx: &Context<'_>, old: &Column, new: &Column) -> bool {
 fn builds_again(cx: &Context<'_>, old: &Column, new: &Column) -> bool {
     let other_order = old.collation != new.collation;
     let standing: Vec<&Object> =
-        cx.dependants.of(&old.id()).filter(|id| cx.desired.contains(id)).filter_map(|id| cx.live.get(id)).collect();
+        cx.live.dependants(&old.id()).filter(|id| cx.desired.contains(id)).filter_map(|id| cx.live.get(id)).collect();
     if !standing.iter().any(|object| matches!(object, Object::Index(_) | Object::PrimaryKey(_) | Object::Unique(_) | Object::Exclusion(_)))
     {
         return false;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::relabel::Relabel;
 use super::{Pair, RECIPE};
 use crate::catalog::id::{derived_name, quote};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Id, Ident};
 use crate::kind::index::probe_built;
 use crate::kind::key::Key;
 use crate::kind::{Kind as _, Object};
@@ -40,16 +40,26 @@ pub(super) fn of<'c>(cx: &Context<'c>, pairs: &[Pair<'c>], types: &[Relabel<'c>]
     let tables: BTreeSet<&Id> = pairs.iter().map(Pair::table).collect();
     // What it needs is asked only of what stands on these tables, where no type is named anywhere else: the others may be
     // very many.
-    let names = |catalog: &Catalog, object: &Object| {
+    let names = |object: &Object| {
         on(object).into_iter().flatten().any(|table| !types.is_empty() || tables.contains(table)) && {
-            let needs = catalog.all_needs(object);
+            let needs = cx.desired.all_needs(object);
             roots.iter().any(|root| needs.contains(root))
         }
     };
-    cx.desired
-        .objects
-        .iter()
-        .filter(|(_, object)| names(cx.desired, object))
+    let mut places: Vec<usize> = if types.is_empty() {
+        let own = tables.iter().flat_map(|table| cx.desired.parts(table)).map(Object::id);
+        let theirs = tables.iter().flat_map(|table| cx.desired.dependants(table)).cloned();
+        own.chain(theirs).filter_map(|id| cx.desired.objects.get_index_of(&id)).collect()
+    } else {
+        (0..cx.desired.objects.len()).collect()
+    };
+    places.sort_unstable();
+    places.dedup();
+    let objects = &cx.desired.objects;
+    places
+        .into_iter()
+        .filter_map(|place| objects.get_index(place))
+        .filter(|(_, object)| names(object))
         // Of a new table nothing is made before the switch.
         .filter(|(_, object)| object.parent().is_some_and(|parent| parent.kind == "table" && cx.persists(&parent)))
         .map(|(id, wanted)| {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::RECIPE;
 use crate::catalog::id::{derived_name, literal, quote};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Catalog, Id, Ident, Indexed};
 use crate::kind::cast::{Cast, Method};
 use crate::kind::column::Column;
 use crate::kind::enum_type::EnumType;
@@ -36,7 +36,7 @@ pub struct Relabel<'c> {
 }
 
 /// The enums that cannot be altered in place: those that lose values, or whose values change places.
-pub fn relabelled<'c>(live: &'c Catalog, desired: &'c Catalog) -> impl Iterator<Item = (&'c EnumType, &'c EnumType)> {
+pub fn relabelled<'c>(live: &'c Indexed<'c>, desired: &'c Indexed<'c>) -> impl Iterator<Item = (&'c EnumType, &'c EnumType)> {
     let both = live.of::<EnumType>().filter_map(|old| Some((old, desired.get_as::<EnumType>(&old.id())?)));
     both.filter(|(old, new)| is_relabelled(old, new))
 }
@@ -71,13 +71,13 @@ fn gone<'c>(from: &'c EnumType, to: &EnumType) -> Vec<&'c Ident> {
 
 /// The type that stands beside an enum until the switch.
 #[must_use]
-pub fn shadow_type(live: &Catalog, desired: &Catalog, id: &Id) -> Id {
+pub fn shadow_type(live: &Indexed<'_>, desired: &Indexed<'_>, id: &Id) -> Id {
     free_type(live, desired, id, "_schema_new")
 }
 
-fn free_type(live: &Catalog, desired: &Catalog, id: &Id, suffix: &str) -> Id {
+fn free_type(live: &Indexed<'_>, desired: &Indexed<'_>, id: &Id, suffix: &str) -> Id {
     // Types share their namespace with relations.
-    let taken = |id: &Id| [live, desired].iter().any(|state| state.objects.values().any(|object| object.relation_name() == Some(id.sql())));
+    let taken = |id: &Id| [live, desired].iter().any(|state| state.has_relation(&id.sql()));
     let numbered = (2..).map(|number| derived_name(id.name(), &format!("{suffix}_{number}")));
     let mut names = [derived_name(id.name(), suffix)].into_iter().chain(numbered).map(|name| id.renamed(&name));
     names.find(|id| !taken(id)).expect("a schema has few types")
@@ -133,7 +133,7 @@ pub fn violations(cx: &Context<'_>, column: &Column) -> Option<Vec<Violations>> 
 pub fn back_in_place(cx: &Context<'_>, id: &Id, temporary: &Id) -> Option<[Vec<String>; 2]> {
     let of = Relabel::with_way_back(cx, &id.sql())?;
     let named = |id: &Id| ["function", "procedure", "aggregate", "cast"].contains(&id.kind.as_str());
-    if cx.dependants.of(id).any(named) {
+    if cx.live.dependants(id).any(named) {
         return None;
     }
     let begin = [vec![rename(id, temporary)], of.old.create().sql].concat();
@@ -349,7 +349,7 @@ impl<'c> Relabel<'c> {
                 _ => {}
             }
         }
-        for dependant in cx.dependants.of(&id).filter(|dependant| !covered.contains(*dependant)) {
+        for dependant in cx.live.dependants(&id).filter(|dependant| !covered.contains(*dependant)) {
             if cx.desired.contains(dependant) {
                 return Err(format!("{dependant} uses {id}"));
             }

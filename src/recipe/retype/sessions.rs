@@ -90,7 +90,7 @@ fn changed_in_place(cx: &Context<'_>, op: &Op) -> BTreeSet<Id> {
 
 /// The functions of a table's own triggers that stay as they are.
 fn own(cx: &Context<'_>, table: &Id) -> BTreeSet<String> {
-    let triggers = cx.live.of::<Trigger>().filter(|trigger| trigger.for_each_row && trigger.relation == *table);
+    let triggers = cx.live.within::<Trigger>(table).filter(|trigger| trigger.for_each_row);
     let functions = triggers.map(|trigger| &trigger.execute.function).filter(|function| {
         let kept = cx.live.get(function).zip(cx.desired.get(function)).is_some_and(|(old, new)| old == new);
         kept && cx.live.get_as::<Function>(function).is_some_and(|function| function.routine.language == "plpgsql")
