@@ -10,16 +10,18 @@
 
 #[path = "support/clients.rs"]
 mod clients;
+#[path = "support/folders.rs"]
+mod folders;
 #[path = "support/loaded.rs"]
 mod loaded;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clients::{Client, Felt, Kind, Release};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 use loaded::{Case, failed, plan, run};
 use schema::engine::Workbench;
 use schema::pg::{Target, connect};
@@ -44,28 +46,13 @@ const STALL: Duration = Duration::from_millis(1_200 + 100);
 type Result<T> = std::result::Result<T, Failed>;
 
 fn main() -> ExitCode {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/load");
-    let mut folders: Vec<PathBuf> =
-        std::fs::read_dir(root).expect("the folder of cases is readable").map(|entry| entry.expect("an entry").path()).collect();
-    folders.sort();
-    let trials = folders
-        .into_iter()
-        .map(|folder| {
-            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Trial::test(name, move || {
-                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-                runtime.map_err(failed("runtime"))?.block_on(Box::pin(case(&folder)))
-            })
-        })
-        .collect();
     // One after the other: what clients feel is measured.
-    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
-    libtest_mimic::run(&arguments, trials).exit_code()
+    folders::trials("tests/load", &Arguments { test_threads: Some(1), ..Arguments::from_args() }, case)
 }
 
-async fn case(folder: &Path) -> Result<()> {
+async fn case(folder: PathBuf) -> Result<()> {
     let rows = std::env::var("SCHEMA_LOAD_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROWS);
-    let case = Case::read(folder)?;
+    let case = Case::read(&folder)?;
     let (old, new) = (Release::read(&case.clients, "old")?, Release::read(&case.clients, "new")?);
 
     let mut bench = Workbench::new();

@@ -13,15 +13,17 @@
 //! No statement may fail. Where everything before contract can be undone, the plan runs a second time through the switch,
 //! is rolled back, and the old client goes on in its session.
 
+#[path = "support/folders.rs"]
+mod folders;
 #[allow(dead_code, reason = "another harness uses all of it")]
 #[path = "support/loaded.rs"]
 mod loaded;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 use loaded::{Case, failed, plan, run};
 use schema::apply::rollback::rollback;
 use schema::apply::{Options, Outcome};
@@ -36,21 +38,7 @@ const ROWS: i64 = 2_000;
 type Result<T> = std::result::Result<T, Failed>;
 
 fn main() -> ExitCode {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sessions");
-    let mut folders: Vec<PathBuf> =
-        std::fs::read_dir(root).expect("the folder of cases is readable").map(|entry| entry.expect("an entry").path()).collect();
-    folders.sort();
-    let trials = folders
-        .into_iter()
-        .map(|folder| {
-            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Trial::test(name, move || {
-                let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-                runtime.map_err(failed("runtime"))?.block_on(Box::pin(case(&folder)))
-            })
-        })
-        .collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    folders::trials("tests/sessions", &Arguments::from_args(), case)
 }
 
 /// What `clients.sql` says, by the heads of its sections.
@@ -106,14 +94,14 @@ async fn check(target: &Target, texts: &BTreeMap<String, String>, what: &str) ->
     }
 }
 
-async fn case(folder: &Path) -> Result<()> {
-    let case = Case::read(folder)?;
+async fn case(folder: PathBuf) -> Result<()> {
+    let case = Case::read(&folder)?;
     let texts = sections(&case.clients);
     let mut bench = Workbench::new();
     bench.start(None).await.map_err(failed("server"))?;
     let session = case.database(bench.scratch().expect("it was started"), ROWS).await?;
     let target = bench.scratch().expect("it was started").target("load");
-    let plan = plan(&session, Case::read(folder)?.after, &mut bench).await?;
+    let plan = plan(&session, Case::read(&folder)?.after, &mut bench).await?;
     session.close().await;
 
     let old = Client::start(&target, &texts, "old").await?;

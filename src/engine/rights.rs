@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::EngineError;
 use crate::catalog::id::literal;
 use crate::catalog::{Catalog, Id};
+use crate::kind::Kind as _;
 use crate::kind::column::Column;
 use crate::kind::lowering::Hints;
 use crate::kind::routine;
@@ -21,6 +22,30 @@ pub async fn of_renamed(
     let renamed = hints.renames.iter().filter(|(new, old)| live.contains(old) && !live.contains(new));
     let columns = renamed.filter_map(|(new, old)| Some((old.clone(), desired.get_as::<Column>(new)?)));
     super::retypes::column_grants(session, columns).await
+}
+
+/// Those of columns that go, for each column of their table that comes and may take their place.
+pub async fn of_replaced(
+    session: &Session,
+    live: &Catalog,
+    desired: &Catalog,
+    hints: &Hints,
+) -> Result<BTreeMap<Id, BTreeMap<Id, Vec<String>>>, EngineError> {
+    let mut found: BTreeMap<Id, BTreeMap<Id, Vec<String>>> = BTreeMap::new();
+    let going: Vec<Id> = live.of::<Column>().map(Column::id).filter(|id| !desired.contains(id)).collect();
+    let comes = |id: &Id| !live.contains(id) && (hints.backfills.contains_key(id) || hints.renames.contains_key(id));
+    let coming: Vec<&Column> = desired.of::<Column>().filter(|column| comes(&column.id())).collect();
+    for old in going {
+        for new in coming.iter().filter(|new| new.table == old.up("table")) {
+            let given = super::retypes::column_grants(session, std::iter::once((old.clone(), *new))).await?;
+            // Who has no privileges of its own is asked once.
+            if given.is_empty() {
+                break;
+            }
+            found.entry(new.id()).or_default().insert(old.clone(), given.into_values().flatten().collect());
+        }
+    }
+    Ok(found)
 }
 
 /// Those of views and routines, in one query.

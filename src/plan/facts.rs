@@ -33,6 +33,9 @@ pub struct Facts {
     /// Columns and types that another one takes the place of, views and routines that may be made again, and that have
     /// privileges or an owner of their own: the statements that give them to it.
     pub privileges: BTreeMap<Id, Vec<String>>,
+    /// For a column that comes and one of its table that goes, the statements that would give the one the privileges of its
+    /// own that the other has.
+    pub handed_on: BTreeMap<Id, BTreeMap<Id, Vec<String>>>,
     /// For a column to be added with a `backfill`, the live columns of its table that this names.
     pub reads: BTreeMap<Id, BTreeSet<Ident>>,
     /// For a column that others take the place of, the new columns that may be NULL and for which its `revert` then gives

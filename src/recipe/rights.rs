@@ -40,6 +40,22 @@ pub fn of_column(cx: &Context<'_>, id: &Id) -> Vec<String> {
     if manages_grants(cx) { Vec::new() } else { statements.clone() }
 }
 
+/// The statements that give a column what all of the columns have whose place it takes, where the project does not manage
+/// privileges.
+#[must_use]
+pub fn of_column_from(cx: &Context<'_>, id: &Id, olds: &[Id]) -> Vec<String> {
+    const OPTION: &str = " WITH GRANT OPTION";
+    let Some(handed) = cx.facts.handed_on.get(id).filter(|_| !manages_grants(cx)) else { return Vec::new() };
+    // Who may grant it may do it.
+    let held = |old: &Id| -> BTreeSet<&str> {
+        let statements = handed.get(old).into_iter().flatten();
+        statements.flat_map(|sql| [sql.as_str(), sql.strip_suffix(OPTION).unwrap_or(sql)]).collect()
+    };
+    let Some(shared) = olds.iter().map(held).reduce(|a, b| &a & &b) else { return Vec::new() };
+    let more = |sql: &&&str| !shared.contains(format!("{sql}{OPTION}").as_str());
+    shared.iter().filter(more).map(|sql| (*sql).to_owned()).collect()
+}
+
 fn manages_grants(cx: &Context<'_>) -> bool {
     cx.desired.of::<Grant>().next().is_some() || cx.live.of::<Grant>().next().is_some()
 }

@@ -1,4 +1,4 @@
-//! A case of `tests/load` on a server: its rows, its plan, and runs of `schema apply`.
+//! A case of `tests/load` or `tests/sessions` on a server: its rows, its plan, and runs of `schema apply`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! `schema apply`
 
 pub(super) mod consent;
+mod direct;
 pub(crate) mod disk;
 mod select;
 
@@ -18,11 +19,11 @@ use crate::apply::{ApplyError, Options, Outcome, PlanState, WaitingFor};
 use crate::config::{Environment, Place, duration};
 use crate::error::{CliError, Code};
 use crate::pg::Session;
+use crate::plan::Plan;
 use crate::plan::file;
 use crate::plan::forecast;
 use crate::plan::plan::StageName;
 use crate::plan::policy::{Policy, Standing, judge};
-use crate::plan::{Hazard, Plan};
 use crate::project::plans::{self, PlanFile};
 use crate::project::{Project, described, session, target};
 
@@ -92,85 +93,12 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let by_default =
         args.plan.is_none() && !args.all && args.through.is_none() && place.environment.is_some_and(|environment| environment.direct);
     if args.direct || by_default {
-        return direct(&args, &project, &place, &signals, out).await;
+        return direct::run(&args, &project, &place, &signals, out).await;
     }
     if !args.allow.is_empty() {
         return Err(CliError::failed("--allow belongs to --direct", "what a plan may do stands in the plan: schema plan --allow …"));
     }
     Box::pin(Run { args: &args, project: &project, place: &place, signals: &signals, out }.run()).await
-}
-
-/// From the source to the database in as few transactions as possible, without a plan file.
-async fn direct(args: &Args, project: &Project, place: &Place<'_>, signals: &Signals, out: &Out) -> Result<Code, CliError> {
-    if let Some(environment) = place.environment.filter(|environment| environment.approvals > 0) {
-        return Err(CliError::refused(
-            format!("{} needs approvals, so nothing is applied to it directly", environment.name),
-            "make a plan: schema plan",
-        ));
-    }
-    let scope = planning::scope(project);
-    let mut bench = planning::bench(project, out);
-    let desired = planning::source(project, &scope, &mut bench).await?;
-    let first = session(place).await?;
-    let seen_epoch = Some(crate::apply::ledger::epoch(first.client()).await?);
-    if let Some(unfinished) =
-        ledger_plans(first.client()).await?.iter().find(|status| !matches!(status.state, PlanState::Done | PlanState::RolledBack))
-    {
-        return Err(CliError::refused(
-            format!("{} is not finished on {}", unfinished.name, described(&first)),
-            format!("finish it first: schema apply{} {} --all", project.env_flag(), unfinished.name),
-        ));
-    }
-    let policy = crate::plan::Policy { small_table_rows: project.config.small_table_rows, direct: true, quarantine: None };
-    let mut plan = planning::from_database(&first, desired, &scope, policy, false, &mut bench).await?.plan;
-    bench.stop().await;
-    if plan.is_empty() {
-        out.notice(&format!(
-            "Nothing to do: {} is in the desired state. (Applied directly, from the source; plans play no part.)",
-            described(&first)
-        ));
-        return Ok(Code::Done);
-    }
-    "direct".clone_into(&mut plan.name);
-    super::allow(&mut plan, &args.allow, None);
-    // What nobody else is there to feel needs no leave; what is lost does.
-    plan.hazards.retain(|note| {
-        matches!(note.hazard, Hazard::DropTable | Hazard::DropColumn | Hazard::DropData | Hazard::LossyCast | Hazard::Irreversible)
-    });
-    check_direct(&plan, place.policy)?;
-    let consent =
-        Consent { target: described(&first), environment: place.environment.map(|environment| environment.name.as_str()), by_name: false };
-    let summary: Vec<String> = plan.summary.iter().map(|one| format!("  {} {}", one.sign, one.subject)).collect();
-    out.notice(&format!("Directly from the source to {}, without a plan:", described(&first)));
-    out.notice(&summary.join("\n"));
-    if !args.yes && !consent.ask_direct(out)? {
-        return Err(CliError::message(Code::Refused, "nothing was applied"));
-    }
-    let command = format!("schema apply --direct{}", project.env_flag());
-    let options = Options {
-        stop: signals.begin(&command),
-        who: who(),
-        command: command.clone(),
-        env: project.env_flag(),
-        max_time: args.max_time,
-        preflight: !args.no_preflight,
-        seen_epoch,
-        ..Options::direct()
-    };
-    let options = patience(options, &project.config);
-    let target = target(place)?;
-    let text = file::write(&plan);
-    let hash = file::hash(&plan).to_string();
-    let mut progress = Progress::new(out);
-    let result = crate::apply::apply(first, &target, &plan, &text, &hash, &options, &mut |event| progress.event(event)).await;
-    progress.finish();
-    match result? {
-        Outcome::Interrupted { reason, .. } => Err(stopped(&reason, &command)),
-        Outcome::Done | Outcome::Waiting { .. } => {
-            out.notice("Done.");
-            Ok(Code::Done)
-        }
-    }
 }
 
 /// An interruption, with the command that goes on.
@@ -184,19 +112,6 @@ pub(super) fn patience(options: Options, config: &crate::config::Config) -> Opti
     let lock_timeout =
         if config.lock_timeout > Duration::from_secs(2) { config.lock_timeout } else { config.lock_timeout.min(options.lock_timeout) };
     Options { lock_timeout, retry_for: config.retry_for, outside_deadline: config.concurrently, ..options }
-}
-
-/// As [`check_hazards`], with the command that allows.
-fn check_direct(plan: &Plan, policy: &Policy) -> Result<(), CliError> {
-    check_hazards(plan, policy).map_err(|_| {
-        let names: Vec<&str> =
-            plan.hazards.iter().map(|note| note.hazard.name()).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
-        let subjects: Vec<String> = plan.hazards.iter().map(|note| format!("{} ({})", note.hazard, note.subject)).collect();
-        CliError::refused(
-            format!("this has hazards that nobody allowed: {}", subjects.join(", ")),
-            format!("if that is meant: schema apply --direct --allow {}", names.join(",")),
-        )
-    })
 }
 
 /// One call of `schema apply`.

@@ -9,7 +9,7 @@ mod triggers;
 
 use group::{Group, New, Old};
 
-use super::{backfill, drop_column, own_trigger, preflight, published, types};
+use super::{backfill, drop_column, own_trigger, preflight, published, rights, types};
 use crate::catalog::closure::words;
 use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
@@ -83,6 +83,16 @@ impl Group<'_> {
 
     fn new_names(&self) -> Vec<&Ident> {
         self.new.iter().map(|new| &new.column.name).collect()
+    }
+
+    /// The columns that go of which one that comes is computed.
+    fn replaced_by(&self, cx: &Context<'_>, new: &Column) -> Vec<Id> {
+        let read = |old: &Old<'_>| {
+            cx.facts.reads.get(&new.id()).is_some_and(|names| names.contains(&old.column.name))
+                || cx.hints.renames.get(&new.id()) == Some(&old.column.id())
+        };
+        let own: Vec<Id> = self.old.iter().filter(|old| read(old)).map(|old| old.column.id()).collect();
+        if own.is_empty() { self.old.iter().map(|old| old.column.id()).collect() } else { own }
     }
 
     /// `column public.users.full_name`, `first_name, last_name of table public.users`.
@@ -159,6 +169,9 @@ fn expand(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
     }
     for (hazard, subject) in hazards(cx, group) {
         action = action.hazard(hazard, subject);
+    }
+    for New { column, .. } in &group.new {
+        action.sql.extend(rights::of_column_from(cx, &column.id(), &group.replaced_by(cx, column)));
     }
     action.sql.extend(sync.make.clone());
     let drops = group.new.iter().map(|new| format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&new.column.name)));
