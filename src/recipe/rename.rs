@@ -130,22 +130,21 @@ fn identity_sequences(live: &Indexed<'_>, old: &Id, new: &Id) -> Vec<(String, Id
 
 /// The NOT NULL that PostgreSQL named after what is renamed: the table as it is afterwards called, what it is called, and
 /// its new name. Those of partitions follow the one above them.
-fn not_null_names(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> Vec<(Id, Ident, Ident)> {
+fn not_null_names(cx: &Context<'_>, live: &Indexed<'_>, old: &Id, new: &Id) -> Vec<(Id, Ident, Ident)> {
     if cx.facts.server < not_null::NAMED || !matches!(old.kind.as_str(), "table" | "column") {
         return Vec::new();
     }
-    let named =
-        live.of::<Column>().filter(|column| column.has_not_null() && column.constraint.name.is_none() && !not_null::is_stuck(live, column));
+    let named = live.of::<Column>().filter(|column| column.has_not_null() && column.constraint.name.is_none());
     let renamed = |column: &Column| {
         let after = crate::plan::rename::moved(&column.id(), old, new);
         let (from, to) = (column.not_null_name(), not_null::usual(&after.path[1], &after.path[2]));
-        (from != to).then(|| (after.up("table"), from, to))
+        (from != to && !not_null::is_stuck(live, column)).then(|| (after.up("table"), from, to))
     };
     named.filter_map(renamed).collect()
 }
 
 /// The same of a domain: its rename, and the way back.
-pub(super) fn domain_not_null(cx: &Context<'_>, live: &Catalog, old: &Id, new: &Id) -> Option<[String; 2]> {
+pub(super) fn domain_not_null(cx: &Context<'_>, live: &Indexed<'_>, old: &Id, new: &Id) -> Option<[String; 2]> {
     let domain = live.get_as::<Domain>(old).filter(|domain| domain.not_null && domain.constraint.name.is_none())?;
     let (from, to) = (domain.not_null_name(), not_null::usual_of_domain(new.name()));
     let rename = |from: &str, to: &str| format!("ALTER DOMAIN {} RENAME CONSTRAINT {} TO {}", new.sql(), quote(from), quote(to));
