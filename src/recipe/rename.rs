@@ -4,7 +4,7 @@
 use super::{rights, types};
 use crate::catalog::closure::words;
 use crate::catalog::id::{default_name, quote};
-use crate::catalog::{Catalog, Id, Ident, Indexed};
+use crate::catalog::{Id, Ident, Indexed};
 use crate::kind::Kind as _;
 use crate::kind::column::{Column, columns_of};
 use crate::kind::domain::Domain;
