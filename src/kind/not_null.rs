@@ -277,8 +277,25 @@ pub fn settle(live: &Catalog, raw: &mut Catalog, hints: &Hints, server: u32) {
         live.get_as::<Column>(&table.child(Column::KEYWORD, &name)).filter(|old| old.has_not_null())
     };
     let depth = |table: &Id| std::iter::successors(above.get(table), |parent| above.get(*parent)).take(64).count();
-    let mut ids: Vec<(usize, Id)> =
-        raw.of::<Column>().filter(|column| column.has_not_null()).map(|column| (depth(&column.table), column.id())).collect();
+    // Nearly all have the usual name on both sides, and need no second look.
+    let named: HashSet<&Id> = live
+        .objects
+        .iter()
+        .filter(|(_, object)| matches!(object, Object::Column(column) if column.constraint.name.is_some()))
+        .map(|(id, _)| id)
+        .collect();
+    let mut ids: Vec<(usize, Id)> = raw
+        .objects
+        .iter()
+        .filter_map(|(id, object)| {
+            let Object::Column(column) = object else { return None };
+            let counts = column.constraint.name.is_some()
+                || above.contains_key(&column.table)
+                || !named.is_empty() && named.contains(id)
+                || !hints.renames.is_empty();
+            (column.has_not_null() && counts).then(|| (depth(&column.table), id.clone()))
+        })
+        .collect();
     ids.sort_by_key(|(depth, _)| *depth);
     for (_, id) in ids {
         let Some(column) = raw.get_as::<Column>(&id) else { continue };
@@ -351,7 +368,7 @@ mod tests {
     fn column(constraint: NotNull, not_null: bool) -> Column {
         let catalog = state("table t { column a int; }");
         let plain = catalog.of::<Column>().next().expect("there is one").clone();
-        Column { constraint, not_null, ..plain }
+        Column { not_null, constraint, ..plain }
     }
 
     #[test]
