@@ -199,13 +199,13 @@ pub fn fill_trigger(cx: &Context<'_>, column: &Column, expression: &str) -> (Vec
     let table = &column.table;
     let name = sync::name(cx, table, &column.name, "_fill");
     let function = format!("{}.{}", quote(table.schema()), quote(&name));
-    let new = quote(&column.name);
+    let new = sync::field("NEW", &quote(&column.name));
     // The expression speaks of the table's columns by their names, so the new row stands in for the
     // table under the table's name.
     let body = format!(
-        "{}BEGIN\n    IF {} THEN\n        SELECT ({expression}) INTO NEW.{new} FROM (SELECT NEW.*) AS {};\n    END IF;\n    RETURN NEW;\nEND",
+        "{}BEGIN\n    IF {} THEN\n        SELECT ({expression}) INTO {new} FROM (SELECT NEW.*) AS {};\n    END IF;\n    RETURN NEW;\nEND",
         sync::resolution(&[expression]),
-        types::is_null(cx, column, &format!("NEW.{new}")),
+        types::is_null(cx, column, &new),
         quote(table.name())
     );
     let trigger = table.child("trigger", &sync::trigger_name("~", &name));

@@ -96,17 +96,17 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     // The expressions speak of columns by name, so the new row stands in for the table.
     let of_row = |expression: &str, target: &str| {
         if expression == o || expression == n {
-            format!("NEW.{target} := NEW.{expression}")
+            format!("{} := {}", sync::field("NEW", target), sync::field("NEW", expression))
         } else {
             sync::assign(table, target, expression)
         }
     };
     let (to_new, to_old) = (of_row(&forward, &n), of_row(&reverse, &o));
-    let changed = |column: &str| sync::differ(&format!("NEW.{column}"), &format!("OLD.{column}"));
+    let changed = |column: &str| sync::differ(&sync::field("NEW", column), &sync::field("OLD", column));
     let [first, last] = ["_sync_first", "_sync_last"].map(|suffix| sync::name(cx, table, &new.name, suffix));
     let resolution = sync::resolution(&[&forward, &reverse]);
     let settings = if same && forward == o { String::new() } else { sync::settings(cx, table, &[old, new], &[&forward, &reverse]) };
-    let of_new = format!("NEW.{n}");
+    let of_new = sync::field("NEW", &n);
     let (is_null, is_not_null) = (types::is_null(cx, new, &of_new), types::is_not_null(cx, new, &of_new));
     let marker = if same {
         String::new()
@@ -132,7 +132,7 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     // their functions speak of the new one.
     let mut turn = None;
     if own_trigger::changing(cx, table).next().is_some() {
-        let differs = sync::differ(&format!("NEW.{n}"), &format!("NEW.{o}"));
+        let differs = sync::differ(&sync::field("NEW", &n), &sync::field("NEW", &o));
         let last_body = |assignment: &str| {
             format!("{resolution}BEGIN\n{marker}    IF {differs} THEN\n        {assignment};\n    END IF;\n    RETURN NEW;\nEND")
         };

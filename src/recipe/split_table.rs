@@ -100,12 +100,17 @@ impl Split<'_> {
 
 /// `alias.a, alias.b`.
 fn of(alias: &str, names: &[Ident]) -> String {
-    names.iter().map(|name| format!("{alias}.{}", quote(name))).collect::<Vec<_>>().join(", ")
+    names.iter().map(|name| sync::field(alias, &quote(name))).collect::<Vec<_>>().join(", ")
 }
 
 /// `a = x.b, …`
 fn assignments(targets: &[Ident], alias: &str, values: &[Ident]) -> String {
-    targets.iter().zip(values).map(|(target, value)| format!("{} = {alias}.{}", quote(target), quote(value))).collect::<Vec<_>>().join(", ")
+    targets
+        .iter()
+        .zip(values)
+        .map(|(target, value)| format!("{} = {}", quote(target), sync::field(alias, &quote(value))))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn put(cx: &Context<'_>, split: &Split<'_>, draft: &mut Draft) {

@@ -132,11 +132,20 @@ pub fn assign(table: &Id, target: &str, expression: &str) -> String {
     assign_all(table, &[(target.to_owned(), expression.to_owned())])
 }
 
+/// Words that PL/pgSQL alone reserves (`src/pl/plpgsql/src/pl_reserved_kwlist.h`): a name that SQL takes as it is.
+const RESERVED: [&str; 9] = ["begin", "by", "declare", "execute", "foreach", "if", "loop", "strict", "while"];
+
+/// A column, by its name in SQL, of the row variable `row` of a trigger function.
+#[must_use]
+pub fn field(row: &str, column: &str) -> String {
+    if RESERVED.contains(&column) { format!("{row}.\"{column}\"") } else { format!("{row}.{column}") }
+}
+
 /// The same for several columns: each expression sees the row as it was before.
 #[must_use]
 pub fn assign_all(table: &Id, values: &[(String, String)]) -> String {
     let expressions = values.iter().map(|(_, expression)| expression.as_str()).collect::<Vec<_>>().join(", ");
-    let targets = values.iter().map(|(target, _)| format!("NEW.{target}")).collect::<Vec<_>>().join(", ");
+    let targets = values.iter().map(|(target, _)| field("NEW", target)).collect::<Vec<_>>().join(", ");
     format!("SELECT {expressions} INTO {targets} FROM (SELECT NEW.*) AS {}", quote(table.name()))
 }
 

@@ -9,7 +9,7 @@ use super::tree::{Keys, Tree};
 use crate::catalog::id::{derived_name, literal, quote, quoted_list};
 use crate::catalog::{Id, Ident};
 use crate::recipe::backfill::search_path;
-use crate::recipe::sync::differ;
+use crate::recipe::sync::{differ, field};
 
 /// Which form clients write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Sync {
 
 /// `a.id = b.id AND …`.
 fn same(key: &[Ident], a: &str, b: &str) -> String {
-    key.iter().map(|name| format!("{a}.{0} = {b}.{0}", quote(name))).collect::<Vec<_>>().join(" AND ")
+    key.iter().map(|name| format!("{} = {}", field(a, &quote(name)), field(b, &quote(name)))).collect::<Vec<_>>().join(" AND ")
 }
 
 fn body(tree: &Tree<'_>, keys: &Keys, side: Side) -> String {
@@ -81,9 +81,9 @@ fn body(tree: &Tree<'_>, keys: &Keys, side: Side) -> String {
     let key = &keys.new;
     let copied = tree.copied();
     let list = quoted_list(&copied);
-    let values = copied.iter().map(|name| format!("OLD.{}", quote(name))).collect::<Vec<_>>().join(", ");
+    let values = copied.iter().map(|name| field("OLD", &quote(name))).collect::<Vec<_>>().join(", ");
     let moved = {
-        let row = |alias: &str| key.iter().map(|name| format!("{alias}.{}", quote(name))).collect::<Vec<_>>().join(", ");
+        let row = |alias: &str| key.iter().map(|name| field(alias, &quote(name))).collect::<Vec<_>>().join(", ");
         differ(&row("OLD"), &row("NEW"))
     };
     let delete = |indent: &str| {

@@ -34,15 +34,15 @@ fn back(group: &Group<'_>) -> String {
 /// Fills in what a client left out: the columns have no default of their own yet.
 fn defaults<'g>(news: impl Iterator<Item = &'g New<'g>>) -> String {
     let lines = news.filter_map(|new| {
-        let name = quote(&new.column.name);
-        Some(format!("            NEW.{name} := COALESCE(NEW.{name}, {});\n", new.default?.expression))
+        let name = sync::field("NEW", &quote(&new.column.name));
+        Some(format!("            {name} := COALESCE({name}, {});\n", new.default?.expression))
     });
     lines.collect()
 }
 
 /// The columns of the new row, or of the old one.
 fn row(names: &[&Ident], of: &str) -> String {
-    names.iter().map(|name| format!("{of}.{}", quote(name))).collect::<Vec<_>>().join(", ")
+    names.iter().map(|name| sync::field(of, &quote(name))).collect::<Vec<_>>().join(", ")
 }
 
 /// The triggers of a group.

@@ -10,7 +10,7 @@ use crate::kind::column::{Column, not_null_proof};
 use crate::kind::sql_type::display;
 use crate::plan::draft::Context;
 use crate::plan::op::{Action, Hazard};
-use crate::recipe::sync::{self, RowTrigger, assign, differ, row_trigger};
+use crate::recipe::sync::{self, RowTrigger, assign, differ, field, row_trigger};
 use crate::recipe::types;
 
 /// A column whose type changes, or becomes another one of its name.
@@ -158,7 +158,7 @@ impl<'c> Pair<'c> {
         let target = quote(&self.shadow);
         match self.given {
             Some(_) => assign(self.table(), &target, &self.forward),
-            None => format!("NEW.{target} := {}", self.forward_of(&format!("NEW.{}", quote(&self.old.name)))),
+            None => format!("{} := {}", field("NEW", &target), self.forward_of(&field("NEW", &quote(&self.old.name)))),
         }
     }
 
@@ -192,7 +192,7 @@ impl<'c> Pair<'c> {
     /// After the switch: what of a row that gives the old column a value of its own is refused. It stands where the
     /// column stood, so an INSERT without a column list means it.
     fn refuse_misplaced(&self) -> String {
-        let (aside, name) = (format!("NEW.{}", quote(&self.aside)), format!("NEW.{}", quote(&self.new.name)));
+        let (aside, name) = (field("NEW", &quote(&self.aside)), field("NEW", &quote(&self.new.name)));
         let other = match (self.given, self.revert) {
             (None, None) if self.reverts => format!(" AND {}", differ(&aside, &self.back_of(&name))),
             (None, None) => format!(" AND {}", self.becomes_another(&aside, &name)),
@@ -217,12 +217,12 @@ impl<'c> Pair<'c> {
                 assign(self.table(), &target, &format!("{back}::{}", relabel.aside_type(data_type)))
             }
             (None, Some(expression)) => assign(self.table(), &target, &format!("({expression})")),
-            (_, None) => format!("NEW.{target} := {}", self.back_of(&format!("NEW.{name}"))),
+            (_, None) => format!("{} := {}", field("NEW", &target), self.back_of(&field("NEW", &name))),
         };
         if !self.relabel.as_ref().is_some_and(Relabel::loses) {
             return write;
         }
-        let changed = differ(&format!("NEW.{name}"), &format!("OLD.{name}"));
+        let changed = differ(&field("NEW", &name), &field("OLD", &name));
         format!("IF TG_OP = 'INSERT' OR {changed} THEN\n        {write};\n    END IF")
     }
 }
