@@ -16,6 +16,9 @@ use std::process::ExitCode;
 
 use case::Case;
 use libtest_mimic::{Arguments, Failed, Trial};
+use schema::catalog::{Catalog, Id, Indexed};
+use schema::kind::Object;
+use schema::kind::column::Column;
 use schema::plan::plan::{Plan, RowsBound};
 use schema::plan::render::{Context, Style, text};
 use schema::plan::{Input, file};
@@ -47,6 +50,9 @@ fn check(name: &str) -> Result<(), Failed> {
 
 fn planned(name: &str) -> Result<Plan, Failed> {
     let case = Case::read(name)?;
+    for state in [&case.before.catalog, &case.after.catalog] {
+        parts_are_found(state)?;
+    }
     let input = Input {
         live: &case.before.catalog,
         desired: &case.after.catalog,
@@ -57,6 +63,24 @@ fn planned(name: &str) -> Result<Plan, Failed> {
     let mut plan = schema::plan::plan(&input).map_err(|error| error.to_string())?;
     name.clone_into(&mut plan.name);
     Ok(plan)
+}
+
+/// An index of what is part of what gives what a look at all objects gives.
+fn parts_are_found(state: &Catalog) -> Result<(), Failed> {
+    let indexed = Indexed::new(state);
+    for (id, object) in &state.objects {
+        let all: Vec<&Id> = state.objects.iter().filter(|(_, part)| part.parent().as_ref() == Some(id)).map(|(id, _)| id).collect();
+        let found: Vec<Id> = indexed.parts(id).into_iter().map(Object::id).collect();
+        if !found.iter().eq(all.iter().copied()) {
+            return Err(format!("{id} has the parts {all:?}, found are {found:?}").into());
+        }
+        if let Some(Object::Column(column)) = Some(object)
+            && !indexed.within::<Column>(&column.table).any(|other| other == column)
+        {
+            return Err(format!("{id} is not found in its table").into());
+        }
+    }
+    Ok(())
 }
 
 /// The plan for people with its SQL, and the facts that it rests on.

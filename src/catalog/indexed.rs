@@ -8,6 +8,7 @@ use std::ops::{Deref, Range};
 
 use super::ranges::in_ranges;
 use super::{Catalog, Id};
+use crate::kind::comment::Comment;
 use crate::kind::{Kind, Object};
 
 /// A state with its indexes, each made when it is first asked for: most changes ask for few of them, and a plan that
@@ -15,7 +16,7 @@ use crate::kind::{Kind, Object};
 #[derive(Debug)]
 pub struct Indexed<'a> {
     catalog: &'a Catalog,
-    kinds: OnceCell<Vec<Vec<u32>>>,
+    kinds: OnceCell<Vec<OfKind>>,
     relations: Relations,
     needs: OnceCell<Needs>,
     parents: OnceCell<Marks>,
@@ -39,14 +40,28 @@ impl<'a> Indexed<'a> {
     /// The typed objects of one kind, in order: as [`Catalog::of`], without looking at the others.
     pub fn of<K: Kind + 'a>(&self) -> impl Iterator<Item = &'a K> + use<'a, '_, K> {
         let objects = &self.catalog.objects;
+        self.kind::<K>().into_iter().flat_map(|kind| &kind.places).filter_map(|place| K::cast(&objects[*place as usize]))
+    }
+
+    fn kind<K: Kind>(&self) -> Option<&OfKind> {
         let kinds = self.kinds.get_or_init(|| by_kind(self.catalog));
-        let found = kinds.iter().find(|places| K::cast(&objects[places[0] as usize]).is_some());
-        found.into_iter().flatten().filter_map(|place| K::cast(&objects[*place as usize]))
+        kinds.iter().find(|kind| K::cast(&self.catalog.objects[kind.places[0] as usize]).is_some())
     }
 
     /// The objects of one kind that are part of another object, in order.
     pub fn within<K: Kind + 'a>(&self, parent: &Id) -> impl Iterator<Item = &'a K> + use<'a, K> {
-        self.parts(parent).into_iter().filter_map(K::cast)
+        let catalog = self.catalog;
+        let of_place = |place: &u32| &catalog.objects[*place as usize];
+        let found: Vec<&'a Object> = self.kind::<K>().map_or_else(Vec::new, |OfKind { places, parents }| {
+            let parents = parents.get_or_init(|| Marks::of(places.len(), |at| of_place(&places[at]).parent()));
+            parents
+                .places(parent)
+                .into_iter()
+                .map(|at| of_place(&places[at]))
+                .filter(|object| object.parent().as_ref() == Some(parent))
+                .collect()
+        });
+        found.into_iter().filter_map(K::cast)
     }
 
     /// Whether a relation or a type has this name, as SQL calls it: a table, an index, a sequence, a view share them.
@@ -64,6 +79,9 @@ impl<'a> Indexed<'a> {
     #[must_use]
     pub fn parts(&self, id: &Id) -> Vec<&'a Object> {
         let catalog = self.catalog;
+        if catalog.get(id).is_some_and(Object::has_only_comments) {
+            return catalog.get(&id.satellite(Comment::KEYWORD, None)).into_iter().collect();
+        }
         let all = self.parents.get_or_init(|| Marks::of(catalog.objects.len(), |at| catalog.objects[at].parent()));
         let found = all.places(id).into_iter().map(|place| &catalog.objects[place]);
         found.filter(|object| object.parent().as_ref() == Some(id)).collect()
@@ -87,8 +105,17 @@ impl<'a> Indexed<'a> {
     }
 }
 
+/// The objects of one kind.
+#[derive(Debug)]
+struct OfKind {
+    /// Where they are; never empty.
+    places: Vec<u32>,
+    /// What they are part of, by their place among these.
+    parents: OnceCell<Marks>,
+}
+
 /// The places of the objects of each kind that is there. Those of one kind mostly stand together.
-fn by_kind(catalog: &Catalog) -> Vec<Vec<u32>> {
+fn by_kind(catalog: &Catalog) -> Vec<OfKind> {
     type Run = (Discriminant<Object>, Range<u32>);
     let runs = in_ranges(catalog.objects.len(), |places| {
         let mut runs: Vec<Run> = Vec::new();
@@ -105,7 +132,7 @@ fn by_kind(catalog: &Catalog) -> Vec<Vec<u32>> {
     for (kind, run) in runs.into_iter().flatten() {
         kinds.entry(kind).or_default().extend(run);
     }
-    kinds.into_values().collect()
+    kinds.into_values().map(|places| OfKind { places, parents: OnceCell::new() }).collect()
 }
 
 fn number(place: usize) -> u32 {

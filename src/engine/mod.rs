@@ -88,6 +88,8 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     desired.guess_needs();
     let (raw, hints, origins, sources) = desired.into_parts();
     bench.start(version).await?;
+    // Where nobody says for which server, it is for one like that which elaborates and proves it.
+    let server = version.or_else(|| bench.version()).unwrap_or_default();
     if !live_is_elaborated {
         live = elaborate::canonical(bench, "start", live, &indexmap::IndexMap::new(), &crate::kdl::Sources::new(), scope).await?;
     }
@@ -100,7 +102,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     let said = expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
     let desired = elaborated.desired;
     let waits = bench.waits.clone();
-    let facts = Box::pin(facts::read(session, bench, &live, &desired, &hints, version.unwrap_or_default(), policy.small_table_rows));
+    let facts = Box::pin(facts::read(session, bench, &live, &desired, &hints, server, policy.small_table_rows));
     // Rows are counted under a lock.
     let mut facts = match session {
         Some(session) => waits.over(&[session], facts).await??,
@@ -114,7 +116,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
         let part = |catalog: &Catalog| elaborated.confined_to.as_ref().map(|wanted| closure::restrict(catalog, wanted));
         let (start, end) = (part(&live), part(&desired));
         let (start, end) = (start.as_ref().unwrap_or(&live), end.as_ref().unwrap_or(&desired));
-        prove::prove(bench, start, end, [&elaborated.reloaded, &elaborated.made], &plan, facts.role.as_deref(), scope).await?;
+        prove::prove(bench, start, end, [&elaborated.reloaded, &elaborated.made], &plan, &facts, scope).await?;
         plan.proof = Proof::Proven(bench.describe());
     }
     Ok(Computed { plan, live, desired })

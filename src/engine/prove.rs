@@ -6,11 +6,12 @@ use super::fill::{fill, provide_for};
 use super::{EngineError, Scope, Workbench};
 use crate::catalog::Catalog;
 use crate::catalog::id::literal;
-use crate::kind::Object;
+use crate::kind::lowering::Hints;
+use crate::kind::{Object, not_null};
 use crate::pg::Session;
 use crate::pg::introspect::introspect;
-use crate::plan::Plan;
 use crate::plan::plan::{Step, Work};
+use crate::plan::{Facts, Plan};
 
 /// Proves that `plan` leads from `live` to `desired`. `again` is what the scratch server makes of the live texts and
 /// of the desired ones.
@@ -20,7 +21,7 @@ pub async fn prove(
     desired: &Catalog,
     again: [&Catalog; 2],
     plan: &Plan,
-    role: Option<&str>,
+    facts: &Facts,
     scope: &Scope,
 ) -> Result<(), EngineError> {
     let (_, session) = bench.database("proof").await?;
@@ -33,7 +34,7 @@ pub async fn prove(
         return Err(EngineError::Rebuild(list));
     }
     session.client().batch_execute("RESET ALL; SET check_function_bodies = off").await.map_err(crate::pg::SessionError::from)?;
-    if let Some(role) = role {
+    if let Some(role) = &facts.role {
         // What default privileges give depends on who makes an object.
         let name = crate::catalog::id::quote(role);
         let _ = session.client().batch_execute(&format!("CREATE ROLE {name} SUPERUSER")).await;
@@ -48,6 +49,10 @@ pub async fn prove(
     }
     let mut result = introspect(&session, scope.managed).await?.catalog;
     result.unmodelled.clear();
+    if facts.server < not_null::NAMED {
+        // A newer server stands in for the one that has no such names.
+        not_null::settle(&Catalog::default(), &mut result, &Hints::default(), facts.server);
+    }
     let mut differences = String::new();
     for (id, wanted) in &desired.objects {
         if let Object::Owner(owner) = wanted

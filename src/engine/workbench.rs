@@ -130,6 +130,12 @@ impl Workbench {
         })
     }
 
+    /// `server_version_num` of its major version, once started.
+    #[must_use]
+    pub fn version(&self) -> Option<u32> {
+        self.scratch.as_ref().map(|scratch| scratch.installation().major * 10_000)
+    }
+
     /// The server, once started.
     #[must_use]
     pub const fn scratch(&self) -> Option<&Scratch> {

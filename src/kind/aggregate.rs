@@ -29,9 +29,9 @@ pub struct Aggregate {
     /// A hypothetical-set aggregate.
     pub hypothetical: bool,
     /// How it aggregates.
-    pub state: State,
+    pub state: Box<State>,
     /// How it aggregates in a moving frame.
-    pub moving: Option<State>,
+    pub moving: Option<Box<State>>,
     /// Merges two states.
     pub combine: Option<String>,
     /// Turns a state of type `internal` into bytes.
@@ -118,8 +118,8 @@ impl Kind for Aggregate {
             if ordered.is_empty() { arguments.last().cloned().into_iter().collect() } else { ordered }
         });
         let is_ordered = ordered.is_some();
-        let state = State::from_row(row, is_ordered).unwrap_or_default();
-        let moving = State::from_row(row, is_ordered);
+        let state = Box::new(State::from_row(row, is_ordered).unwrap_or_default());
+        let moving = State::from_row(row, is_ordered).map(Box::new);
         let (combine, serial, deserial) = (row.opt_text(), row.opt_text(), row.opt_text());
         let sort_operator = row.opt_text();
         let hypothetical = kind == "h";
@@ -158,7 +158,7 @@ impl Kind for Aggregate {
             one.mode = last.mode;
         }
         let state = State::read(node, &State::NAMES, !ordered.is_empty(), out);
-        let moving = State::read(node, &State::MOVING_NAMES, !ordered.is_empty(), out);
+        let moving = State::read(node, &State::MOVING_NAMES, !ordered.is_empty(), out).map(Box::new);
         let mut function = |name| node.value(name, &mut out.findings).map(|text| text.value);
         let (combine, serial, deserial) = (function("combinefunc"), function("serialfunc"), function("deserialfunc"));
         let sort_operator = function("sortop");
@@ -168,7 +168,7 @@ impl Kind for Aggregate {
             out.findings.push(finding.help("`sfunc` takes a state and a value and gives the next state of type `stype`"));
             return None;
         };
-        let ordered = (!ordered.is_empty()).then_some(ordered);
+        let (state, ordered) = (Box::new(state), (!ordered.is_empty()).then_some(ordered));
         let schema = Ident::new(at.schema);
         let aggregate =
             Self { schema, name, arguments, ordered, hypothetical, state, moving, combine, serial, deserial, sort_operator, parallel };
@@ -211,7 +211,7 @@ impl Kind for Aggregate {
     }
 
     fn texts(&self) -> Vec<&str> {
-        let states = [Some(&self.state), self.moving.as_ref()].into_iter().flatten().flat_map(State::texts);
+        let states = [Some(&self.state), self.moving.as_ref()].into_iter().flatten().flat_map(|state| state.texts());
         let functions = [&self.combine, &self.serial, &self.deserial, &self.sort_operator];
         states.chain(functions.into_iter().filter_map(|function| function.as_deref())).collect()
     }

@@ -115,6 +115,10 @@ impl Kind for Check {
         Some(self.table.clone())
     }
 
+    fn has_only_comments(&self) -> bool {
+        true
+    }
+
     fn texts(&self) -> Vec<&str> {
         vec![&self.expression]
     }

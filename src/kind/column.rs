@@ -30,7 +30,7 @@ pub struct Column {
     #[serde(default)]
     pub constraint: NotNull,
     /// Filled from a sequence of its own.
-    pub identity: Option<Identity>,
+    pub identity: Option<Box<Identity>>,
     /// Computed from other columns.
     pub generated: Option<Generated>,
     /// `plain`, `external`, `extended` or `main`, where it is not the type's own.
@@ -270,7 +270,8 @@ impl Kind for Column {
         let identity = row.opt_text().map(|when| {
             let sequence = row.name();
             let usual = default_name(table.name(), &name, "seq");
-            Identity { always: when == "always", name: (sequence != usual).then_some(sequence), options: SequenceOptions::from_row(row) }
+            let name = (sequence != usual).then_some(sequence);
+            Box::new(Identity { always: when == "always", name, options: SequenceOptions::from_row(row) })
         });
         let constraint = NotNull { name: None, no_inherit, not_valid };
         let mut column = Self { table, name, data_type, collation, not_null, constraint, identity, generated, storage, compression, statistics, options };
@@ -294,7 +295,8 @@ impl Kind for Column {
             let usual = default_name(table.name(), &name.value, "seq");
             let options = SequenceOptions::read(&mut identity, &data_type, out);
             identity.finish(&mut out.findings);
-            Some(Identity { always: when.value == "always", name: sequence.filter(|name| *name != usual), options })
+            let name = sequence.filter(|name| *name != usual);
+            Some(Box::new(Identity { always: when.value == "always", name, options }))
         });
         let generated = node.child("generated", &mut out.findings).and_then(|mut generated| {
             let expression = generated.arg("an expression", &mut out.findings)?;
@@ -366,7 +368,7 @@ impl Kind for Column {
         if let Some(collation) = &self.collation {
             node.set("collation", collation_name::to_kdl(collation));
         }
-        if let Some(Identity { always, name, options }) = &self.identity {
+        if let Some(Identity { always, name, options }) = self.identity.as_deref() {
             let when = if *always { "always" } else { "by-default" };
             let mut inner = NodeOut::new("identity").arg(when);
             if let Some(name) = name {

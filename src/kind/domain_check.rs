@@ -97,6 +97,10 @@ impl Kind for DomainCheck {
         Some(self.domain.clone())
     }
 
+    fn has_only_comments(&self) -> bool {
+        true
+    }
+
     fn texts(&self) -> Vec<&str> {
         vec![&self.expression]
     }

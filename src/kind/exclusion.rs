@@ -137,6 +137,10 @@ impl Kind for Exclusion {
         Some(self.table.clone())
     }
 
+    fn has_only_comments(&self) -> bool {
+        true
+    }
+
     fn texts(&self) -> Vec<&str> {
         self.elements.iter().flat_map(|(element, operator)| [element.as_str(), operator.as_str()]).chain(self.filter.as_deref()).collect()
     }

@@ -218,6 +218,10 @@ impl Kind for ForeignKey {
         Some(self.table.clone())
     }
 
+    fn has_only_comments(&self) -> bool {
+        true
+    }
+
     fn needs(&self) -> Vec<Id> {
         let own = self.columns.iter().map(|column| self.table.child("column", column));
         let theirs = self.referenced_columns.iter().map(|column| self.references.child("column", column));

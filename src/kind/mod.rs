@@ -149,6 +149,11 @@ pub trait Kind: Clone + Debug + PartialEq + Sized {
         None
     }
 
+    /// Whether nothing but a comment can be part of it.
+    fn has_only_comments(&self) -> bool {
+        false
+    }
+
     /// Whether it shares the namespace of relations and types with other kinds; gives the name
     /// under which it would collide.
     fn relation_name(&self) -> Option<String> {
@@ -257,6 +262,9 @@ macro_rules! kinds {
             /// See [`Kind::rebuild`].
             #[must_use]
             pub fn rebuild(&self, why: Why) -> Rebuild { match self { $(Self::$name(object) => object.rebuild(why),)* } }
+            /// See [`Kind::has_only_comments`].
+            #[must_use]
+            pub fn has_only_comments(&self) -> bool { match self { $(Self::$name(object) => object.has_only_comments(),)* } }
             /// See [`Kind::relation_name`].
             #[must_use]
             pub fn relation_name(&self) -> Option<String> { match self { $(Self::$name(object) => object.relation_name(),)* } }

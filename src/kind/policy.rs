@@ -125,6 +125,10 @@ impl Kind for Policy {
         Some(self.table.clone())
     }
 
+    fn has_only_comments(&self) -> bool {
+        true
+    }
+
     fn texts(&self) -> Vec<&str> {
         [&self.using, &self.with_check].into_iter().filter_map(|text| text.as_deref()).collect()
     }

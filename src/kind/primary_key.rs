@@ -60,6 +60,10 @@ impl Kind for PrimaryKey {
         Some(self.key.table.clone())
     }
 
+    fn has_only_comments(&self) -> bool {
+        true
+    }
+
     fn needs(&self) -> Vec<Id> {
         self.key.needs()
     }

@@ -122,6 +122,10 @@ impl Kind for Rule {
         Some(self.relation.clone())
     }
 
+    fn has_only_comments(&self) -> bool {
+        true
+    }
+
     fn texts(&self) -> Vec<&str> {
         self.condition.as_deref().into_iter().chain([self.action.as_str()]).collect()
     }

@@ -288,6 +288,10 @@ impl Kind for Trigger {
         Some(self.relation.clone())
     }
 
+    fn has_only_comments(&self) -> bool {
+        true
+    }
+
     fn needs(&self) -> Vec<Id> {
         let from = self.constraint.iter().filter_map(|constraint| constraint.from.clone());
         let columns = self.update_of.iter().map(|column| self.relation.child("column", column));

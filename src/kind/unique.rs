@@ -72,6 +72,10 @@ impl Kind for Unique {
         Some(self.key.table.clone())
     }
 
+    fn has_only_comments(&self) -> bool {
+        true
+    }
+
     fn needs(&self) -> Vec<Id> {
         self.key.needs()
     }
