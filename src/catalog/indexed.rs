@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::mem::{Discriminant, discriminant};
 use std::ops::{Deref, Range};
 
+use super::id::qualified;
 use super::ranges::in_ranges;
 use super::{Catalog, Id};
 use crate::kind::comment::Comment;
@@ -64,15 +65,19 @@ impl<'a> Indexed<'a> {
         found.into_iter().filter_map(K::cast)
     }
 
-    /// Whether a relation or a type has this name, as SQL calls it: a table, an index, a sequence, a view share them.
+    /// Whether a relation or a type of the schema has this name: a table, an index, a sequence, a view share them.
     #[must_use]
-    pub fn has_relation(&self, name: &str) -> bool {
-        let names = || self.catalog.objects.values().filter_map(Object::relation_name);
+    pub fn has_relation(&self, schema: &str, name: &str) -> bool {
+        let called = qualified(&[schema.into(), name.into()]);
         self.relations.asked.set(self.relations.asked.get() + 1);
         if self.relations.asked.get() < WORTH_SORTING {
-            return names().any(|other| other == name);
+            return self.catalog.objects.iter().any(|(id, object)| match object {
+                // Its sequence is called otherwise than the column.
+                Object::Column(column) => column.identity.is_some() && object.relation_name().as_ref() == Some(&called),
+                _ => id.name() == name && id.schema() == schema && object.relation_name().is_some(),
+            });
         }
-        self.relations.names.get_or_init(|| names().collect()).contains(name)
+        self.relations.names.get_or_init(|| self.catalog.objects.values().filter_map(Object::relation_name).collect()).contains(&called)
     }
 
     /// The direct parts of one object, in order.

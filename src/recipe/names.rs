@@ -1,6 +1,6 @@
 //! Names of what stands beside something for a while: derived from its name, and free in both states.
 
-use crate::catalog::id::{derived_name, qualified};
+use crate::catalog::id::derived_name;
 use crate::catalog::{Id, Ident};
 use crate::plan::draft::Context;
 
@@ -15,10 +15,7 @@ fn free(base: &str, suffix: &str, taken: impl Fn(&Ident) -> bool) -> Ident {
 /// A name for an index of a schema.
 #[must_use]
 pub fn of_index(cx: &Context<'_>, schema: &str, base: &str, suffix: &str) -> Ident {
-    free(base, suffix, |name| {
-        let name = qualified(&[schema.into(), name.clone()]);
-        [cx.live, cx.desired].into_iter().any(|state| state.has_relation(&name))
-    })
+    free(base, suffix, |name| [cx.live, cx.desired].into_iter().any(|state| state.has_relation(schema, name)))
 }
 
 /// A name for a constraint beside another one.

@@ -77,7 +77,7 @@ pub fn shadow_type(live: &Indexed<'_>, desired: &Indexed<'_>, id: &Id) -> Id {
 
 fn free_type(live: &Indexed<'_>, desired: &Indexed<'_>, id: &Id, suffix: &str) -> Id {
     // Types share their namespace with relations.
-    let taken = |id: &Id| [live, desired].iter().any(|state| state.has_relation(&id.sql()));
+    let taken = |id: &Id| [live, desired].iter().any(|state| state.has_relation(id.schema(), id.name()));
     let numbered = (2..).map(|number| derived_name(id.name(), &format!("{suffix}_{number}")));
     let mut names = [derived_name(id.name(), suffix)].into_iter().chain(numbered).map(|name| id.renamed(&name));
     names.find(|id| !taken(id)).expect("a schema has few types")
