@@ -450,11 +450,13 @@ async fn a_newer_ledger_is_refused() {
     assert!(matches!(error, ApplyError::NewerLedger { found: 99, known } if known == schema::apply::ledger::FORMAT), "{error}");
 }
 
-/// Asked to stop, it lets the running step end; the next one is where the same command goes on.
+/// Asked to stop, it lets a running step that is over in an instant end; the next one is where the same command goes on.
 #[tokio::test]
 async fn a_stop_ends_behind_the_running_step() {
     let db = Db::start().await;
-    let plan = steps_only("0001-stop", vec![step(1, &["CREATE TABLE a ()", "SELECT pg_sleep(1)"]), step(2, &["CREATE TABLE b ()"])]);
+    db.run("CREATE TABLE t ()").await;
+    let first = locking(step(1, &["CREATE TABLE a ()", "SELECT pg_sleep(1)"]));
+    let plan = steps_only("0001-stop", vec![first, step(2, &["CREATE TABLE b ()"])]);
     let options = quick();
     let stop = options.stop.clone();
     let ((outcome, events), ()) = tokio::join!(db.apply(&plan, &options), async {
