@@ -3,10 +3,9 @@
 //! The same rows, the same expression, in the same run: (a) a loop of batched UPDATEs by key without pauses, (b) a backfill of
 //! `apply` without pauses, (c) one with the default pace, with pgbench beside it, against pgbench alone. `ROWS=…` (default
 //! 500,000) and `SECONDS=…` (default 20) change the size, `TARGET=…` (milliseconds of a batch), `BURST=…` (microseconds at a
-//! stretch) and `PAUSE=…` (percent of them) the pace of the third, `TURNS=…` (default 3) how often the first two take turns.
+//! stretch) and `PAUSE=…` (percent of them) the pace of the third, `TURNS=…` (default 3) how often they take turns.
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "it prints figures")]
 
-#[allow(dead_code, reason = "the load benchmark uses all of it")]
 #[path = "support/pgbench.rs"]
 mod pgbench;
 
@@ -53,21 +52,29 @@ async fn main() {
     println!("apply      {:>9.0} rows/s without pauses, {:.2} of it", per_second(ours), by_hand.as_secs_f64() / ours.as_secs_f64());
     let made = pgbench::command(&scratch).args(["-i", "-s", "10", "-q", "postgres"]).stderr(std::process::Stdio::null()).status();
     assert!(made.expect("pgbench starts").success());
-    let alone = pgbench::Running::start(&scratch, "postgres", seconds, &[]).end();
-    batch(&session, &table).await;
-    let running = pgbench::Running::start(&scratch, "postgres", seconds, &[]);
-    let begun = Instant::now();
+    // Alone and beside in turns, and the transactions of all turns together: what else the machine does hits both.
+    let turns = number("TURNS", 3);
+    let (mut alone, mut beside) = (pgbench::Felt::default(), pgbench::Felt::default());
     let (mut fills, mut filling) = (0_u32, Duration::ZERO);
-    while begun.elapsed() < Duration::from_secs(seconds) {
-        let pace =
-            Pace { pause: number("PAUSE", 20) as f64 / 100.0, burst: Some(Duration::from_micros(number("BURST", 500))), ..Pace::default() };
-        filling += filled(&scratch, pace).await;
-        fills += 1;
-        if begun.elapsed() < Duration::from_secs(seconds) {
-            batch(&session, "ALTER TABLE t DROP COLUMN new; ALTER TABLE t ADD new int").await;
+    let pace =
+        Pace { pause: number("PAUSE", 20) as f64 / 100.0, burst: Some(Duration::from_micros(number("BURST", 500))), ..Pace::default() };
+    for turn in 1..=turns {
+        batch(&session, &table).await;
+        let by_itself = pgbench::Running::start(&scratch, "postgres", seconds, &[]).end();
+        let running = pgbench::Running::start(&scratch, "postgres", seconds, &[]);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            filling += filled(&scratch, pace.clone()).await;
+            fills += 1;
+            if begun.elapsed() < Duration::from_secs(seconds) {
+                batch(&session, "ALTER TABLE t DROP COLUMN new; ALTER TABLE t ADD new int").await;
+            }
         }
+        let together = running.end();
+        println!("turn {turn}: p99 {:>6.2} ms alone, {:>6.2} ms beside", by_itself.percentile(99), together.percentile(99));
+        alone.add(by_itself);
+        beside.add(together);
     }
-    let beside = running.end();
     for (what, felt) in [("pgbench alone", &alone), ("pgbench and backfills", &beside)] {
         assert!(felt.failed.is_empty(), "{:?}", felt.failed);
         let (p50, p99, max) = (felt.percentile(50), felt.percentile(99), felt.longest());

@@ -1,6 +1,8 @@
 //! pgbench beside what is measured. Paced clients (`RATE=200`, the default, transactions a second of all of them) feel the
 //! server; with `RATE=0` they ask as fast as they are answered, and feel the whole machine.
 
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -85,6 +87,13 @@ fn felt(folder: &Path) -> Felt {
 }
 
 impl Felt {
+    /// What is felt in another turn.
+    pub fn add(&mut self, other: Self) {
+        self.latencies.extend(other.latencies);
+        self.latencies.sort_by(f64::total_cmp);
+        self.failed.extend(other.failed);
+    }
+
     /// The latency beneath which so many percent of the transactions stayed, in milliseconds.
     pub fn percentile(&self, percent: usize) -> f64 {
         let last = self.latencies.len().saturating_sub(1);

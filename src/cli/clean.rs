@@ -3,15 +3,14 @@
 use std::fmt::Write;
 
 use super::apply::consent::Consent;
-use super::apply::{patience, stopped, who};
-use super::progress::Progress;
+use super::once::Once;
 use super::rollback::from_ledger;
 use super::signals::Signals;
 use super::{Format, Global, Out, planning};
 use crate::apply::beside::beside;
 use crate::apply::leftovers::{leftovers, sweep};
 use crate::apply::status::plans as ledger_plans;
-use crate::apply::{Options, Outcome, PlanState, apply};
+use crate::apply::{Options, PlanState};
 use crate::error::{CliError, Code};
 use crate::plan::render::number;
 use crate::project::{described, session, target};
@@ -76,26 +75,10 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     } else if !consent.show_and_ask(out, &text)? {
         return Err(CliError::message(Code::Refused, "nothing was removed"));
     }
-    let plan = sweep(&found, &besides);
     let command = format!("schema clean{}", project.env_flag());
-    let options = Options {
-        stop: signals.begin(&command),
-        who: who(),
-        command: command.clone(),
-        env: project.env_flag(),
-        seen_epoch,
-        ..Options::direct()
-    };
-    let options = patience(options, &project.config);
-    let target = target(&place)?;
-    let mut progress = Progress::new(out);
-    let result = apply(session, &target, &plan, "", "", &options, &mut |event| progress.event(event)).await;
-    progress.finish();
-    match result? {
-        Outcome::Interrupted { reason, .. } => Err(stopped(&reason, &command)),
-        Outcome::Done | Outcome::Waiting { .. } => {
-            out.notice("Done.");
-            Ok(Code::Done)
-        }
-    }
+    let options = Options { seen_epoch, ..Options::direct() };
+    let once = Once { target: target(&place)?, project: &project, command, signals: &signals, options };
+    once.show(session, &sweep(&found, &besides), out).await?;
+    out.notice("Done.");
+    Ok(Code::Done)
 }

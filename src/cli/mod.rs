@@ -17,6 +17,7 @@ pub mod history;
 pub mod init;
 pub mod inspect;
 pub mod mark;
+mod once;
 pub mod out;
 pub mod plan;
 pub mod planning;

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use super::apply::consent::Consent;
-use super::progress::Progress;
+use super::once::Once;
 use super::signals::Signals;
-use super::undrop::{Once, meant};
+use super::undrop::meant;
 use super::{Format, Global, Out, time};
+use crate::apply::Options;
 use crate::apply::kept::{Kept, ending, kept};
 use crate::error::{CliError, Code};
 use crate::project::{described, session, target};
@@ -73,19 +74,14 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     } else if !consent.show_and_ask(out, &text)? {
         return Err(CliError::message(Code::Refused, "nothing was dropped"));
     }
-    let target = target(&place)?;
-    session.close().await;
     let words = match (&args.name, args.all) {
         (Some(name), _) => format!(" {name}"),
         (None, true) => " --all".to_owned(),
         (None, false) => String::new(),
     };
     let command = format!("schema purge{}{words}", project.env_flag());
-    let once = Once { target: &target, project: &project, command, signals };
-    let mut progress = Progress::new(out);
-    let result = once.run(&ending(&chosen), &mut |event| progress.event(event)).await;
-    progress.finish();
-    result?;
+    let once = Once { target: target(&place)?, project: &project, command, signals: &signals, options: Options::direct() };
+    once.show(session, &ending(&chosen), out).await?;
     out.notice("Done.");
     Ok(Code::Done)
 }

@@ -1,15 +1,13 @@
 //! `schema undrop`
 
-use super::apply::{patience, stopped, who};
-use super::progress::Progress;
+use super::once::Once;
 use super::signals::Signals;
 use super::{Format, Global, Out};
+use crate::apply::Options;
 use crate::apply::kept::{Kept, bringing_back, kept, standing_again};
-use crate::apply::{Event, Options, Outcome, apply};
 use crate::error::{CliError, Code};
-use crate::pg::Target;
-use crate::plan::Plan;
-use crate::project::{Project, described, session, target};
+use crate::pg::connect;
+use crate::project::{described, session, target};
 
 /// Arguments of `schema undrop`.
 #[derive(clap::Args, Debug)]
@@ -43,20 +41,17 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let where_ = described(&session);
     session.close().await;
     let env = project.env_flag();
-    let runner =
-        Once { target: &target, project: &project, command: format!("schema undrop{env} {}", args.name), signals: Signals::listen(out) };
+    let (command, signals) = (format!("schema undrop{env} {}", args.name), Signals::listen(out));
+    let runner = Once { target, project: &project, command, signals: &signals, options: Options::direct() };
     if one.is_back() {
         out.notice(&format!("{} is back already; what stood on it is still to be made.", one.what));
     } else {
-        let mut progress = Progress::new(out);
-        let result = runner.run(&bringing_back(one), &mut |event| progress.event(event)).await;
-        progress.finish();
-        result?;
+        runner.show(connect(&runner.target).await?, &bringing_back(one), out).await?;
         out.notice(&format!("{} is back on {where_}.", one.what));
     }
     let mut failed = Vec::new();
     for statement in &one.after {
-        match runner.run(&standing_again(one, statement), &mut |_| {}).await {
+        match runner.run(connect(&runner.target).await?, &standing_again(one, statement), &mut |_| {}).await {
             Ok(()) => {}
             Err(error) if matches!(error.code(), Code::Interrupted | Code::Unreachable) => return Err(error),
             Err(error) => failed.push(format!("{statement}\n  {error}")),
@@ -87,33 +82,6 @@ pub(super) fn meant<'k>(all: &'k [Kept], name: &str) -> Result<&'k Kept, CliErro
         several => {
             let names: Vec<&str> = several.iter().map(|one| one.what.as_str()).collect();
             Err(CliError::failed(format!("`{name}` may be several"), format!("say which: {}", names.join(", "))))
-        }
-    }
-}
-
-/// Runs without the ledger, under the applier's lock.
-pub(super) struct Once<'o> {
-    pub(super) target: &'o Target,
-    pub(super) project: &'o Project,
-    /// The command that goes on.
-    pub(super) command: String,
-    pub(super) signals: Signals,
-}
-
-impl Once<'_> {
-    pub(super) async fn run(&self, plan: &Plan, tell: &mut dyn FnMut(Event)) -> Result<(), CliError> {
-        let session = crate::pg::connect(self.target).await?;
-        let options = Options {
-            stop: self.signals.begin(&self.command),
-            who: who(),
-            command: self.command.clone(),
-            env: self.project.env_flag(),
-            ..Options::direct()
-        };
-        let options = patience(options, &self.project.config);
-        match apply(session, self.target, plan, "", "", &options, tell).await? {
-            Outcome::Interrupted { reason, .. } => Err(stopped(&reason, &self.command)),
-            Outcome::Done | Outcome::Waiting { .. } => Ok(()),
         }
     }
 }

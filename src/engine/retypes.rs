@@ -1,9 +1,10 @@
 //! What a change of a column's type does, asked of the scratch server: whether it writes the table
 //! again, whether values survive it, and what hangs on the column under another name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
-use super::{EngineError, Workbench};
+use super::{EngineError, Workbench, rights};
 use crate::catalog::id::{literal, quote};
 use crate::catalog::{Catalog, Id, Indexed};
 use crate::kind::Kind as _;
@@ -53,14 +54,16 @@ pub async fn read(
             sessions.push(scratch.connect(name).await?);
         }
     }
+    // A thousand keys that become bigint are one question.
+    let mut tried: HashMap<[String; 2], Option<Retype>> = HashMap::new();
     for (old, new) in &pairs {
-        for session in &sessions {
-            let Some(rewrites) = rewrites(session, old, new).await else { continue };
-            let keeps_values = !rewrites || survives(session, old, new).await;
-            let reverts = self::rewrites(session, new, old).await == Some(false) || survives(session, new, old).await;
-            let compatible = compatible(session, old, new).await;
-            facts.retypes.insert(new.id(), Retype { rewrites, keeps_values, reverts, compatible });
-            break;
+        let full = |column: &Column| format!("{}{}", column.data_type, collation(column));
+        let answer = match tried.entry([full(old), full(new)]) {
+            Entry::Occupied(there) => *there.get(),
+            Entry::Vacant(place) => *place.insert(try_change(&sessions, old, new).await),
+        };
+        if let Some(answer) = answer {
+            facts.retypes.insert(new.id(), answer);
         }
     }
     // Of a column whose rows stay as they are, an index may not.
@@ -72,16 +75,31 @@ pub async fn read(
     }
     if let Some(session) = session {
         let columns = pairs.iter().map(|(_, new)| *new).chain(relabelled);
-        facts.privileges = column_grants(session, columns.map(|new| (new.id(), new))).await?;
-        facts.privileges.extend(type_privileges(session, &types).await?);
+        facts.privileges = rights::of_columns(session, columns.map(|new| (new.id(), new))).await?;
+        facts.privileges.extend(rights::of_types(session, &types).await?);
     }
     Ok(())
+}
+
+/// What a change of type does, on the first of these servers that knows both types.
+async fn try_change(sessions: &[Session], old: &Column, new: &Column) -> Option<Retype> {
+    for session in sessions {
+        let Some(rewrites) = rewrites(session, old, new).await else { continue };
+        let keeps_values = !rewrites || survives(session, old, new).await;
+        let reverts = self::rewrites(session, new, old).await == Some(false) || survives(session, new, old).await;
+        let compatible = compatible(session, old, new).await;
+        return Some(Retype { rewrites, keeps_values, reverts, compatible });
+    }
+    None
+}
+
+fn collation(column: &Column) -> String {
+    column.collation.as_ref().map_or_else(String::new, |collation| format!(" COLLATE {collation}"))
 }
 
 /// Whether ALTER COLUMN TYPE gives a table another file: tried on an empty one. `None`: the server knows one of the
 /// types not.
 async fn rewrites(session: &Session, old: &Column, new: &Column) -> Option<bool> {
-    let collation = |column: &Column| column.collation.as_ref().map_or_else(String::new, |collation| format!(" COLLATE {collation}"));
     // Between timestamp and timestamptz it depends on the zone of who applies (measured): not UTC here.
     let sql = format!(
         "SET TimeZone = 'America/New_York'; DROP TABLE IF EXISTS pg_temp.probe, pg_temp.file; CREATE TEMP TABLE probe (value {}{}); \
@@ -183,59 +201,5 @@ async fn beside(
         matches!(id.kind.as_str(), "index" | "check" | "primary-key" | "unique" | "foreign-key") && desired.get(id) != Some(object)
     });
     found.unmodelled.clear();
-    Ok(found)
-}
-
-/// Privileges of the columns themselves, as statements: a column that takes a place takes them along, whether the
-/// project manages grants or not.
-pub async fn column_grants<'c>(
-    session: &Session,
-    columns: impl Iterator<Item = (Id, &'c Column)>,
-) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
-    let mut found = BTreeMap::new();
-    for (old, new) in columns {
-        let sql = format!(
-            "SELECT x.privilege_type::text, CASE x.grantee WHEN 0 THEN NULL ELSE pg_get_userbyid(x.grantee)::text END, x.is_grantable \
-             FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = {}::regclass AND a.attname = {} ORDER BY 2, 1",
-            literal(&old.up("table").sql()),
-            literal(old.name())
-        );
-        let rows = session.client().query(&sql, &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
-        let statements: Vec<String> = rows
-            .iter()
-            .map(|row| {
-                let role = row.get::<_, Option<String>>(1).map_or_else(|| "PUBLIC".to_owned(), |role| quote(&role));
-                let option = if row.get::<_, bool>(2) { " WITH GRANT OPTION" } else { "" };
-                format!("GRANT {} ({}) ON TABLE {} TO {role}{option}", row.get::<_, &str>(0), quote(&new.name), new.table.sql())
-            })
-            .collect();
-        if !statements.is_empty() {
-            found.insert(new.id(), statements);
-        }
-    }
-    Ok(found)
-}
-
-/// Owners and privileges of types, as statements: the type that takes a place has them, too.
-async fn type_privileges(session: &Session, types: &[(Id, Id)]) -> Result<BTreeMap<Id, Vec<String>>, EngineError> {
-    let mut found = BTreeMap::new();
-    for (now, id) in types {
-        let sql = format!(
-            "SELECT CASE WHEN pg_get_userbyid(t.typowner) <> current_user THEN pg_get_userbyid(t.typowner)::text END, t.typacl IS NOT NULL, \
-             ARRAY(SELECT CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END \
-             || CASE WHEN x.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END \
-             FROM aclexplode(t.typacl) x WHERE x.grantee <> t.typowner ORDER BY 1) FROM pg_type t WHERE t.oid = {}::regtype",
-            literal(&now.sql())
-        );
-        let row = session.client().query_opt(&sql, &[]).await.map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
-        let Some(row) = row else { continue };
-        let revoke = row.get::<_, bool>(1).then(|| format!("REVOKE ALL ON TYPE {} FROM PUBLIC", id.sql()));
-        let grants = row.get::<_, Vec<String>>(2).into_iter().map(|to| format!("GRANT USAGE ON TYPE {} TO {to}", id.sql()));
-        let owner = row.get::<_, Option<&str>>(0).map(|owner| format!("ALTER TYPE {} OWNER TO {}", id.sql(), quote(owner)));
-        let statements: Vec<String> = revoke.into_iter().chain(grants).chain(owner).collect();
-        if !statements.is_empty() {
-            found.insert(id.clone(), statements);
-        }
-    }
     Ok(found)
 }

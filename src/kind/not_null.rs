@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::column::Column;
 use super::domain::Domain;
 use super::lowering::Hints;
-use super::partition::Partition;
+use super::partition::{Partition, beneath};
 use super::{Kind as _, Lowering, Object, observed};
 use crate::catalog::id::{default_name, quote};
 use crate::catalog::{Catalog, Id, Ident};
@@ -229,23 +229,16 @@ pub fn rename(table: &Id, from: &str, to: &str) -> String {
     format!("ALTER TABLE {} RENAME CONSTRAINT {} TO {}", table.sql(), quote(from), quote(to))
 }
 
-/// The partitions beneath a table, to any depth.
-#[must_use]
-pub fn beneath(catalog: &Catalog, table: &Id) -> Vec<Id> {
-    let mut found: Vec<Id> = catalog.of::<Partition>().filter(|place| place.parent == *table).map(|place| place.table.clone()).collect();
-    for part in found.clone() {
-        found.extend(beneath(catalog, &part));
-    }
-    found
-}
-
 /// Whether it cannot be renamed: PostgreSQL renames those of the partitions with it, and refuses where one has another
 /// name (measured), as those have that were partitions before 18.
 #[must_use]
 pub fn is_stuck(live: &Catalog, column: &Column) -> bool {
     let name = column.not_null_name();
     let of = |part: &Id| live.get_as::<Column>(&part.child(Column::KEYWORD, &column.name));
-    beneath(live, &column.table).iter().filter_map(of).any(|part| part.constraint.name.as_ref().is_some_and(|theirs| *theirs != name))
+    beneath(live.of::<Partition>(), &column.table)
+        .into_iter()
+        .filter_map(of)
+        .any(|part| part.constraint.name.as_ref().is_some_and(|theirs| *theirs != name))
 }
 
 /// Gives every NOT NULL of a desired state the name that it is to have on a server of version `server`. What nobody named

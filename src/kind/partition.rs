@@ -1,6 +1,8 @@
 //! That a table is a partition of another: `table p partition-of=t from="1" to="10"`, or nested,
 //! `partition p from="1" to="10"`.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::table::Table;
@@ -62,6 +64,26 @@ impl Partition {
         };
         out.put(node, Self { table: table.clone(), parent, bound });
     }
+}
+
+/// The partitions beneath a table, to any depth, by name, each before those beneath it: `places` are all that there are.
+#[must_use]
+pub fn beneath<'c>(places: impl IntoIterator<Item = &'c Partition>, table: &Id) -> Vec<&'c Id> {
+    let mut parts: HashMap<&Id, Vec<&Id>> = HashMap::new();
+    for place in places {
+        parts.entry(&place.parent).or_default().push(&place.table);
+    }
+    // The last is taken first.
+    for siblings in parts.values_mut() {
+        siblings.sort_unstable_by(|one, other| other.cmp(one));
+    }
+    let of = |table: &Id| parts.get(table).into_iter().flatten().copied();
+    let (mut found, mut next) = (Vec::new(), of(table).collect::<Vec<_>>());
+    while let Some(part) = next.pop() {
+        found.push(part);
+        next.extend(of(part));
+    }
+    found
 }
 
 impl Kind for Partition {

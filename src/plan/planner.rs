@@ -12,7 +12,7 @@ use super::simulate::{Difference, simulate};
 use crate::catalog::{Catalog, Fingerprint, Id, Indexed};
 use crate::kind::Object;
 use crate::kind::lowering::Hints;
-use crate::kind::partition::Partition;
+use crate::kind::partition::{Partition, beneath};
 use crate::recipe;
 
 /// What a plan is made from.
@@ -86,11 +86,11 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         let mut step = recipe::rename::rename(&cx, live, old, new);
         let mut after = renamed(live, old, new);
         // The columns of the partitions are renamed with the one above them.
-        let parts = if old.kind == "column" { beneath(live, &old.up("table")) } else { Vec::new() };
+        let parts = if old.kind == "column" { beneath(live.of::<Partition>(), &old.up("table")) } else { Vec::new() };
         for table in parts {
             let [was, now] = [old, new].map(|id| table.child("column", id.name()));
             after = renamed(&after, &was, &now);
-            step.0.action = std::mem::take(&mut step.0.action).lock(&table, LockMode::AccessExclusive, Cost::Instant);
+            step.0.action = std::mem::take(&mut step.0.action).lock(table, LockMode::AccessExclusive, Cost::Instant);
         }
         not_null_follows(live, &mut after, old, new);
         renames.push(step);
@@ -183,12 +183,6 @@ fn renamed_with_theirs(hints: &Hints, live: &Catalog, desired: &Catalog) -> Vec<
         }
     }
     pairs
-}
-
-/// The partitions beneath a table, to any depth.
-fn beneath(live: &Catalog, table: &Id) -> Vec<Id> {
-    let parts: Vec<Id> = live.of::<Partition>().filter(|place| place.parent == *table).map(|place| place.table.clone()).collect();
-    parts.into_iter().flat_map(|part| [vec![part.clone()], beneath(live, &part)].concat()).collect()
 }
 
 /// Outer renames first: a table before its columns.

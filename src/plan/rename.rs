@@ -4,11 +4,14 @@
 //! the guess is wrong the text differs from the desired one, and the object is put in its desired
 //! form once more than needed.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::catalog::closure::substitute_name;
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::column::Column;
+use crate::kind::partition::{Partition, beneath};
 use crate::kind::{Kind as _, Object, not_null};
 
 /// `catalog` after `old` was renamed to `new` (another name, or another schema).
@@ -80,7 +83,7 @@ pub fn not_null_follows(before: &Catalog, catalog: &mut Catalog, old: &Id, new: 
         }
     }
     let table = Id::new("table", new.path[..2].to_vec());
-    let parts = not_null::beneath(catalog, &table);
+    let parts: HashSet<Id> = beneath(catalog.of::<Partition>(), &table).into_iter().cloned().collect();
     if parts.is_empty() {
         return;
     }

@@ -37,7 +37,8 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         // Before 18 a partitioned referencing table refuses NOT VALID (safe-changes.md).
         let partitioned = cx.live.get_as::<Table>(&key.table).is_some_and(|table| table.partition_by.is_some());
         if partitioned && cx.facts.server < 180_000 {
-            let leaves: Vec<Id> = partition::beneath(cx, &key.table).into_iter().filter(|(_, holds)| *holds).map(|(id, _)| id).collect();
+            let leaves: Vec<Id> =
+                partition::beneath(cx, &key.table).into_iter().filter(|(_, holds)| *holds).map(|(id, _)| id.clone()).collect();
             let free = leaves.iter().all(|leaf| !cx.live.contains(&leaf.child(ForeignKey::KEYWORD, &key.name)));
             if changes.get(&id) == Some(&Change::Create) && free && !key.not_valid && !cx.policy.direct {
                 changes.shift_remove(&id);
@@ -230,12 +231,12 @@ fn divided(cx: &Context<'_>, key: &ForeignKey, leaves: &[Id], draft: &mut Draft)
     action.locks.clear();
     action = action.lock(&key.table, LockMode::ShareRowExclusive, Cost::Instant);
     for (part, _) in partition::beneath(cx, &key.table) {
-        action = action.lock(&part, LockMode::ShareRowExclusive, Cost::Instant);
+        action = action.lock(part, LockMode::ShareRowExclusive, Cost::Instant);
     }
     action = action.lock(&key.references, LockMode::AccessExclusive, Cost::Instant);
     // What it references may be divided too: each part of it has triggers of its own.
     for (part, _) in partition::beneath(cx, &key.references) {
-        action = action.lock(&part, LockMode::AccessExclusive, Cost::Instant);
+        action = action.lock(part, LockMode::AccessExclusive, Cost::Instant);
     }
     let mut op = Op::new(&id, action, StageName::Switch, RECIPE).undo(key.drop().sql).puts(key.clone());
     for part in &parts {

@@ -5,7 +5,7 @@ use crate::catalog::Id;
 use crate::catalog::id::{derived_name, dotted, literal};
 use crate::kind::check::Check;
 use crate::kind::column::{Column, columns_of};
-use crate::kind::partition::Partition;
+use crate::kind::partition::{self, Partition};
 use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object, not_null};
 use crate::plan::change::{Change, Changes};
@@ -247,19 +247,18 @@ fn detach_concurrently(place: &Partition) -> Action {
 
 /// The partitions of a table that are there before the plan and stay, in order.
 pub fn staying<'c>(cx: &'c Context<'_>, table: &'c Id) -> impl Iterator<Item = &'c Id> {
-    cx.live.of::<Partition>().filter(move |place| place.parent == *table && cx.desired.contains(&place.id())).map(|place| &place.table)
+    all_staying(cx).filter(move |place| place.parent == *table).map(|place| &place.table)
 }
 
-/// The partitions beneath a table, to any depth: each with whether it holds rows itself.
+fn all_staying<'c>(cx: &'c Context<'_>) -> impl Iterator<Item = &'c Partition> {
+    cx.live.of::<Partition>().filter(|place| cx.desired.contains(&place.id()))
+}
+
+/// Those beneath a table, to any depth: each with whether it holds rows itself.
 #[must_use]
-pub fn beneath(cx: &Context<'_>, table: &Id) -> Vec<(Id, bool)> {
-    let mut found = Vec::new();
-    for part in staying(cx, table) {
-        let divided = cx.live.get_as::<Table>(part).is_some_and(|table| table.partition_by.is_some());
-        found.push((part.clone(), !divided));
-        found.extend(beneath(cx, part));
-    }
-    found
+pub fn beneath<'c>(cx: &'c Context<'_>, table: &Id) -> Vec<(&'c Id, bool)> {
+    let divided = |part: &Id| cx.live.get_as::<Table>(part).is_some_and(|table| table.partition_by.is_some());
+    partition::beneath(all_staying(cx), table).into_iter().map(|part| (part, !divided(part))).collect()
 }
 
 /// Attaches the index of a partition to the one above it: both are there, so it is an instant (measured: ACCESS SHARE

@@ -132,7 +132,7 @@ pub fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut Changes
     action.title = format!("Put the new {id} with its parts in the old one's place");
     action.hazards.clear();
     for (part, _) in partition::beneath(cx, &new.on) {
-        action = action.lock(&part, LockMode::AccessExclusive, Cost::Instant);
+        action = action.lock(part, LockMode::AccessExclusive, Cost::Instant);
     }
     let mut switch = Op::new(&id, Action::default(), stage, REPLACE);
     for index in &all {

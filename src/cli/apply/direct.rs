@@ -1,16 +1,16 @@
 //! `schema apply --direct`: from the source to the database, without a plan file.
 
 use super::consent::Consent;
-use super::{Args, check_hazards, patience, stopped, who};
+use super::{Args, check_hazards};
 use crate::apply::status::plans as ledger_plans;
-use crate::apply::{Options, Outcome, PlanState, apply, ledger};
-use crate::cli::progress::Progress;
+use crate::apply::{Options, PlanState, ledger};
+use crate::cli::once::Once;
 use crate::cli::signals::Signals;
 use crate::cli::{Out, planning};
 use crate::config::Place;
 use crate::error::{CliError, Code};
 use crate::plan::policy::Policy;
-use crate::plan::{Hazard, Plan, Policy as PlanPolicy, file};
+use crate::plan::{Hazard, Plan, Policy as PlanPolicy};
 use crate::project::{Project, described, session, target};
 
 /// From the source to the database in as few transactions as possible, without a plan file.
@@ -60,30 +60,10 @@ pub(super) async fn run(args: &Args, project: &Project, place: &Place<'_>, signa
         return Err(CliError::message(Code::Refused, "nothing was applied"));
     }
     let command = format!("schema apply --direct{}", project.env_flag());
-    let options = Options {
-        stop: signals.begin(&command),
-        who: who(),
-        command: command.clone(),
-        env: project.env_flag(),
-        max_time: args.max_time,
-        preflight: !args.no_preflight,
-        seen_epoch,
-        ..Options::direct()
-    };
-    let options = patience(options, &project.config);
-    let target = target(place)?;
-    let text = file::write(&plan);
-    let hash = file::hash(&plan).to_string();
-    let mut progress = Progress::new(out);
-    let result = apply(first, &target, &plan, &text, &hash, &options, &mut |event| progress.event(event)).await;
-    progress.finish();
-    match result? {
-        Outcome::Interrupted { reason, .. } => Err(stopped(&reason, &command)),
-        Outcome::Done | Outcome::Waiting { .. } => {
-            out.notice("Done.");
-            Ok(Code::Done)
-        }
-    }
+    let options = Options { max_time: args.max_time, preflight: !args.no_preflight, seen_epoch, ..Options::direct() };
+    Once { target: target(place)?, project, command, signals, options }.show(first, &plan, out).await?;
+    out.notice("Done.");
+    Ok(Code::Done)
 }
 
 /// As [`check_hazards`], with the command that allows.

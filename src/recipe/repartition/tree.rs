@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use super::followers;
 use super::strict;
 use crate::catalog::id::{derived_name, quote};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Catalog, Id, Ident, Indexed};
 use crate::kind::column::Column;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::key::{Deferrable, Key};
 use crate::kind::owned_by::OwnedBy;
-use crate::kind::partition::Partition;
+use crate::kind::partition::{Partition, beneath};
 use crate::kind::primary_key::PrimaryKey;
 use crate::kind::row::BESIDE;
 use crate::kind::row_security::RowSecurity;
@@ -132,12 +132,8 @@ impl<'c> Tree<'c> {
 }
 
 /// A table with its partitions to any depth, each before those beneath it.
-fn relations(state: &Catalog, table: &Id) -> Vec<Id> {
-    let mut parts: Vec<Id> = state.of::<Partition>().filter(|place| place.parent == *table).map(|place| place.table.clone()).collect();
-    parts.sort();
-    let mut all = vec![table.clone()];
-    all.extend(parts.iter().flat_map(|part| relations(state, part)));
-    all
+fn relations(state: &Indexed<'_>, table: &Id) -> Vec<Id> {
+    std::iter::once(table).chain(beneath(state.of::<Partition>(), table)).cloned().collect()
 }
 
 /// What some relations are made of: themselves and everything that hangs on them.
