@@ -57,7 +57,7 @@ async fn main() {
     let (mut alone, mut beside) = (pgbench::Felt::default(), pgbench::Felt::default());
     let (mut fills, mut filling) = (0_u32, Duration::ZERO);
     let pace =
-        Pace { pause: number("PAUSE", 20) as f64 / 100.0, burst: Some(Duration::from_micros(number("BURST", 500))), ..Pace::default() };
+        Pace { pause: number("PAUSE", 200) as f64 / 100.0, burst: Some(Duration::from_micros(number("BURST", 500))), ..Pace::default() };
     for turn in 1..=turns {
         batch(&session, &table).await;
         let by_itself = pgbench::Running::start(&scratch, "postgres", seconds, &[]).end();

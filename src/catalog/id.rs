@@ -294,6 +294,18 @@ pub fn derived_name(base: &str, suffix: &str) -> Ident {
     Ident::from(format!("{}_{hash}{suffix}", &base[..end]))
 }
 
+/// The name of a schema in which a table stands apart for a while: `prefix_schema_table`. Where the name of its own schema
+/// holds an underscore, that of another table could read the same, so a hash of the two follows.
+#[must_use]
+pub fn apart_name(prefix: &str, table: &Id, suffix: &str) -> Ident {
+    let base = format!("{prefix}_{}_{}", table.schema(), table.name());
+    if !table.schema().contains('_') {
+        return derived_name(&base, suffix);
+    }
+    let hash = &blake3::hash(table.sql().as_bytes()).to_hex()[..8];
+    derived_name(&format!("{base}_{hash}"), suffix)
+}
+
 /// The name that PostgreSQL gives a nameless constraint, index or sequence: `makeObjectName` in
 /// `src/backend/commands/indexcmds.c` cuts the longer of the two names first.
 #[must_use]
@@ -485,6 +497,15 @@ const KEYWORDS: &[&str] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_tables_stand_apart_in_two_schemas() {
+        let of = |schema: &str, table: &str| apart_name("schema_beside", &Id::new("table", [schema, table]), "_new");
+        assert_eq!(of("public", "b_c").as_str(), "schema_beside_public_b_c_new");
+        assert_ne!(of("a_b", "c"), of("a", "b_c"));
+        assert_ne!(of("a_b", "c_d"), of("a_b_c", "d"));
+        assert!(of("a_b", &"c".repeat(60)).len() <= NAME_BYTES);
+    }
 
     #[test]
     fn keywords_are_sorted() {

@@ -36,8 +36,8 @@ pub fn topic(name: &str) -> Option<Vec<String>> {
         "backfill" => vec![
             format!(
                 "Rows are filled in batches, each a short transaction with its place in the ledger: {batch_rows} rows at first, then as many as take {}. \
-                 Within a batch it works for about {} at a stretch (burst), and pauses for {pause} of that time, a millisecond at least, so that other sessions \
-                 find a processor. A batch behind which a session waits ends, the next one is half as large and the pause as long as the batch. `pause=0` goes \
+                 Within a batch it works for about {} at a stretch (burst), and pauses {pause} times as long, a millisecond at least, so that other sessions \
+                 find a processor and a disk. A batch behind which a session waits ends, the next one is half as large and the pause as long as the batch at least. `pause=0` goes \
                  as fast as the server does; `burst=off` pauses only between batches.",
                 duration::format(batch_target),
                 time(burst)
@@ -46,7 +46,7 @@ pub fn topic(name: &str) -> Option<Vec<String>> {
                 "It holds while a replica replays more than {} (replay-lag) or {} (replay-wal) behind, a slot keeps more than {} of WAL (slot-wal), archiving \
                  fails or is more than {} behind (archive-wal), or the table has more dead rows than {} of its rows and than a million (dead-rows). A signal \
                  that cannot be read counts as bad. Change them in schema.kdl, for all or in an environment: \
-                 `backfill batch=\"500ms\" rows=500 burst=\"500us\" pause=0.2 replay-lag=\"10s\" replay-wal=off`.",
+                 `backfill batch=\"500ms\" rows=500 burst=\"500us\" pause=2 replay-lag=\"10s\" replay-wal=off`.",
                 time(replay_lag),
                 size(replay_wal),
                 size(slot_wal),

@@ -39,7 +39,7 @@ impl Pacing {
         set("batch", duration::FORM, &mut |text| duration::parse(text).map(|time| self.batch = time).is_ok());
         set("rows", "a number of rows", &mut |text| text.parse().map(|rows: u32| self.rows = rows.max(1)).is_ok());
         let Pace { pause, burst, replay_lag, replay_wal, slot_wal, archive_wal, dead_rows } = &mut self.pace;
-        set("pause", "a share of the time worked: `0.2`", &mut |text| {
+        set("pause", "a share of the time worked: `2`", &mut |text| {
             share(text).filter(|share| *share <= LONGEST_PAUSE).map(|share| *pause = share).is_some()
         });
         set("burst", "a duration (`500us`) or `off`", &mut |text| {

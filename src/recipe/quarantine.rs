@@ -4,7 +4,7 @@
 
 use super::undo;
 use crate::catalog::Id;
-use crate::catalog::id::{derived_name, literal, quote};
+use crate::catalog::id::{apart_name, derived_name, literal, quote};
 use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::partition::Partition;
@@ -128,7 +128,7 @@ pub fn table(cx: &Context<'_>, id: &Id) -> Option<Op> {
     if is_parent || cx.live.contains(&Partition::id_of(id)) {
         return None;
     }
-    let place = derived_name(&format!("{SET_ASIDE}_{}_{}", id.schema(), id.name()), "");
+    let place = apart_name(SET_ASIDE, id, "");
     let aside = format!("{}.{}", quote(&place), quote(id.name()));
     let keys = cx.live.objects.values().filter(|object| matches!(object, Object::ForeignKey(key) if key.table == *id));
     let kept = Kept {

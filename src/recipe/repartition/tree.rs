@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::followers;
 use super::strict;
-use crate::catalog::id::{derived_name, quote};
+use crate::catalog::id::{apart_name, quote};
 use crate::catalog::{Catalog, Id, Ident, Indexed};
 use crate::kind::column::Column;
 use crate::kind::foreign_key::ForeignKey;
@@ -92,12 +92,12 @@ impl<'c> Tree<'c> {
 
     /// The schema in which the new form is made.
     pub(super) fn schema_new(&self) -> Ident {
-        derived_name(&format!("{BESIDE}_{}_{}", self.root.schema(), self.root.name()), "_new")
+        apart_name(BESIDE, &self.root, "_new")
     }
 
     /// The schema in which the old form waits for its end.
     pub(super) fn schema_old(&self) -> Ident {
-        derived_name(&format!("{BESIDE}_{}_{}", self.root.schema(), self.root.name()), "_old")
+        apart_name(BESIDE, &self.root, "_old")
     }
 
     /// Where a relation of the new form is before the switch.
