@@ -105,6 +105,7 @@ struct Figures {
     steps: Times,
     steps_of_type: Times,
     steps_of_many: Times,
+    steps_of_renames: Times,
     whole_plan: Times,
     megabytes: f64,
 }
@@ -127,6 +128,7 @@ impl Figures {
             ("steps for one column: another type", &self.steps_of_type),
             ("  with the fingerprints of both states", &self.whole_plan),
             ("steps for all of a tenth of the tables", &self.steps_of_many),
+            ("steps for twenty renamed tables", &self.steps_of_renames),
         ] {
             let _ = writeln!(
                 out,
@@ -253,7 +255,22 @@ fn plans(live: &Catalog, runs: usize, figures: &mut Figures) -> Result<(), Failu
         figures.whole_plan.add(|| Ok(plan(&input)?))?;
     }
     figures.steps_of_many.add(|| Ok(planner::steps(&Input { live, desired: &many, hints: &hints, facts: &facts, policy: &policy })?))?;
+    let (renamed, hints) = renamed_tables(live);
+    figures
+        .steps_of_renames
+        .add(|| Ok(planner::steps(&Input { live, desired: &renamed, hints: &hints, facts: &facts, policy: &policy })?))?;
     Ok(())
+}
+
+/// Twenty tables under other names.
+fn renamed_tables(live: &Catalog) -> (Catalog, Hints) {
+    let (mut desired, mut hints) = (live.clone(), Hints::default());
+    for number in 1..=20 {
+        let [old, new] = ["t", "renamed"].map(|name| Id::new("table", ["public".to_owned(), format!("{name}{number}")]));
+        desired = schema::plan::rename::renamed(&desired, &old, &new);
+        hints.renames.insert(new, old);
+    }
+    (desired, hints)
 }
 
 /// Of every tenth table a column that becomes NOT NULL, one that gets another type, an index with another condition, a

@@ -100,6 +100,18 @@ impl Id {
         self.path.last().map_or("", |name| name.as_str())
     }
 
+    /// Whether it is a function, a procedure or an aggregate: its path ends with the types of its arguments.
+    #[must_use]
+    pub fn is_routine(&self) -> bool {
+        matches!(self.kind.as_str(), "function" | "procedure" | "aggregate")
+    }
+
+    /// What SQL calls it where the arguments of a routine are not written.
+    #[must_use]
+    pub fn plain_name(&self) -> &str {
+        if self.is_routine() { self.path.get(1).map_or("", |name| name.as_str()) } else { self.name() }
+    }
+
     /// The name of the schema that holds it: the first name of its path.
     #[must_use]
     pub fn schema(&self) -> &str {

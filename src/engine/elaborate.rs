@@ -191,11 +191,7 @@ fn roots(rejected: &[Rejected]) -> Vec<&Rejected> {
 }
 
 fn mentions(message: &str, id: &Id) -> bool {
-    let name = if matches!(id.kind.as_str(), "function" | "procedure" | "aggregate") {
-        id.path.get(1).map_or("", |name| name.as_str())
-    } else {
-        id.name()
-    };
+    let name = id.plain_name();
     id.path.len() >= 2
         && !name.is_empty()
         && (message.contains(&format!(".{name}")) || message.contains(&format!("\"{name}\"")) || message.contains(&format!("{name}(")))

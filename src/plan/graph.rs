@@ -409,8 +409,7 @@ fn key(op: &Op, at: usize) -> Key {
     let place = |kind: &str| if matches!(kind, "function" | "procedure") { 2 * weight("table") - 1 } else { 2 * weight(kind) };
     let own = place(&op.id.kind);
     let top: Vec<_> = op.id.path.iter().take(2).cloned().collect();
-    let top_weight =
-        if op.id.path.len() > 2 && !matches!(op.id.kind.as_str(), "function" | "procedure" | "aggregate") { place("table") } else { own };
+    let top_weight = if op.id.path.len() > 2 && !op.id.is_routine() { place("table") } else { own };
     if op.teardown {
         (op.stage, 1, usize::MAX - top_weight, top, usize::MAX - own, op.id.clone(), at)
     } else {

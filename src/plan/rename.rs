@@ -47,6 +47,9 @@ pub fn placed_object(object: &Object, id: &Id, old: &Id, new: &Id) -> Object {
 }
 
 fn rewritten(object: &Object, id: &Id, old: &Id, new: &Id, texts: &[String]) -> Object {
+    if !says(object, old) {
+        return object.clone();
+    }
     let mut value = serde_json::to_value(object).expect("objects are plain data");
     let in_table = old.kind == "column" && id.path.len() >= 2 && id.path[..2] == old.path[..2];
     walk(&mut value, texts, in_table, old, new);
@@ -63,6 +66,14 @@ fn rewritten(object: &Object, id: &Id, old: &Id, new: &Id, texts: &[String]) -> 
         }
     }
     serde_json::from_value(value).expect("a renamed object has the shape that it had")
+}
+
+/// Whether the name stands anywhere in an object: with ten thousand tables, in few of them. What JSON would escape may
+/// stand there in another form.
+fn says(object: &Object, old: &Id) -> bool {
+    let name = old.plain_name();
+    let is_plain = name.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
+    !is_plain || serde_json::to_string(object).is_ok_and(|text| text.contains(name))
 }
 
 /// In a state that is as `before` but for `old`, which is called `new` now: NOT NULL of its partitions follow what
@@ -174,8 +185,7 @@ fn own_name(value: &mut Value, new: &Id) {
         Some(field) => object.get_mut(field).and_then(Value::as_object_mut).expect("keys and routines are objects"),
         None => object,
     };
-    let name = if matches!(new.kind.as_str(), "function" | "procedure" | "aggregate") { new.path[1].as_str() } else { new.name() };
-    fields.insert("name".to_owned(), Value::String(name.to_owned()));
+    fields.insert("name".to_owned(), Value::String(new.plain_name().to_owned()));
     if fields.contains_key("schema") {
         fields.insert("schema".to_owned(), Value::String(new.schema().to_owned()));
     }

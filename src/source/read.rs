@@ -344,11 +344,11 @@ fn satellites(node: &mut Node<'_>, id: &Id, at: &Scope<'_>, out: &mut Lowering) 
 /// Routines keep their argument types unless the text gives them.
 fn former_id(id: &Id, was: &str, at: &Scope<'_>) -> Id {
     let (name, arguments) = match was.split_once('(') {
-        Some((name, rest)) if is_routine(id) => (name, Some(rest.trim_end_matches(')'))),
+        Some((name, rest)) if id.is_routine() => (name, Some(rest.trim_end_matches(')'))),
         _ => (was, None),
     };
     let parts = crate::catalog::id::undotted(name);
-    if is_routine(id) {
+    if id.is_routine() {
         let mut path = if parts.len() == 1 { vec![Ident::new(at.schema), parts[0].clone()] } else { parts };
         let own = id.path.last().cloned().unwrap_or_default();
         path.push(arguments.map_or(own, |text| {
@@ -369,8 +369,4 @@ fn column_elsewhere(id: &Id, was: &str, at: &Scope<'_>) -> Option<Id> {
         parts.insert(0, Ident::new(at.schema));
     }
     (parts[..2] != id.path[..2]).then(|| Id::new("column", parts))
-}
-
-fn is_routine(id: &Id) -> bool {
-    matches!(id.kind.as_str(), "function" | "procedure" | "aggregate")
 }

@@ -38,7 +38,7 @@ fn names(out: &Lowering, f: &mut Findings) {
         if out.catalog.get_as::<Comment>(id).is_some() || out.hints.unnamed.contains(id) {
             continue;
         }
-        for text in origin.texts.iter().filter(|text| text.value.len() > LONGEST_NAME && text.value == own_name(id)) {
+        for text in origin.texts.iter().filter(|text| text.value.len() > LONGEST_NAME && text.value == id.plain_name()) {
             let cut = (0..=LONGEST_NAME).rev().find(|at| text.value.is_char_boundary(*at)).unwrap_or_default();
             f.push(
                 Finding::at(text.span, format!("this name is {} bytes long, PostgreSQL keeps {LONGEST_NAME}", text.value.len()))
@@ -47,7 +47,7 @@ fn names(out: &Lowering, f: &mut Findings) {
             );
         }
         for text in
-            origin.texts.iter().filter(|text| text.spelling == Spelling::Word && text.value.ends_with(',') && text.value == own_name(id))
+            origin.texts.iter().filter(|text| text.spelling == Spelling::Word && text.value.ends_with(',') && text.value == id.plain_name())
         {
             f.push(Finding::at(text.span, format!("the name `{}` ends in a comma", text.value)).help(format!(
                 "values are separated by spaces alone: write `{}`, or quote the name if it is meant so",
@@ -55,11 +55,6 @@ fn names(out: &Lowering, f: &mut Findings) {
             )));
         }
     }
-}
-
-fn own_name(id: &Id) -> &str {
-    let routine = matches!(id.kind.as_str(), "function" | "procedure" | "aggregate");
-    if routine { &id.path[1] } else { id.name() }
 }
 
 /// Relations, their indexes and types share the names of a schema.
@@ -110,7 +105,7 @@ fn former_names(out: &Lowering, f: &mut Findings) {
 
 fn was_place(out: &Lowering, id: &Id, old: &Id) -> Option<Span> {
     let origin = out.origins.get(id)?;
-    Some(origin.was(own_name(old)))
+    Some(origin.was(old.plain_name()))
 }
 
 fn primary_keys(out: &Lowering, f: &mut Findings) {

@@ -354,7 +354,7 @@ impl<'c> Relabel<'c> {
                 return Err(format!("{dependant} uses {id}"));
             }
             // Their own names hold the type's.
-            if matches!(dependant.kind.as_str(), "function" | "procedure" | "aggregate" | "cast") {
+            if dependant.is_routine() || dependant.kind == "cast" {
                 return Err(format!("{dependant} uses {id} and goes in the same plan: make two plans of it"));
             }
         }
