@@ -141,18 +141,17 @@ fn is_inside(id: &Id, other: &Id) -> bool {
 #[must_use]
 pub fn substitute_name(text: &str, old: &str, new: &str) -> String {
     let (old_sql, new_sql) = (super::id::quote(old), super::id::quote(new));
+    let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$' || c == '"');
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(&old_sql) {
-        let before = rest[..at].chars().next_back();
-        let after = rest[at + old_sql.len()..].chars().next();
-        let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$' || c == '"');
-        out.push_str(&rest[..at]);
-        let whole = old_sql.starts_with('"') || !(inside(before) || inside(after));
+    let mut done = 0;
+    for (at, _) in text.match_indices(&old_sql) {
+        let end = at + old_sql.len();
+        let whole = old_sql.starts_with('"') || !(inside(text[..at].chars().next_back()) || inside(text[end..].chars().next()));
+        out.push_str(&text[done..at]);
         out.push_str(if whole { &new_sql } else { &old_sql });
-        rest = &rest[at + old_sql.len()..];
+        done = end;
     }
-    out.push_str(rest);
+    out.push_str(&text[done..]);
     out
 }
 
@@ -167,5 +166,6 @@ mod tests {
             "(\"Severity\" > 0) AND level2 = t.\"Severity\""
         );
         assert_eq!(substitute_name("\"A b\" > 1", "A b", "c"), "c > 1");
+        assert_eq!(substitute_name("levellevel level", "level", "stage"), "levellevel stage");
     }
 }

@@ -155,11 +155,7 @@ impl Kind for Policy {
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {
-        (old.relation() == new.relation()).then(|| {
-            Action::new(format!("Rename {old} to {}", new.name()))
-                .sql(format!("ALTER POLICY {} ON {} RENAME TO {}", old.name_sql(), old.relation(), new.name_sql()))
-                .lock(old, LockMode::AccessExclusive, Cost::Instant)
-        })
+        super::table::rename_on_relation("POLICY", old, new)
     }
 
     fn address(id: &Id) -> String {

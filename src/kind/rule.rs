@@ -153,11 +153,7 @@ impl Kind for Rule {
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {
-        (old.relation() == new.relation()).then(|| {
-            Action::new(format!("Rename {old} to {}", new.name()))
-                .sql(format!("ALTER RULE {} ON {} RENAME TO {}", old.name_sql(), old.relation(), new.name_sql()))
-                .lock(old, LockMode::AccessExclusive, Cost::Instant)
-        })
+        super::table::rename_on_relation("RULE", old, new)
     }
 
     fn address(id: &Id) -> String {

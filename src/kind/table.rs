@@ -143,6 +143,15 @@ pub fn rename_in_schema(word: &str, old: &Id, new: &Id) -> Action {
     action
 }
 
+/// Renames what has its name in one relation alone: a trigger, a rule, a policy. It cannot move to another one.
+#[must_use]
+pub fn rename_on_relation(word: &str, old: &Id, new: &Id) -> Option<Action> {
+    let action = Action::new(format!("Rename {old} to {}", new.name()))
+        .sql(format!("ALTER {word} {} ON {} RENAME TO {}", old.name_sql(), old.relation(), new.name_sql()))
+        .lock(old, LockMode::AccessExclusive, Cost::Instant);
+    (old.relation() == new.relation()).then_some(action)
+}
+
 impl Kind for Table {
     const KEYWORD: &'static str = "table";
     const CATALOG: &'static str = "pg_class";

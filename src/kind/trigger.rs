@@ -344,11 +344,7 @@ impl Kind for Trigger {
     }
 
     fn rename(old: &Id, new: &Id) -> Option<Action> {
-        (old.relation() == new.relation()).then(|| {
-            Action::new(format!("Rename {old} to {}", new.name()))
-                .sql(format!("ALTER TRIGGER {} ON {} RENAME TO {}", old.name_sql(), old.relation(), new.name_sql()))
-                .lock(old, LockMode::AccessExclusive, Cost::Instant)
-        })
+        super::table::rename_on_relation("TRIGGER", old, new)
     }
 
     fn address(id: &Id) -> String {

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::catalog::closure::substitute_name;
+use crate::catalog::ranges::in_ranges;
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::column::Column;
 use crate::kind::partition::{Partition, beneath};
@@ -17,20 +18,24 @@ use crate::kind::{Kind as _, Object, not_null};
 /// `catalog` after `old` was renamed to `new` (another name, or another schema).
 #[must_use]
 pub fn renamed(catalog: &Catalog, old: &Id, new: &Id) -> Catalog {
-    let mut out = Catalog { unmodelled: catalog.unmodelled.clone(), ..Catalog::default() };
-    for (id, object) in &catalog.objects {
-        let object = renamed_object(object, id, old, new);
-        out.objects.insert(object.id(), object);
+    let after = in_ranges(catalog.objects.len(), |places| {
+        let objects = places.filter_map(|place| catalog.objects.get_index(place));
+        objects.map(|(id, object)| renamed_object(object, id, old, new)).map(|object| (object.id(), object)).collect::<Vec<_>>()
+    });
+    let needs = catalog.needs.iter();
+    Catalog {
+        objects: after.into_iter().flatten().collect(),
+        needs: needs.map(|(id, needs)| (moved(id, old, new), needs.iter().map(|need| moved(need, old, new)).collect())).collect(),
+        unmodelled: catalog.unmodelled.clone(),
     }
-    for (id, needs) in &catalog.needs {
-        out.needs.insert(moved(id, old, new), needs.iter().map(|need| moved(need, old, new)).collect());
-    }
-    out
 }
 
 /// One object as it is after the rename.
 #[must_use]
 pub fn renamed_object(object: &Object, id: &Id, old: &Id, new: &Id) -> Object {
+    if !says(object, old) {
+        return object.clone();
+    }
     let mut texts: Vec<String> = object.texts().into_iter().map(str::to_owned).collect();
     if old.kind == "column" {
         // A type may be called as a column is.
@@ -47,9 +52,6 @@ pub fn placed_object(object: &Object, id: &Id, old: &Id, new: &Id) -> Object {
 }
 
 fn rewritten(object: &Object, id: &Id, old: &Id, new: &Id, texts: &[String]) -> Object {
-    if !says(object, old) {
-        return object.clone();
-    }
     let mut value = serde_json::to_value(object).expect("objects are plain data");
     let in_table = old.kind == "column" && id.path.len() >= 2 && id.path[..2] == old.path[..2];
     walk(&mut value, texts, in_table, old, new);
@@ -68,12 +70,21 @@ fn rewritten(object: &Object, id: &Id, old: &Id, new: &Id, texts: &[String]) -> 
     serde_json::from_value(value).expect("a renamed object has the shape that it had")
 }
 
-/// Whether the name stands anywhere in an object: with ten thousand tables, in few of them. What JSON would escape may
-/// stand there in another form.
+/// Whether the name stands anywhere in an object, as a word: with ten thousand tables, in few of them. What JSON would
+/// escape may stand there in another form.
 fn says(object: &Object, old: &Id) -> bool {
     let name = old.plain_name();
-    let is_plain = name.chars().all(|letter| letter.is_alphanumeric() || letter == '_');
-    !is_plain || serde_json::to_string(object).is_ok_and(|text| text.contains(name))
+    if name.chars().any(|letter| letter.is_control() || matches!(letter, '"' | '\\')) {
+        return true;
+    }
+    let text = serde_json::to_string(object).expect("objects are plain data");
+    let in_word = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+    text.match_indices(name).any(|(at, _)| {
+        let (before, behind) = (&text[..at], &text[at + name.len()..]);
+        // A line break is a letter behind a backslash here.
+        let is_escape = before.bytes().rev().take(6).any(|byte| byte == b'\\');
+        (is_escape || !in_word(before.chars().next_back())) && !in_word(behind.chars().next())
+    })
 }
 
 /// In a state that is as `before` but for `old`, which is called `new` now: NOT NULL of its partitions follow what
@@ -188,5 +199,26 @@ fn own_name(value: &mut Value, new: &Id) {
     fields.insert("name".to_owned(), Value::String(new.plain_name().to_owned()));
     if fields.contains_key("schema") {
         fields.insert("schema".to_owned(), Value::String(new.schema().to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::view::View;
+    use crate::source::read_text;
+
+    #[test]
+    fn a_name_is_found_wherever_it_stands_as_a_word() {
+        let text = "schema public { table orders { column id int; }; \
+                    view v { sql \"SELECT o.id\\nFROM\\torders o\"; }; view w { sql \"SELECT 1 AS reorders\"; }; }";
+        let state = read_text("x.kdl", text).unwrap_or_else(|error| panic!("{}", crate::cli::out::plain(&error))).catalog;
+        let [old, new] = ["orders", "purchases"].map(|name| Id::new("table", ["public", name]));
+        let says: Vec<&str> = state.objects.iter().filter(|(_, object)| says(object, &old)).map(|(id, _)| id.name()).collect();
+        assert_eq!(says, ["orders", "id", "v"]);
+        let after = renamed(&state, &old, &new);
+        assert!(after.contains(&new.child("column", "id")) && !after.contains(&old));
+        let texts: Vec<&str> = after.of::<View>().map(|view| view.sql.as_str()).collect();
+        assert_eq!(texts, ["SELECT o.id\nFROM\tpurchases o", "SELECT 1 AS reorders"]);
     }
 }
