@@ -6,10 +6,11 @@ use indexmap::IndexMap;
 use tokio_postgres::error::SqlState;
 
 use super::closure::{closure, restrict};
-use super::fill::{Rejected, fill};
+use super::fill::{Rejected, fill, several};
 use super::{EngineError, Scope, Workbench};
 use crate::catalog::{Catalog, Id};
 use crate::kdl::{Finding, Findings, Sources};
+use crate::kind::event_trigger::EventTrigger;
 use crate::kind::extension::Extension;
 use crate::kind::lowering::Origin;
 use crate::kind::{Kind as _, Object};
@@ -31,7 +32,11 @@ pub struct Elaborated {
 
 /// What the server cannot say about an object that it was asked to make, so it is taken as written.
 fn as_written(object: &Object) -> bool {
-    matches!(object, Object::Owner(_) | Object::Grant(_) | Object::DefaultPrivileges(_) | Object::EventTrigger(_))
+    match object {
+        Object::Owner(_) | Object::Grant(_) | Object::DefaultPrivileges(_) | Object::EventTrigger(_) => true,
+        Object::Comment(comment) => comment.on.kind == EventTrigger::KEYWORD,
+        _ => false,
+    }
 }
 
 /// Elaborates a desired state against a live one.
@@ -115,6 +120,12 @@ pub async fn canonical(
     let (_, session) = bench.database(label).await?;
     if !raw.contains(&crate::kind::schema::Schema::id_of("public")) {
         session.client().batch_execute("DROP SCHEMA IF EXISTS public").await.map_err(crate::pg::SessionError::from)?;
+    }
+    if !origins.is_empty() {
+        let rejected = several(&session, &raw).await;
+        if !rejected.is_empty() {
+            return Err(explain(bench, &rejected, origins, sources));
+        }
     }
     let rejected = fill(&session, &raw, |object| !as_written(object)).await?;
     if !rejected.is_empty() {
@@ -245,7 +256,11 @@ fn finding(bench: &Workbench, one: &Rejected, origins: &IndexMap<Id, Origin>, so
         return Finding::at(origin.name, text).label("here").help(help);
     }
     let db = one.error.as_db_error();
-    let message = db.map_or_else(|| crate::pg::explain(&one.error), |db| db.message().to_owned());
+    let message = match db {
+        Some(_) if one.is_several => "its text ends the statement and begins another one".to_owned(),
+        Some(db) => db.message().to_owned(),
+        None => crate::pg::explain(&one.error),
+    };
     let text = format!("PostgreSQL refuses {}: {message}", one.id);
     // A table is made with its columns, so the text may be a column's.
     let mut homes: Vec<&Origin> = origins.get(&one.id).into_iter().collect();

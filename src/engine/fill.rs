@@ -23,12 +23,15 @@ pub struct Rejected {
     pub error: tokio_postgres::Error,
     /// Where in `sql` it points, in characters from 0.
     pub position: Option<usize>,
+    /// It is more than one statement.
+    pub is_several: bool,
 }
 
 /// Statements for one object (a table with its columns).
 struct Item {
     id: Id,
     prefix: String,
+    statements: Vec<String>,
     sql: String,
 }
 
@@ -71,6 +74,34 @@ pub async fn fill(session: &Session, catalog: &Catalog, wanted: impl Fn(&Object)
     }
 }
 
+/// What is written so that it ends its statement and begins another one: that one would do what no file says. A message of
+/// the extended protocol takes one statement only (manual, 55.2.3); where there is no semicolon there is none to look for.
+pub async fn several(session: &Session, catalog: &Catalog) -> Vec<Rejected> {
+    let with_columns = items(catalog, |object| object.inlines() != Inline::Always);
+    let suspects: Vec<Item> = with_columns.into_iter().filter(|item| item.statements.iter().any(|sql| sql.contains(';'))).collect();
+    let mut found = Vec::new();
+    let mut rest = suspects.into_iter();
+    loop {
+        let chunk: Vec<Item> = rest.by_ref().take(PIPELINE).collect();
+        if chunk.is_empty() {
+            return found;
+        }
+        let statements = chunk.iter().flat_map(|item| &item.statements).filter(|sql| sql.contains(';'));
+        let mut answers = join_all(statements.map(|sql| session.client().prepare(sql))).await.into_iter();
+        for item in chunk {
+            let count = item.statements.iter().filter(|sql| sql.contains(';')).count();
+            // What is wrong otherwise has a place in the text, or another code, and is said when it is run.
+            let several = |error: &tokio_postgres::Error| {
+                error.as_db_error().is_some_and(|db| *db.code() == SqlState::SYNTAX_ERROR && db.position().is_none())
+            };
+            let refused: Vec<_> = answers.by_ref().take(count).filter_map(Result::err).filter(several).collect();
+            if let Some(error) = refused.into_iter().next() {
+                found.push(Rejected { is_several: true, ..rejected(item, error) });
+            }
+        }
+    }
+}
+
 fn items(catalog: &Catalog, wanted: impl Fn(&Object) -> bool) -> Vec<Item> {
     let children = catalog.children();
     let mut objects: Vec<&Object> = catalog.objects.values().filter(|object| wanted(object)).collect();
@@ -85,10 +116,11 @@ fn items(catalog: &Catalog, wanted: impl Fn(&Object) -> bool) -> Vec<Item> {
             let id = object.id();
             let columns: Vec<&Object> =
                 children.get(&id).into_iter().flatten().copied().filter(|child| child.inlines() == Inline::Always).collect();
-            let sql = object.create_with(&columns).sql.join(";\n");
+            let statements = object.create_with(&columns).sql;
+            let sql = statements.join(";\n");
             (!sql.is_empty()).then(|| {
                 let schema = if object.parent().is_some() { id_schema(&id) } else { "public" };
-                Item { prefix: format!("SET search_path = {}, public;\n", quote(schema)), sql, id }
+                Item { prefix: format!("SET search_path = {}, public;\n", quote(schema)), statements, sql, id }
             })
         })
         .collect()
@@ -109,7 +141,7 @@ fn rejected(item: Item, error: tokio_postgres::Error) -> Rejected {
         // A position inside a function's body: found there by the caller, if at all.
         Some(tokio_postgres::error::ErrorPosition::Internal { .. }) | None => None,
     });
-    Rejected { id: item.id, sql: item.sql, error, position }
+    Rejected { id: item.id, sql: item.sql, error, position, is_several: false }
 }
 
 /// Lets PostgreSQL check the bodies of routines, now that everything they mention is there.

@@ -31,7 +31,8 @@ use crate::kdl::Finding;
 use crate::kind::lowering::Hints;
 use crate::kind::{Object, not_null};
 use crate::pg::Session;
-use crate::plan::plan::Proof;
+use crate::plan::op::Hazard;
+use crate::plan::plan::{HazardNote, Proof};
 use crate::plan::{Facts, Input, Plan, Policy};
 use crate::source::Desired;
 
@@ -118,6 +119,9 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
         let (start, end) = (start.as_ref().unwrap_or(&live), end.as_ref().unwrap_or(&desired));
         prove::prove(bench, start, end, [&elaborated.reloaded, &elaborated.made], &plan, &facts, scope).await?;
         plan.proof = Proof::Proven(bench.describe());
+    }
+    if !prove && !plan.is_empty() {
+        plan.hazards.push(HazardNote { hazard: Hazard::Unproven, subject: "it was not run on a scratch server".to_owned() });
     }
     Ok(Computed { plan, live, desired })
 }

@@ -44,7 +44,7 @@ impl Kind for Default {
             "SELECT d.oid::int8, 0::int8, n.nspname::text, c.relname::text, a.attname::text, pg_get_expr(d.adbin, d.adrelid) \
              FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum \
              JOIN pg_class c ON c.oid = d.adrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE a.attgenerated = '' AND c.relpersistence <> 't' AND {} AND {} ORDER BY 3, 4, a.attnum",
+             WHERE a.attgenerated = '' AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND {} AND {} ORDER BY 3, 4, a.attnum",
             row::in_user_schema("c.relnamespace"),
             row::not_extension_member("pg_class", "c.oid")
         ))

@@ -240,6 +240,62 @@ fn constraints() -> Vec<String> {
     ]
 }
 
+/// What hangs on an object that has a kind, and that the kind does not know of.
+fn details() -> Vec<String> {
+    let of_relation = |what: &str, name: &str, from: &str, filter: &str| {
+        format!(
+            "SELECT '{what}', {name} FROM {from} JOIN pg_namespace n ON n.oid = c.relnamespace WHERE ({filter}) AND {} AND {}",
+            in_user_schema("c.relnamespace"),
+            not_extension_member("pg_class", "c.oid")
+        )
+    };
+    let relation = "format('%I.%I', n.nspname, c.relname)";
+    let attribute = "format('%I.%I.%I', n.nspname, c.relname, a.attname)";
+    let identity = "EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i')";
+    vec![
+        of_relation(
+            "view-default",
+            attribute,
+            "pg_attrdef o JOIN pg_class c ON c.oid = o.adrelid JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = o.adnum",
+            "c.relkind = 'v'",
+        ),
+        of_relation(
+            "materialized-view-column",
+            attribute,
+            "pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid",
+            "c.relkind = 'm' AND a.attnum > 0 AND NOT a.attisdropped AND (a.attstattarget > 0 OR a.attstorage <> t.typstorage \
+             OR a.attcompression <> '' OR a.attoptions IS NOT NULL)",
+        ),
+        of_relation(
+            "identity-sequence",
+            relation,
+            "pg_class c",
+            &format!(
+                "c.relkind = 'S' AND {identity} AND (EXISTS (SELECT FROM aclexplode(c.relacl) x WHERE x.grantee <> c.relowner) \
+                 OR EXISTS (SELECT FROM pg_description d WHERE d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = 0))"
+            ),
+        ),
+        of_relation(
+            "trigger-of-partition",
+            "format('%I.%I.%I', n.nspname, c.relname, o.tgname)",
+            "pg_trigger o JOIN pg_trigger p ON p.oid = o.tgparentid JOIN pg_class c ON c.oid = o.tgrelid",
+            "o.tgenabled <> p.tgenabled AND NOT o.tgisinternal",
+        ),
+        of_relation(
+            "incomplete-index",
+            relation,
+            "pg_index o JOIN pg_class c ON c.oid = o.indexrelid",
+            "c.relkind = 'I' AND NOT o.indisvalid",
+        ),
+        format!(
+            "SELECT 'shell-type', format('%I.%I', n.nspname, o.typname) FROM pg_type o JOIN pg_namespace n ON n.oid = o.typnamespace \
+             WHERE NOT o.typisdefined AND {} AND {}",
+            in_user_schema("o.typnamespace"),
+            not_extension_member("pg_type", "o.oid")
+        ),
+    ]
+}
+
 /// The query for everything that has no kind, on a server of this version.
 pub fn sql(is_superuser: bool, server: u32) -> String {
     let mut parts: Vec<String> = PROBES
@@ -255,6 +311,7 @@ pub fn sql(is_superuser: bool, server: u32) -> String {
             )
         })
         .collect();
+    parts.extend(details());
     if server >= 180_000 {
         parts.extend(constraints());
     }

@@ -31,9 +31,12 @@ pub fn stages(cx: &Context<'_>, draft: &Draft, order: &[usize]) -> Vec<Stage> {
             }
             continue;
         }
-        let joins = runs.last().is_some_and(|run| {
-            open_group.is_some() && run[0].stage == op.stage && op.action.transaction == Transaction::Inside && op.backfill.is_none()
-        }) || runs.last().is_some_and(|run| can_join(cx, run, op));
+        // Neither a backfill nor what runs outside a transaction takes others along.
+        let shares = |op: &Op| op.action.transaction == Transaction::Inside && op.backfill.is_none();
+        let joins = runs
+            .last()
+            .is_some_and(|run| open_group.is_some() && run[0].stage == op.stage && shares(op) && run.iter().all(|other| shares(other)))
+            || runs.last().is_some_and(|run| can_join(cx, run, op));
         if joins {
             runs.last_mut().expect("there is one to join").push(op);
         } else {

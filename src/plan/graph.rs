@@ -37,7 +37,9 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
             let need = leaders.get(&need).map_or(need, |leader| (*leader).clone());
             let column_key = id.kind == "primary-key" && need.kind == "column";
             let leans = draft.leans.get(id).filter(|_| matches!(need.kind.as_str(), "primary-key" | "unique"));
-            let ready = draft.not_null.get(&need).filter(|_| column_key).or(leans).or_else(|| draft.ready.get(&need));
+            // A default needs the type alone, and goes with it in one transaction: not after a backfill.
+            let typed = if id.kind == "default" { gets_type(draft, &need) } else { None };
+            let ready = draft.not_null.get(&need).filter(|_| column_key).or(leans).or(typed.as_ref()).or_else(|| draft.ready.get(&need));
             // Both begin with one operation (a column with its default): what follows is the need's own.
             let ready = ready.filter(|_| draft.first.get(&need) != Some(&begins));
             if let Some(ready) = ready {
@@ -211,6 +213,11 @@ fn overloads(cx: &Context<'_>, draft: &mut Draft) -> Vec<(usize, usize)> {
         }
     }
     edges
+}
+
+/// The operation that gives a column its new type.
+fn gets_type(draft: &Draft, id: &Id) -> Option<usize> {
+    draft.ops.iter().rposition(|op| op.recipe == "alter" && op.id == *id && op.action.sql.iter().any(|sql| sql.contains(" TYPE ")))
 }
 
 /// Whether a column's own operation changes its type.

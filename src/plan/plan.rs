@@ -161,6 +161,8 @@ pub enum Proof {
     Skipped,
     /// Could not be run, and why.
     Impossible(String),
+    /// It was proven there, and its steps are other ones now.
+    Edited(String),
 }
 
 /// One stage with its steps.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::op::Hazard;
-use super::plan::Plan;
+use super::plan::{Plan, Proof};
 
 /// What a policy says about one hazard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -130,6 +130,9 @@ pub fn judge<'p>(plan: &'p Plan, policy: &Policy) -> Vec<Judged<'p>> {
             if !subjects.contains(&note.subject.as_str()) {
                 subjects.push(&note.subject);
             }
+        }
+        if hazard == Hazard::Unproven && matches!(plan.proof, Proof::Edited(_)) {
+            subjects.push("its steps were edited since it was proven");
         }
         if subjects.is_empty() {
             return None;

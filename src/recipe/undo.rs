@@ -100,7 +100,13 @@ fn taken_back(cx: &Context<'_>, state: &Overlay<'_>, object: &Object) -> Option<
         // Of a constraint that this plan made itself the making is undone.
         Some(before) if only_validated(before, object) && cx.live.get(&id) != Some(before) => Vec::new(),
         Some(before) => match Object::alter(object, before) {
-            Alteration::Act(actions) | Alteration::Retype(actions) => actions.into_iter().flat_map(|action| action.sql).collect(),
+            Alteration::Act(actions) | Alteration::Retype(actions) => {
+                let mut sql: Vec<String> = actions.into_iter().flat_map(|action| action.sql).collect();
+                if let (Object::Column(now), Object::Column(before)) = (object, before) {
+                    sql.extend(before.counts_on(now));
+                }
+                sql
+            }
             Alteration::Replace => return replaced_back(cx, state, object, before),
         },
     };

@@ -43,5 +43,10 @@ pub fn hash(plan: &Plan) -> Fingerprint {
     Fingerprint::of(&(FORMAT, relies_on, assumes, hazards, allowances, stages, gate))
 }
 
+/// What a proof is of: the steps.
+fn proven(plan: &Plan) -> Fingerprint {
+    Fingerprint::of(&plan.stages)
+}
+
 #[cfg(test)]
 mod tests;

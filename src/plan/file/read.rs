@@ -62,7 +62,7 @@ fn plan_node(mut node: Node<'_>, f: &mut Findings) -> Plan {
     }
     plan.from = Fingerprint(node.value("from", f).map(|text| text.value).unwrap_or_default());
     plan.to = Fingerprint(node.value("to", f).map(|text| text.value).unwrap_or_default());
-    plan.proof = node.child("proof", f).map(|proof| proof_node(proof, f)).unwrap_or_default();
+    let (proof, of) = node.child("proof", f).map(|proof| proof_node(proof, f)).unwrap_or_default();
     plan.relies_on = all(&mut node, "relies-on", f, reliance);
     plan.assumes = all(&mut node, "assumes", f, assumption);
     plan.hazards = all(&mut node, "hazard", f, |node, f| {
@@ -102,6 +102,10 @@ fn plan_node(mut node: Node<'_>, f: &mut Findings) -> Plan {
         plan.stages.push(Stage { name, note: remark, steps });
         child.finish(f);
     }
+    plan.proof = match proof {
+        Proof::Proven(server) if of != super::proven(&plan).0 => Proof::Edited(server),
+        proof => proof,
+    };
     node.finish(f);
     plan
 }
@@ -169,16 +173,19 @@ fn opened(mut statement: String) -> String {
     statement
 }
 
-fn proof_node(mut node: Node<'_>, f: &mut Findings) -> Proof {
-    let state = word(&mut node, "state of a proof", &["proven", "skipped", "impossible"], f);
+/// A proof, and what it is of.
+fn proof_node(mut node: Node<'_>, f: &mut Findings) -> (Proof, String) {
+    let state = word(&mut node, "state of a proof", &["proven", "edited", "skipped", "impossible"], f);
     let mut detail = |name: &'static str| node.value(name, f).map(|text| text.value).unwrap_or_default();
     let proof = match state.as_ref().map(Text::as_str) {
         Some("proven") => Proof::Proven(detail("on")),
+        Some("edited") => Proof::Edited(detail("on")),
         Some("impossible") => Proof::Impossible(detail("because")),
         _ => Proof::Skipped,
     };
+    let of = detail("of");
     node.finish(f);
-    proof
+    (proof, of)
 }
 
 fn reliance(node: &mut Node<'_>, f: &mut Findings) -> Option<Reliance> {

@@ -15,7 +15,8 @@ pub fn write(plan: &Plan) -> String {
     node.children.push(NodeOut::new("from").arg(from.0.as_str()));
     node.children.push(NodeOut::new("to").arg(to.0.as_str()));
     node.children.push(match proof {
-        Proof::Proven(server) => NodeOut::new("proof").arg("proven").prop("on", server.as_str()),
+        Proof::Proven(server) => NodeOut::new("proof").arg("proven").prop("on", server.as_str()).prop("of", super::proven(plan).0.as_str()),
+        Proof::Edited(server) => NodeOut::new("proof").arg("edited").prop("on", server.as_str()),
         Proof::Skipped => NodeOut::new("proof").arg("skipped"),
         Proof::Impossible(why) => NodeOut::new("proof").arg("impossible").prop("because", why.as_str()),
     });

@@ -129,6 +129,7 @@ pub(super) fn undo(step: &Step) -> &'static str {
 pub(super) fn proof(proof: &Proof) -> String {
     match proof {
         Proof::Proven(server) => format!("Proven on {server}: it ends in the desired state."),
+        Proof::Edited(server) => format!("Not proven: its steps were edited since it was proven on {server}."),
         Proof::Skipped => "Not proven: it was not run on a scratch server.".to_owned(),
         Proof::Impossible(why) => format!("Not proven: {why}"),
     }

@@ -1,0 +1,1 @@
+CREATE TABLE t (id int PRIMARY KEY, a int, h text GENERATED ALWAYS AS ('q') STORED);
