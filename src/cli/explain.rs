@@ -131,7 +131,7 @@ const fn explanation(hazard: Hazard) -> (&'static str, &'static str) {
         ),
         Hazard::Unproven => (
             "the plan was not run on a scratch server",
-            "That the plan ends in the desired state was not tried out, only computed. Install PostgreSQL of the same version where plans are made, or name a \
+            "That the plan ends in the desired state was not tried out, only computed; or its steps were edited since. Install PostgreSQL of the same version where plans are made, or name a \
              server with `scratch` in schema.kdl.",
         ),
     }

@@ -78,6 +78,10 @@ impl From<EngineError> for CliError {
                 )
             }
             EngineError::State { message, help } => Self::failed(message, help),
+            EngineError::Unproven(ref text) if text.contains("(SQLSTATE 42846)") => Self::failed(
+                error.to_string(),
+                "PostgreSQL has no cast between these types: say how a value becomes the new one, backfill \"expression\" at the column",
+            ),
             EngineError::Unproven(_) => Self::failed(
                 error.to_string(),
                 "this is a defect of schema or a difference between the servers; `--no-proof` makes the plan without this check, and says so in it",

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Kind, Lowering, Object, Rebuild, Row, Scope, Why, registration};
 use crate::catalog::id::quote;
-use crate::catalog::{Id, Ident};
+use crate::catalog::{Id, Ident, Indexed};
 use crate::kdl::{Finding, Node, NodeOut};
 use crate::plan::op::{Action, Alteration, Hazard};
 
@@ -42,6 +42,15 @@ pub fn privileges_of(kind: &str) -> &'static [&'static str] {
 }
 
 impl Grant {
+    /// What the role holds of single columns of this relation in a state: a revoke of the whole takes that too (manual,
+    /// REVOKE), and it has to be granted again.
+    pub fn of_columns<'c>(&'c self, state: &Indexed<'c>) -> impl Iterator<Item = &'c Self> {
+        let whole = ["table", "view", "materialized-view"].contains(&self.on.kind.as_str());
+        let grants = state.of::<Self>().filter(move |_| whole);
+        let of_this = |other: &&Self| other.on.path.len() == 3 && other.on.path[..2] == self.on.path[..];
+        grants.filter(|other| other.role == self.role).filter(of_this).collect::<Vec<_>>().into_iter()
+    }
+
     fn list(&self, privileges: &BTreeSet<String>) -> String {
         let column = matches!(self.on.kind.as_str(), "column" | "view-column").then(|| format!(" ({})", quote(self.on.name())));
         privileges.iter().map(|privilege| format!("{privilege}{}", column.as_deref().unwrap_or_default())).collect::<Vec<_>>().join(", ")

@@ -264,7 +264,7 @@ fn details() -> Vec<String> {
             attribute,
             "pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid",
             "c.relkind = 'm' AND a.attnum > 0 AND NOT a.attisdropped AND (a.attstattarget > 0 OR a.attstorage <> t.typstorage \
-             OR a.attcompression <> '' OR a.attoptions IS NOT NULL)",
+             OR a.attcompression <> '' OR EXISTS (SELECT FROM unnest(a.attoptions) x WHERE x NOT LIKE 'pg\\_%'))",
         ),
         of_relation(
             "identity-sequence",

@@ -127,9 +127,33 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
             }
         }
     }
+    // Who owns a schema holds what is granted there by that: owners first.
+    for (id, at) in draft.ready.iter().filter(|(id, _)| id.kind == "grant") {
+        let owner = Id::new("owner", id.path[..id.path.len() - 1].to_vec());
+        edges.extend(draft.ready.get(&owner).map(|owner| (*owner, *at)));
+    }
+    edges.extend(not_null_goes(cx, draft, &gone_at));
     edges.extend(partitions(cx, draft));
     draft.edges.extend(edges.into_iter().filter(|(a, b)| a != b));
     bodies(cx, draft);
+}
+
+/// A column may be NULL when it is in no key, and no replica identity, any more.
+fn not_null_goes(cx: &Context<'_>, draft: &Draft, gone: &BTreeMap<Id, usize>) -> Vec<(usize, usize)> {
+    let mut edges = Vec::new();
+    for (at, op) in draft.ops.iter().enumerate() {
+        if op.id.kind != "column" || !op.action.sql.iter().any(|sql| sql.contains(" DROP NOT NULL")) {
+            continue;
+        }
+        let keys = gone
+            .iter()
+            .filter(|(id, _)| id.kind == "primary-key")
+            .filter(|(id, _)| cx.live.get(id).is_some_and(|key| cx.live.all_needs(key).contains(&op.id)));
+        edges.extend(keys.map(|(_, gone)| (*gone, at)));
+        let identity = op.id.up("table").as_kind("replica-identity");
+        edges.extend([gone.get(&identity), draft.ready.get(&identity)].into_iter().flatten().map(|changed| (*changed, at)));
+    }
+    edges
 }
 
 /// Bodies leave no dependencies, yet may be run while the plan is (a materialized view that is

@@ -12,6 +12,17 @@ use crate::plan::draft::{Context, Draft, Op, create, drop};
 use crate::plan::op::{Hazard, Transaction};
 use crate::plan::plan::StageName;
 
+/// The statistics targets of the indexes that stay over a column, to be set again: ALTER COLUMN TYPE builds an index over an
+/// expression anew, without them (measured).
+pub(super) fn targets_again(cx: &Context<'_>, column: &Id) -> Vec<String> {
+    let indexes = cx.desired.within::<Index>(&column.up("table")).filter(|index| !index.statistics.is_empty());
+    let stays = |index: &&Index| {
+        let object = Object::from((*index).clone());
+        cx.live.get(&object.id()) == Some(&object) && cx.live.all_needs(&object).contains(column)
+    };
+    indexes.filter(stays).flat_map(|index| index.after_creation(&index.name)).collect()
+}
+
 /// Takes every index of a table that stays.
 pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     let ids: Vec<Id> = changes.keys().filter(|id| id.kind == Index::KEYWORD).cloned().collect();

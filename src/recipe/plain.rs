@@ -8,6 +8,7 @@ use crate::catalog::Id;
 use crate::catalog::id::{derived_name, literal};
 use crate::kind::column::Column;
 use crate::kind::default::Default;
+use crate::kind::grant::Grant;
 use crate::kind::partition::Partition;
 use crate::kind::sequence::Sequence;
 use crate::kind::{Inline, Kind as _, Object, registration, weight};
@@ -103,8 +104,18 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     let state = State { groups: groups(cx, &all), all: &all };
     let mut group_of = BTreeMap::new();
     take_turns(cx, &all, &state, draft, &mut group_of);
+    columns_keep_their_grants(cx, draft);
     identities_become_defaults(cx, draft);
     defaults_become_identities(cx, draft);
+}
+
+/// What is taken back from a role as a whole is taken of the columns too.
+fn columns_keep_their_grants(cx: &Context<'_>, draft: &mut Draft) {
+    for op in draft.ops.iter_mut().filter(|op| op.id.kind == Grant::KEYWORD && op.action.sql.iter().any(|sql| sql.starts_with("REVOKE"))) {
+        let Some(grant) = cx.live.get_as::<Grant>(&op.id).or_else(|| cx.desired.get_as::<Grant>(&op.id)) else { continue };
+        let stays = |of_column: &&Grant| cx.live.get_as(&of_column.id()) == Some(*of_column);
+        op.action.sql.extend(grant.of_columns(cx.desired).filter(stays).flat_map(|of_column| of_column.create().sql));
+    }
 }
 
 /// The other way round: a row that comes in between would have no value.
@@ -222,6 +233,9 @@ pub fn alterations(cx: &Context<'_>, id: &Id, actions: Vec<Action>, new: &Object
     if let Some(op) = ops.last_mut() {
         if let (Some(old), Object::Column(new)) = (cx.live.get_as::<Column>(id), new) {
             op.action.sql.extend(new.counts_on(old));
+            if new.data_type != old.data_type || new.collation != old.collation {
+                op.action.sql.extend(super::index::targets_again(cx, id));
+            }
         }
         op.effects.push(Effect::Put(new.clone()));
     } else if count > 0 {

@@ -10,7 +10,7 @@ use crate::kind::domain_check::DomainCheck;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::index::Index;
 use crate::kind::table::Table;
-use crate::kind::{Inline, Object, Rebuild, Why, weight};
+use crate::kind::{Inline, Kind as _, Object, Rebuild, Why, weight};
 use crate::plan::draft::{Context, Draft, Effect, Op};
 use crate::plan::op::Alteration;
 use crate::plan::overlay::Overlay;
@@ -95,15 +95,27 @@ struct Back {
 fn taken_back(cx: &Context<'_>, state: &Overlay<'_>, object: &Object) -> Option<Again> {
     let id = object.id();
     let now = match state.get(&id) {
-        None => object.drop().sql,
+        None => {
+            let mut sql = object.drop().sql;
+            if let Object::Grant(grant) = object {
+                sql.extend(grant.of_columns(cx.live).flat_map(|of_column| of_column.create().sql));
+            }
+            sql
+        }
         Some(before) if before == object => Vec::new(),
         // Of a constraint that this plan made itself the making is undone.
         Some(before) if only_validated(before, object) && cx.live.get(&id) != Some(before) => Vec::new(),
         Some(before) => match Object::alter(object, before) {
             Alteration::Act(actions) | Alteration::Retype(actions) => {
                 let mut sql: Vec<String> = actions.into_iter().flat_map(|action| action.sql).collect();
+                if let Object::Grant(grant) = before {
+                    sql.extend(grant.of_columns(cx.live).flat_map(|of_column| of_column.create().sql));
+                }
                 if let (Object::Column(now), Object::Column(before)) = (object, before) {
                     sql.extend(before.counts_on(now));
+                    if now.data_type != before.data_type || now.collation != before.collation {
+                        sql.extend(super::index::targets_again(cx, &id));
+                    }
                 }
                 sql
             }

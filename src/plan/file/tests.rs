@@ -46,6 +46,21 @@ fn the_hash_covers_what_runs() {
     }
 }
 
+#[test]
+fn edited_steps_are_not_proven() {
+    let plan = sample::severity_level();
+    let Proof::Proven(server) = &plan.proof else { panic!("the sample is proven") };
+    let text = write(&plan);
+    let edited = text.replacen("varchar(16);", "varchar(17);", 1);
+    assert_ne!(edited, text);
+    let edited = read(Path::new("plans/x.kdl"), &edited).expect("reads");
+    assert_eq!(edited.proof, Proof::Edited(server.clone()));
+    // It stays so when it is written again.
+    assert_eq!(reread(&edited), edited);
+    let judged = crate::plan::policy::judge(&edited, &crate::plan::policy::Policy::default());
+    assert!(judged.iter().any(|one| one.hazard == Hazard::Unproven && one.subjects == ["its steps were edited since it was proven"]));
+}
+
 fn complaints(text: &str) -> Vec<String> {
     let error = read(Path::new("plans/x.kdl"), text).expect_err("must be refused");
     error.list().iter().map(|one| format!("{}: {}", one.place().unwrap_or("-"), one.message())).collect()

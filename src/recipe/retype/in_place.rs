@@ -108,6 +108,9 @@ fn put(cx: &Context<'_>, table: &Id, columns: &[Id], checks: &[(&Check, &Check)]
             back.extend(actions.into_iter().flat_map(|action| action.sql));
         }
     }
+    let targets: Vec<String> = columns.iter().flat_map(|id| crate::recipe::index::targets_again(cx, id)).collect();
+    sql.extend(targets.iter().cloned());
+    back.extend(targets);
     sql.extend(checks.iter().flat_map(|(_, new)| new.add_not_valid().sql));
     // A comment goes with its constraint.
     let comments: Vec<&Object> = checks.iter().filter_map(|(_, new)| cx.desired.get(&new.id().satellite(Comment::KEYWORD, None))).collect();

@@ -1,0 +1,1 @@
+CREATE TABLE t (id int PRIMARY KEY, b text); GRANT INSERT (b) ON t TO pg_monitor; GRANT INSERT ON t TO pg_monitor;

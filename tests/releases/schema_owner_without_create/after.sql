@@ -1,0 +1,1 @@
+CREATE TABLE t (id int PRIMARY KEY, b text); CREATE SCHEMA s AUTHORIZATION pg_monitor; REVOKE CREATE ON SCHEMA s FROM pg_monitor; CREATE TABLE s.t (a int);
