@@ -10,6 +10,20 @@ use crate::kind::lowering::{Hints, Origin};
 /// Looks at every object that has both names.
 pub fn check<'o>(live: &Catalog, desired: &Catalog, hints: &Hints, origins: impl Fn() -> &'o IndexMap<Id, Origin>) -> Findings {
     let mut findings = Findings::new();
+    // A table may take the place of one that is renamed; a column that goes on as it is was not another one.
+    let goes_on = |(new, old): &(&Id, &Id)| {
+        new.kind == "column" && live.contains(old) && !live.contains(new) && desired.contains(old) && !hints.renames.contains_key(*old)
+    };
+    for (new, old) in hints.renames.iter().filter(goes_on) {
+        let text = format!("{new} was {}, and {} goes on in the source too", old.name(), old.name());
+        let place = origins().get(new).map(|origin| origin.was(old.name()));
+        let help =
+            format!("take {} out; or take `was` out, and say `backfill {}` if it is to begin with its values", old.name(), old.name());
+        findings.push(match place {
+            Some(span) => Finding::at(span, text).label("here").help(help),
+            None => Finding::general(text).help(help),
+        });
+    }
     for (new, old) in hints.renames.iter().filter(|(new, old)| live.contains(new) && live.contains(old)) {
         // The one that has the name now.
         let next = hints.renames.iter().find(|(_, from)| *from == new).map(|(id, _)| id);

@@ -116,6 +116,9 @@ fn taken_back(cx: &Context<'_>, state: &Overlay<'_>, object: &Object) -> Option<
                     if now.data_type != before.data_type || now.collation != before.collation {
                         sql.extend(super::index::targets_again(cx, &id));
                     }
+                    if now.collation != before.collation {
+                        sql.extend(collated_again(cx, &id));
+                    }
                 }
                 sql
             }
@@ -123,6 +126,22 @@ fn taken_back(cx: &Context<'_>, state: &Overlay<'_>, object: &Object) -> Option<
         },
     };
     Some(Again { now, later: Vec::new() })
+}
+
+/// The indexes over a column that the plan changes too, made once more when it has its old collation again: what names the
+/// column's own collation names none (`pg_get_indexdef`), and follows the column.
+pub(super) fn collated_again(cx: &Context<'_>, column: &Id) -> Vec<String> {
+    let indexes = cx.live.within::<Index>(&column.up("table"));
+    let changes = |index: &&Index| {
+        let object = Object::from((*index).clone());
+        cx.live.all_needs(&object).contains(column) && cx.desired.get(&object.id()) != Some(&object)
+    };
+    let again = |index: &Index| {
+        let id = index.id();
+        let begin = vec![format!("DROP INDEX IF EXISTS {}", id.in_schema())];
+        [begin, index.create().sql, hanging(cx, &id)].concat()
+    };
+    indexes.filter(changes).flat_map(again).collect()
 }
 
 /// What can only be made anew goes with all that stands on it, and comes again with it.

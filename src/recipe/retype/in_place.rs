@@ -106,6 +106,10 @@ fn put(cx: &Context<'_>, table: &Id, columns: &[Id], checks: &[(&Check, &Check)]
             cx.desired.get(id).zip(cx.live.get(id)).map(|(new, old)| Object::alter(new, old))
         {
             back.extend(actions.into_iter().flat_map(|action| action.sql));
+            let collation = |state: &crate::catalog::Catalog| state.get_as::<Column>(id).and_then(|column| column.collation.clone());
+            if collation(cx.live) != collation(cx.desired) {
+                back.extend(undo::collated_again(cx, id));
+            }
         }
     }
     let targets: Vec<String> = columns.iter().flat_map(|id| crate::recipe::index::targets_again(cx, id)).collect();
