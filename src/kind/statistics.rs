@@ -143,7 +143,8 @@ impl Kind for Statistics {
     }
 
     fn needs(&self) -> Vec<Id> {
-        let columns = self.columns.iter().map(|column| self.table.child("column", column));
+        // The columns of a materialized view are no objects.
+        let columns = self.columns.iter().filter(|_| self.table.kind == "table").map(|column| self.table.child("column", column));
         columns.chain([super::schema::Schema::id_of(&self.schema)]).collect()
     }
 

@@ -95,10 +95,9 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
     }
     for (id, buried) in &draft.buried {
         for dependant in cx.live.dependants(id) {
-            for at in [draft.gone.get(dependant), draft.ready.get(dependant).filter(|_| !draft.making.contains_key(dependant))]
-                .into_iter()
-                .flatten()
-            {
+            let stays = draft.ready.get(dependant).filter(|_| !draft.making.contains_key(dependant));
+            // Its own old form may stand aside as well: a domain over a domain.
+            for at in [draft.gone.get(dependant), draft.buried.get(dependant), stays].into_iter().flatten() {
                 edges.insert((*at, *buried));
             }
         }

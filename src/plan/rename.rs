@@ -23,11 +23,22 @@ pub fn renamed(catalog: &Catalog, old: &Id, new: &Id) -> Catalog {
         objects.map(|(id, object)| renamed_object(object, id, old, new)).map(|object| (object.id(), object)).collect::<Vec<_>>()
     });
     let needs = catalog.needs.iter();
-    Catalog {
+    let mut out = Catalog {
         objects: after.into_iter().flatten().collect(),
         needs: needs.map(|(id, needs)| (moved(id, old, new), needs.iter().map(|need| moved(need, old, new)).collect())).collect(),
         unmodelled: catalog.unmodelled.clone(),
+    };
+    // A routine is told by the types of its arguments: what hangs on it, and who needs it, follows a renamed one.
+    let ids = catalog.objects.keys().zip(out.objects.keys());
+    let routines: Vec<(Id, Id)> = ids
+        .filter(|(_, now)| now.is_routine())
+        .map(|(was, now)| (moved(was, old, new), now.clone()))
+        .filter(|(was, now)| was != now)
+        .collect();
+    for (was, now) in routines {
+        out = renamed(&out, &was, &now);
     }
+    out
 }
 
 /// One object as it is after the rename.
@@ -41,6 +52,8 @@ pub fn renamed_object(object: &Object, id: &Id, old: &Id, new: &Id) -> Object {
         // A type may be called as a column is.
         let types: Vec<String> = object.clone().type_names().into_iter().map(|name| name.clone()).collect();
         texts.retain(|text| !types.contains(text));
+    } else {
+        texts.extend(object.clone().type_names().into_iter().map(|name| name.clone()));
     }
     rewritten(object, id, old, new, &texts)
 }

@@ -412,7 +412,7 @@ impl State<'_> {
         let group = self.group(id, draft, group_of);
         let changed = old != new;
         let stage = replacement_stage(cx, id);
-        let converts = cx.live.dependants(id).any(|dependant| matches!(self.all.get(dependant), Some(Change::Convert(_))));
+        let converts = self.converts(cx, id);
         let absorbed = self.absorbed(cx, old).filter(|_| id.kind != "foreign-key");
         let index_above = index_above(cx, id).filter(|above| cx.live.get(above) != cx.desired.get(above));
         if let Some(view) = self.beside(cx, id) {
@@ -491,6 +491,15 @@ impl State<'_> {
             draft.order(at, buried_at);
             draft.buried.insert(id.clone(), buried_at);
         }
+    }
+
+    /// Whether a column is to be converted from it, or from a type that is made of it and stands aside until then.
+    fn converts(&self, cx: &Context<'_>, id: &Id) -> bool {
+        cx.live.dependants(id).any(|dependant| match self.all.get(dependant) {
+            Some(Change::Convert(_)) => true,
+            Some(Change::Replace) => matches!(dependant.kind.as_str(), "domain" | "type" | "range-type") && self.converts(cx, dependant),
+            _ => false,
+        })
     }
 
     /// The materialized view that `id` is, or whose index it is, where that can be built beside the old one: nothing

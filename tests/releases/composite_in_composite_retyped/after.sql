@@ -1,0 +1,1 @@
+CREATE TYPE c AS (a bigint); CREATE TYPE cc AS (x c); CREATE TABLE t (id int PRIMARY KEY, w cc);

@@ -1,0 +1,1 @@
+CREATE DOMAIN d1 AS varchar(9); CREATE DOMAIN d2 AS d1 CHECK (VALUE <> ''); CREATE TABLE t (id int PRIMARY KEY, x d2 DEFAULT 'a', y d1);

@@ -1,0 +1,1 @@
+CREATE DOMAIN positive AS int CHECK (VALUE > 0); CREATE FUNCTION f(x positive) RETURNS int LANGUAGE sql AS 'SELECT 1'; COMMENT ON FUNCTION f(positive) IS 'one'; CREATE TABLE t (id int PRIMARY KEY, p positive); CREATE VIEW v AS SELECT f(p) FROM t;

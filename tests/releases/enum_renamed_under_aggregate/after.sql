@@ -1,0 +1,1 @@
+CREATE TYPE mm AS ENUM ('a', 'b'); CREATE FUNCTION larger(mm, mm) RETURNS mm LANGUAGE sql IMMUTABLE AS 'SELECT greatest($1, $2)'; CREATE AGGREGATE top(mm) (SFUNC = larger, STYPE = mm); CREATE TABLE t (id int PRIMARY KEY, x mm);

@@ -1,0 +1,1 @@
+CREATE TYPE m AS ENUM ('a', 'b'); CREATE FUNCTION larger(m, m) RETURNS m LANGUAGE sql IMMUTABLE AS 'SELECT greatest($1, $2)'; CREATE AGGREGATE top(m) (SFUNC = larger, STYPE = m); CREATE TABLE t (id int PRIMARY KEY, x m);
