@@ -267,13 +267,10 @@ fn details() -> Vec<String> {
              OR a.attcompression <> '' OR EXISTS (SELECT FROM unnest(a.attoptions) x WHERE x NOT LIKE 'pg\\_%'))",
         ),
         of_relation(
-            "identity-sequence",
+            "comment-on-identity-sequence",
             relation,
-            "pg_class c",
-            &format!(
-                "c.relkind = 'S' AND {identity} AND (EXISTS (SELECT FROM aclexplode(c.relacl) x WHERE x.grantee <> c.relowner) \
-                 OR EXISTS (SELECT FROM pg_description d WHERE d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = 0))"
-            ),
+            "pg_class c JOIN pg_description o ON o.classoid = 'pg_class'::regclass AND o.objoid = c.oid",
+            &format!("c.relkind = 'S' AND {identity}"),
         ),
         of_relation(
             "trigger-of-partition",

@@ -15,6 +15,7 @@ pub mod default_grants;
 pub mod domain_check;
 pub mod drop_column;
 pub mod foreign_key;
+pub mod identity;
 pub mod index;
 pub mod key;
 pub mod materialized_view;
@@ -63,6 +64,8 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     domain_check::apply(cx, changes, &mut draft);
     let reindex = reindex::wanted(cx, changes);
     plain::apply(cx, changes, &mut draft);
+    rights::columns_keep_theirs(cx, &mut draft);
+    identity::count_on(cx, &mut draft);
     foreign_key::without_gap(cx, &mut draft);
     reindex::apply(cx, reindex, &mut draft);
     retype::sessions::put_again(cx, &mut draft);

@@ -5,13 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::quarantine;
 use super::retype::relabel;
 use crate::catalog::Id;
-use crate::catalog::id::{derived_name, literal};
+use crate::catalog::id::derived_name;
 use crate::kind::column::Column;
-use crate::kind::default::Default;
-use crate::kind::grant::Grant;
 use crate::kind::partition::Partition;
-use crate::kind::sequence::Sequence;
-use crate::kind::{Inline, Kind as _, Object, registration, weight};
+use crate::kind::{Inline, Object, registration, weight};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Effect, Op, create, drop, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
@@ -103,64 +100,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     let all = std::mem::take(changes);
     let state = State { groups: groups(cx, &all), all: &all };
     let mut group_of = BTreeMap::new();
-    take_turns(cx, &all, &state, draft, &mut group_of);
-    columns_keep_their_grants(cx, draft);
-    identities_become_defaults(cx, draft);
-    defaults_become_identities(cx, draft);
-}
-
-/// What is taken back from a role as a whole is taken of the columns too.
-fn columns_keep_their_grants(cx: &Context<'_>, draft: &mut Draft) {
-    for op in draft.ops.iter_mut().filter(|op| op.id.kind == Grant::KEYWORD && op.action.sql.iter().any(|sql| sql.starts_with("REVOKE"))) {
-        let Some(grant) = cx.live.get_as::<Grant>(&op.id).or_else(|| cx.desired.get_as::<Grant>(&op.id)) else { continue };
-        let stays = |of_column: &&Grant| cx.live.get_as(&of_column.id()) == Some(*of_column);
-        op.action.sql.extend(grant.of_columns(cx.desired).filter(stays).flat_map(|of_column| of_column.create().sql));
-    }
-}
-
-/// The other way round: a row that comes in between would have no value.
-fn defaults_become_identities(cx: &Context<'_>, draft: &mut Draft) {
-    let gone: Vec<(Id, usize)> =
-        draft.gone.iter().filter(|(id, _)| id.kind == Default::KEYWORD).map(|(id, at)| (id.clone(), *at)).collect();
-    for (id, default_goes) in gone {
-        let Some(default) = cx.live.get_as::<Default>(&id) else { continue };
-        if cx.desired.get_as::<Column>(&default.column).is_none_or(|column| column.identity.is_none()) {
-            continue;
-        }
-        let Some(counts) = draft.ready.get(&default.column).copied() else { continue };
-        let needs = cx.live.all_needs(&Object::from(default.clone()));
-        let sequences = needs.iter().filter(|need| need.kind == Sequence::KEYWORD).filter_map(|need| draft.gone.get(need).copied());
-        let all: Vec<usize> = sequences.chain([default_goes, counts]).collect();
-        let group = all.iter().find_map(|at| draft.ops[*at].group).unwrap_or_else(|| draft.group());
-        for at in all {
-            draft.ops[at].group = Some(group);
-        }
-    }
-}
-
-/// A column that counted by itself and takes its values from a sequence now: that one goes on behind the rows, and no
-/// statement of a client comes in between.
-fn identities_become_defaults(cx: &Context<'_>, draft: &mut Draft) {
-    let made: Vec<(Id, usize)> =
-        draft.ready.iter().filter(|(id, _)| id.kind == Default::KEYWORD).map(|(id, at)| (id.clone(), *at)).collect();
-    for (id, at) in made {
-        let Some(default) = cx.desired.get_as::<Default>(&id) else { continue };
-        let columns = [cx.live, cx.desired].map(|state| state.get_as::<Column>(&default.column));
-        let [Some(Column { identity: Some(_), .. }), Some(column @ Column { identity: None, .. })] = columns else { continue };
-        let needs = cx.desired.all_needs(&Object::from(default.clone()));
-        let Some(sequence) = needs.iter().find_map(|need| cx.desired.get_as::<Sequence>(need)) else { continue };
-        let Some(away) = draft.ready.get(&column.id()).copied().filter(|away| *away != at) else { continue };
-        let goes_on = column.behind_rows(&literal(&sequence.id().sql()), &sequence.options);
-        draft.ops[at].action.sql.push(goes_on);
-        let group = draft.ops[away].group.unwrap_or_else(|| draft.group());
-        draft.ops[away].group = Some(group);
-        draft.ops[at].group = Some(group);
-        draft.order(away, at);
-    }
-}
-
-fn take_turns(cx: &Context<'_>, all: &Changes, state: &State<'_>, draft: &mut Draft, group_of: &mut BTreeMap<Id, usize>) {
-    for (id, change) in all {
+    for (id, change) in &all {
         if draft.ready.contains_key(id) {
             // Made by its parent's statement just before.
             continue;
@@ -169,7 +109,7 @@ fn take_turns(cx: &Context<'_>, all: &Changes, state: &State<'_>, draft: &mut Dr
             Change::Create => state.create(cx, id, draft),
             Change::Drop => state.drop(cx, id, draft),
             Change::Alter(actions) => {
-                if follows_parent(cx, all, id) {
+                if follows_parent(cx, &all, id) {
                     draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
                     continue;
                 }
@@ -182,9 +122,9 @@ fn take_turns(cx: &Context<'_>, all: &Changes, state: &State<'_>, draft: &mut Dr
                 together(&mut ops, draft);
                 draft.chain(id, ops);
             }
-            Change::Replace => state.replace(cx, id, draft, group_of),
+            Change::Replace => state.replace(cx, id, draft, &mut group_of),
             Change::Convert(action) => {
-                if follows_parent(cx, all, id) {
+                if follows_parent(cx, &all, id) {
                     draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
                     continue;
                 }
@@ -194,7 +134,7 @@ fn take_turns(cx: &Context<'_>, all: &Changes, state: &State<'_>, draft: &mut Dr
                 let mut op = Op::new(id, action, StageName::Expand, "convert").puts(new.clone());
                 op.undo = relabel::converted_back(cx, id);
                 op.irreversible = op.undo.is_none();
-                op.group = state.group(id, draft, group_of);
+                op.group = state.group(id, draft, &mut group_of);
                 draft.chain(id, vec![op]);
             }
         }
@@ -232,7 +172,9 @@ pub fn alterations(cx: &Context<'_>, id: &Id, actions: Vec<Action>, new: &Object
         .collect();
     if let Some(op) = ops.last_mut() {
         if let (Some(old), Object::Column(new)) = (cx.live.get_as::<Column>(id), new) {
-            op.action.sql.extend(new.counts_on(old));
+            if let Some(goes_on) = new.counts_on(old) {
+                op.action = super::identity::looked_up(cx, std::mem::take(&mut op.action), new).sql(goes_on);
+            }
             if new.data_type != old.data_type || new.collation != old.collation {
                 op.action.sql.extend(super::index::targets_again(cx, id));
             }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::catalog::Id;
 use crate::catalog::id::literal;
+use crate::kind::Kind as _;
 use crate::kind::grant::Grant;
 use crate::kind::owner::Owner;
 use crate::plan::draft::{Context, Draft, Effect};
@@ -54,6 +55,15 @@ pub fn of_column_from(cx: &Context<'_>, id: &Id, olds: &[Id]) -> Vec<String> {
     let Some(shared) = olds.iter().map(held).reduce(|a, b| &a & &b) else { return Vec::new() };
     let more = |sql: &&&str| !shared.contains(format!("{sql}{OPTION}").as_str());
     shared.iter().filter(more).map(|sql| (*sql).to_owned()).collect()
+}
+
+/// What is taken back from a role as a whole is taken of the columns too: what stays there is granted again.
+pub fn columns_keep_theirs(cx: &Context<'_>, draft: &mut Draft) {
+    for op in draft.ops.iter_mut().filter(|op| op.id.kind == Grant::KEYWORD && op.action.sql.iter().any(|sql| sql.starts_with("REVOKE"))) {
+        let Some(grant) = cx.live.get_as::<Grant>(&op.id).or_else(|| cx.desired.get_as::<Grant>(&op.id)) else { continue };
+        let stays = |of_column: &&Grant| cx.live.get_as(&of_column.id()) == Some(*of_column);
+        op.action.sql.extend(grant.of_columns(cx.desired).filter(stays).flat_map(|of_column| of_column.create().sql));
+    }
 }
 
 fn manages_grants(cx: &Context<'_>) -> bool {
