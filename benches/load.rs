@@ -14,6 +14,7 @@
 #[allow(dead_code, reason = "the load test uses all of it")]
 #[path = "../tests/support/clients.rs"]
 mod clients;
+#[allow(dead_code, reason = "the tests use all of it")]
 #[path = "../tests/support/loaded.rs"]
 mod loaded;
 #[path = "support/pgbench.rs"]
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 use clients::Release;
 use loaded::{Case, Result, failed, plan, run};
 use pgbench::{Felt, Running};
+use schema::apply::Pace;
 use schema::engine::Workbench;
 use schema::pg::{Scratch, ScratchOptions, connect, find};
 use schema::plan::plan::StageName;
@@ -126,14 +128,14 @@ async fn measure(folder: &Path, rows: i64) -> Result<Figures> {
     let alone = wait(Running::start(&scratch, "load", 20, &old)).await;
     let clients = Running::start(&scratch, "load", LONG, &old);
     let begun = Instant::now();
-    run(&target, &plan, StageName::Switch).await?;
+    run(&target, &plan, StageName::Switch, Pace::default()).await?;
     let forward = begun.elapsed();
     let newer = Running::start(&scratch, "load", LONG, &new);
     tokio::time::sleep(Duration::from_secs(10)).await;
     let old = clients.stop();
     let begun = Instant::now();
     if plan.stage(StageName::Contract).is_some() {
-        run(&target, &plan, StageName::Contract).await?;
+        run(&target, &plan, StageName::Contract, Pace::default()).await?;
     }
     let contract = begun.elapsed();
     tokio::time::sleep(Duration::from_secs(2)).await;

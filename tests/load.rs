@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use clients::{Client, Felt, Kind, Release};
 use libtest_mimic::{Arguments, Failed};
-use loaded::{Case, failed, plan, run};
+use loaded::{Case, failed, hurried, plan, run};
 use schema::engine::Workbench;
 use schema::pg::{Target, connect};
 use schema::plan::Plan;
@@ -82,7 +82,7 @@ async fn case(folder: PathBuf) -> Result<()> {
     for _ in 0..CLIENTS {
         olds.push(Client::start(&target, kind("old", &[&old])).await?);
     }
-    run(&target, &plan, StageName::Switch).await?;
+    run(&target, &plan, StageName::Switch, hurried()).await?;
     let mut news = Vec::new();
     for _ in 0..CLIENTS {
         news.push(Client::start(&target, kind("new", &[&new])).await?);
@@ -93,7 +93,7 @@ async fn case(folder: PathBuf) -> Result<()> {
         all.add(client.stop().await);
     }
     if plan.stage(StageName::Contract).is_some() {
-        run(&target, &plan, StageName::Contract).await?;
+        run(&target, &plan, StageName::Contract, hurried()).await?;
     }
     tokio::time::sleep(SIDE_BY_SIDE / 4).await;
     for client in news {

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed};
-use loaded::{Case, failed, plan, run};
+use loaded::{Case, failed, hurried, plan, run};
 use schema::apply::rollback::rollback;
 use schema::apply::{Options, Outcome};
 use schema::engine::Workbench;
@@ -107,7 +107,7 @@ async fn case(folder: PathBuf) -> Result<()> {
     let old = Client::start(&target, &texts, "old").await?;
     old.works("before the plan").await?;
     for stage in [StageName::Expand, StageName::Backfill, StageName::Switch] {
-        run(&target, &plan, stage).await?;
+        run(&target, &plan, stage, hurried()).await?;
         old.works(&format!("after {stage:?}")).await?;
     }
     let new = Client::start(&target, &texts, "new").await?;
@@ -115,7 +115,7 @@ async fn case(folder: PathBuf) -> Result<()> {
     old.works("beside the new one").await?;
     check(&target, &texts, "switch").await?;
     if plan.stage(StageName::Contract).is_some() {
-        run(&target, &plan, StageName::Contract).await?;
+        run(&target, &plan, StageName::Contract, hurried()).await?;
     }
     new.works("after contract").await?;
     check(&target, &texts, "end").await?;
@@ -138,7 +138,7 @@ async fn back(case: &Case, texts: &BTreeMap<String, String>, plan: &Plan, bench:
     let target = scratch.target("load");
     let old = Client::start(&target, texts, "old").await?;
     old.works("before the plan").await?;
-    run(&target, plan, StageName::Switch).await?;
+    run(&target, plan, StageName::Switch, hurried()).await?;
     let new = Client::start(&target, texts, "new").await?;
     new.works("before the way back").await?;
     old.works("before the way back").await?;

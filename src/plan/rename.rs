@@ -41,6 +41,9 @@ pub fn renamed(catalog: &Catalog, old: &Id, new: &Id) -> Catalog {
     out
 }
 
+/// What a type's name says: itself, the rows of a relation, the schema before it.
+const TYPES: [&str; 8] = ["schema", "table", "view", "materialized-view", "domain", "enum", "type", "range-type"];
+
 /// One object as it is after the rename.
 #[must_use]
 pub fn renamed_object(object: &Object, id: &Id, old: &Id, new: &Id) -> Object {
@@ -48,12 +51,12 @@ pub fn renamed_object(object: &Object, id: &Id, old: &Id, new: &Id) -> Object {
         return object.clone();
     }
     let mut texts: Vec<String> = object.texts().into_iter().map(str::to_owned).collect();
-    if old.kind == "column" {
-        // A type may be called as a column is.
-        let types: Vec<String> = object.clone().type_names().into_iter().map(|name| name.clone()).collect();
-        texts.retain(|text| !types.contains(text));
+    let types: Vec<String> = object.clone().type_names().into_iter().map(|name| name.clone()).collect();
+    if TYPES.contains(&old.kind.as_str()) {
+        texts.extend(types);
     } else {
-        texts.extend(object.clone().type_names().into_iter().map(|name| name.clone()));
+        // A type may be called as a column, or an index, is.
+        texts.retain(|text| !types.contains(text));
     }
     rewritten(object, id, old, new, &texts)
 }
