@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::check::Check;
+use super::identity::Identity;
 use super::not_null::NotNull;
 use super::sequence::SequenceOptions;
 use super::type_change::{converted, keeps_heap};
 use super::{Inline, Kind, Lowering, Object, Rebuild, Row, Scope, Why, collation_name, not_null, row, sql_type, table};
 use crate::catalog::expr::unwrap_parens;
-use crate::catalog::id::{default_name, literal, qualified, quote};
+use crate::catalog::id::{default_name, qualified, quote};
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kdl::{Node, NodeOut, ValueOut};
 use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode};
@@ -41,17 +42,6 @@ pub struct Column {
     pub statistics: Option<i64>,
     /// `n_distinct`, `n_distinct_inherited`.
     pub options: Vec<(String, String)>,
-}
-
-/// GENERATED … AS IDENTITY.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Identity {
-    /// ALWAYS, else BY DEFAULT.
-    pub always: bool,
-    /// The sequence's name, where it is not the default one.
-    pub name: Option<Ident>,
-    /// What it counts.
-    pub options: SequenceOptions,
 }
 
 /// GENERATED ALWAYS AS (…).
@@ -209,24 +199,6 @@ impl Column {
     #[must_use]
     pub fn conversion(&self, old: &Self, value: &str) -> String {
         converted(&old.data_type, &self.data_type, value)
-    }
-
-    /// The statement after which a sequence (`sequence` gives it) goes on behind the values that rows have, where those
-    /// lie within its bounds.
-    #[must_use]
-    pub fn behind_rows(&self, sequence: &str, options: &SequenceOptions) -> String {
-        let SequenceOptions { start, min, max, increment, .. } = options;
-        let (word, least, greatest) = if *increment < 0 { ("min", min, start) } else { ("max", start, max) };
-        let value = format!("{word}({})", quote(&self.name));
-        format!("SELECT setval({sequence}, {value}) FROM {} HAVING {value} BETWEEN {least} AND {greatest}", self.table.sql())
-    }
-
-    /// The same of its own identity, where it has one and `old` has none.
-    #[must_use]
-    pub fn counts_on(&self, old: &Self) -> Option<String> {
-        let identity = self.identity.as_ref().filter(|_| old.identity.is_none())?;
-        let sequence = format!("pg_get_serial_sequence({}, {})", literal(&self.table.sql()), literal(&self.name));
-        Some(self.behind_rows(&sequence, &identity.options))
     }
 
     /// ALTER COLUMN TYPE with an expression over the old columns.

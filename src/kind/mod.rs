@@ -19,6 +19,7 @@ mod column_reverts;
 mod column_slips;
 pub mod definition;
 pub mod firing;
+pub mod identity;
 pub mod key;
 pub mod lowering;
 pub mod not_null;
