@@ -38,6 +38,7 @@ const FORWARD: &str = "SCHEMA_CASE_FORWARD";
 
 /// Cases that hold a step before contract which cannot be undone, and why.
 const NO_WAY_BACK: &[(&str, &str)] = &[
+    ("column_drop_expression", "no statement gives an expression back"),
     ("direct_mode", "a column goes at once"),
     ("table_split_direct", "a column goes at once"),
     ("enum_add_value_end", "PostgreSQL cannot take a value out of an enum"),

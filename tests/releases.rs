@@ -18,6 +18,8 @@ use shop::Shop;
 /// Releases whose way back is refused, and why.
 const NO_WAY_BACK: &[(&str, &str)] = &[
     ("plain_to_generated", "the column's own values go"),
+    ("generated_to_plain", "the expression is gone"),
+    ("generated_to_default_retyped", "the expression is gone"),
     ("generated_to_plain_retyped", "what was computed is written by clients from then on"),
     ("composite_in_composite_retyped", "a bigint need not be an int again"),
     ("domain_over_domain_retyped", "a varchar(9) need not fit into a varchar(5)"),
@@ -58,7 +60,9 @@ async fn release(name: &str, configured: &str) -> Result<(), Failed> {
     let wanted = shop.scratch.connect("wanted").await.expect("connects");
     wanted.client().batch_execute(&text(name, "after.sql")).await.expect("builds");
     wanted.close().await;
-    let configured = format!("plans \"plans\"\nmanage grants=#true owners=#true\nhazards {{ allow all; }}\n{configured}");
+    let managed = Some(text(name, "managed.kdl")).filter(|text| !text.is_empty());
+    let managed = managed.as_deref().unwrap_or("manage grants=#true owners=#true");
+    let configured = format!("plans \"plans\"\n{managed}\nhazards {{ allow all; }}\n{configured}");
     std::fs::write(shop.file("schema.kdl"), configured).expect("written");
     let address = shop.url().replace("dbname=shop", "dbname=wanted");
     let read = shop.command("inspect --out schema --url").arg(&address).output().expect("runs");

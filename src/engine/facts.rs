@@ -29,7 +29,9 @@ pub async fn read(
             .query_one("SELECT current_user::text", &[])
             .await
             .map_err(|error| EngineError::Facts(crate::pg::explain(&error)))?;
-        facts.role = Some(role.get(0));
+        let role = role.get::<_, String>(0);
+        facts.default_privileges = super::rights::by_default(session, &role).await?;
+        facts.role = Some(role);
         facts.holding_nulls = holding_nulls(session, live, desired, small).await?;
         facts.tables = sizes(session, &touched(live, desired), small).await?;
     }

@@ -8,8 +8,9 @@ use crate::catalog::id::{literal, quote};
 use crate::catalog::{Catalog, Id};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
+use crate::kind::default_privileges::DefaultPrivileges;
 use crate::kind::lowering::Hints;
-use crate::kind::routine;
+use crate::kind::{Row, routine};
 use crate::pg::Session;
 
 /// Who holds a privilege that `aclexplode` gives as `x`, as GRANT says it.
@@ -126,6 +127,19 @@ pub async fn of_types(session: &Session, types: &[(Id, Id)]) -> Result<BTreeMap<
         }
     }
     Ok(found)
+}
+
+/// What the new objects of a role are given.
+pub async fn by_default(session: &Session, role: &str) -> Result<Vec<DefaultPrivileges>, EngineError> {
+    let Some(sql) = DefaultPrivileges::query(session.server_version) else { return Ok(Vec::new()) };
+    let rows = session.client().query(&sql, &[]).await.map_err(|error| failed(&error))?;
+    let read = rows.iter().map(|row| {
+        let mut row = Row::new(row);
+        // Where it stands in the catalogs.
+        let (_, _) = (row.int(), row.int());
+        DefaultPrivileges::from_row(&mut row)
+    });
+    Ok(read.filter(|one| one.role == role).collect())
 }
 
 /// Those of views and routines, in one query.

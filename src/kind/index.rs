@@ -167,6 +167,8 @@ impl Kind for Index {
     fn query(server: u32) -> Option<String> {
         let nulls = if server >= 150_000 { "i.indnullsnotdistinct" } else { "false" };
         let target = if server >= 170_000 { "a.attstattarget IS NOT NULL" } else { "a.attstattarget >= 0" };
+        // An index above those of partitions that has not got all of them is reported by name, and what it has stands for
+        // itself.
         // Set-based: the elements of all indexes are joined and aggregated at once. As a subquery for every
         // index the whole took twice as long. Where there are expressions or operator class options, the
         // whole definition is asked for: it costs ten times as much as the parts of a plain index.
@@ -175,7 +177,8 @@ impl Kind for Index {
                SELECT i.*, x.relname, x.reloptions, x.reltablespace, x.relispartition, x.relkind, m.amname, c.relkind AS on_kind, c.relname AS on_name, n.nspname \
                FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_am m ON m.oid = x.relam \
                WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND {} AND {} \
-               AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.oid AND k.contype IN ('p', 'u', 'x'))), \
+               AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = x.oid AND k.contype IN ('p', 'u', 'x')) \
+               AND (x.relkind <> 'I' OR i.indisvalid)), \
              part AS ( \
                SELECT i.indexrelid, array_agg(quote_ident(a.attname) \
                  || CASE WHEN i.indcollation[o] <> 0 AND i.indcollation[o] <> a.attcollation THEN ' COLLATE ' || (SELECT quote_ident(cn.nspname) || '.' || quote_ident(co.collname) FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = i.indcollation[o]) ELSE '' END \
@@ -196,7 +199,7 @@ impl Kind for Index {
              CASE WHEN i.indexprs IS NOT NULL OR special.has_options THEN pg_get_indexdef(i.indexrelid) END, CASE WHEN i.indexprs IS NULL THEN part.elements END, part.include, \
              i.indisunique, {nulls}, CASE WHEN i.indpred IS NOT NULL THEN pg_get_expr(i.indpred, i.indrelid) END, i.reloptions, \
              (SELECT spcname::text FROM pg_tablespace s WHERE s.oid = i.reltablespace), CASE WHEN i.indexprs IS NOT NULL THEN special.targets END, \
-             CASE WHEN i.relispartition THEN (SELECT p.relname::text FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhparent WHERE h.inhrelid = i.indexrelid) END, \
+             CASE WHEN i.relispartition THEN (SELECT p.relname::text FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhparent JOIN pg_index above ON above.indexrelid = p.oid AND above.indisvalid WHERE h.inhrelid = i.indexrelid) END, \
              NOT i.indisvalid AND i.relkind = 'i' \
              FROM i LEFT JOIN part ON part.indexrelid = i.indexrelid LEFT JOIN special ON special.attrelid = i.indexrelid ORDER BY 4, 5, 6",
             row::in_user_schema("c.relnamespace"),

@@ -82,8 +82,9 @@ fn close(live: &Indexed<'_>, desired: &Catalog, changes: &mut Changes, mut workl
         }
         for dependant in live.dependants(&id) {
             let (Some(old), Some(new)) = (live.get(dependant), desired.get(dependant)) else { continue };
-            // An object whose new form no longer needs what is dropped is altered in place, if it can.
-            if dropped && !still_needs(desired, new, &id) && matches!(changes.get(dependant), Some(Change::Alter(_))) {
+            // An object whose new form no longer needs what is dropped, or changes its type, is altered in place, if it can.
+            let leaves = dropped || why == Why::Retyped;
+            if leaves && !still_needs(desired, new, &id) && matches!(changes.get(dependant), Some(Change::Alter(_))) {
                 continue;
             }
             match old.rebuild(why) {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, Id, Ident};
+use crate::kind::default_privileges::DefaultPrivileges;
 use crate::kind::lowering::Hints;
 
 /// What is known about the live database.
@@ -43,6 +44,8 @@ pub struct Facts {
     pub gives_null: BTreeMap<Id, BTreeSet<Ident>>,
     /// The role that applies.
     pub role: Option<String>,
+    /// What its new objects are given, where the project manages that and where it does not.
+    pub default_privileges: Vec<DefaultPrivileges>,
 }
 
 /// What a change of a column's type does.

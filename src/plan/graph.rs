@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use super::draft::{Context, Draft, Effect, Op};
 use super::op::Transaction;
 use super::plan::StageName;
-use crate::catalog::{Id, Ident};
+use crate::catalog::{Id, Ident, Indexed};
+use crate::kind::column::Column;
 use crate::kind::partition::Partition;
 use crate::kind::{Kind as _, Object, Rebuild, Why, weight};
 
@@ -57,6 +58,11 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
                     && !draft.gone.contains_key(id)
                 {
                     edges.insert((ends, *gone));
+                }
+                // A column that was computed of it and is no more lets it change its type.
+                let computed = |state: &Indexed<'_>| state.get_as::<Column>(id).is_some_and(|column| column.generated.is_some());
+                if need.kind == Column::KEYWORD && computed(cx.live) && !computed(cx.desired) && let Some(alters) = draft.first.get(&need) {
+                    edges.insert((begins, *alters));
                 }
             }
         }

@@ -145,6 +145,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     let order = graph::order(&mut draft)?;
     recipe::undo::derive(&cx, &mut draft, &order);
     recipe::rights::restore(&cx, &mut draft);
+    recipe::default_grants::taken_of_made_again(&cx, &mut draft);
     let difference = simulate(live, desired, &differing, &draft, &order);
     if !difference.is_empty() {
         return Err(PlanError::Unsound(difference));

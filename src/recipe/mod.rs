@@ -14,6 +14,7 @@ pub mod check;
 pub mod default_grants;
 pub mod domain_check;
 pub mod drop_column;
+pub mod expression;
 pub mod foreign_key;
 pub mod identity;
 pub mod index;
@@ -47,6 +48,7 @@ pub mod undo;
 #[must_use]
 pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     let mut draft = Draft::default();
+    expression::apply(cx, changes, &mut draft);
     rename_column::apply(cx, changes, &mut draft);
     repartition::apply(cx, changes, &mut draft);
     retype::apply(cx, changes, &mut draft);
@@ -71,6 +73,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     retype::sessions::put_again(cx, &mut draft);
     own_trigger::stopped_first(cx, &mut draft);
     own_trigger::left_behind(cx, &mut draft);
+    expression::ends_first(cx, &mut draft);
     preflight::attach(cx, &mut draft);
     draft
 }

@@ -25,6 +25,8 @@ pub fn of_view(view: &Id, table: &Id) -> String {
          EXECUTE format('ALTER VIEW %s OWNER TO %I', {view}, held.owner);\n    END IF;\n    \
          IF NOT held.relrowsecurity AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = {table}::regclass AND NOT attisdropped AND attacl IS NOT NULL) THEN\n        \
          EXECUTE format('ALTER VIEW %s RESET (security_invoker)', {view});\n    END IF;\n    \
+         FOR held IN SELECT DISTINCT acl.grantee FROM pg_class, aclexplode(relacl) acl WHERE oid = {view}::regclass AND acl.grantee <> relowner LOOP\n        \
+         EXECUTE format('REVOKE ALL ON %s FROM %s', {view}, CASE held.grantee WHEN 0 THEN 'PUBLIC' ELSE held.grantee::regrole::text END);\n    END LOOP;\n    \
          FOR held IN SELECT acl.*, '' AS part FROM pg_class, aclexplode(relacl) acl WHERE oid = {table}::regclass AND acl.grantee <> relowner\n        \
          UNION ALL SELECT acl.*, format('(%I)', attname) FROM pg_attribute, aclexplode(attacl) acl WHERE attrelid = {table}::regclass AND NOT attisdropped LOOP\n        \
          EXECUTE format('GRANT %s %s ON %s TO %s%s', held.privilege_type, held.part, {view},\n            \

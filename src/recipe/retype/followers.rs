@@ -7,7 +7,7 @@ use super::pair::Pair;
 use super::parts::{self, Part};
 use super::relabel::Relabel;
 use crate::catalog::closure::mentions_word;
-use crate::catalog::{Catalog, Id};
+use crate::catalog::{Catalog, Id, Indexed};
 use crate::kind::column::Column;
 use crate::kind::default::Default;
 use crate::kind::owned_by::OwnedBy;
@@ -121,7 +121,9 @@ fn closure(
             }
             let part = parts::KINDS.contains(&kind) || SATELLITES.contains(&kind);
             // That a column which is not computed needs another one is a guess from a name (`guess_needs`).
-            let plain = cx.live.get_as::<Column>(dependant).is_some_and(|column| column.generated.is_none());
+            let computed = |state: &Indexed<'_>| state.get_as::<Column>(dependant).is_some_and(|column| column.generated.is_some());
+            // One that is to be plain is so before.
+            let plain = dependant.kind == Column::KEYWORD && (!computed(cx.live) || cx.desired.contains(dependant) && !computed(cx.desired));
             if part || plain || matches!(kind, "default" | "owned-by" | "sequence" | "replica-identity") {
                 continue;
             }

@@ -1,0 +1,1 @@
+CREATE TABLE t (id int PRIMARY KEY, a int, h text GENERATED ALWAYS AS (CASE WHEN a > 3 THEN 'q' ELSE 'r' END) STORED);
