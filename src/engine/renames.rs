@@ -45,5 +45,27 @@ pub fn check<'o>(live: &Catalog, desired: &Catalog, hints: &Hints, origins: impl
             None => Finding::general(text).help(help),
         });
     }
+    findings.0.extend(met_nothing(live, desired, hints, origins).0);
+    findings
+}
+
+/// A `was` that names nothing, where something of its kind goes: that may be what is meant, and would be lost. (In a
+/// database in which nothing of the kind goes, `was` is history that it never had.)
+fn met_nothing<'o>(live: &Catalog, desired: &Catalog, hints: &Hints, origins: impl Fn() -> &'o IndexMap<Id, Origin>) -> Findings {
+    let mut findings = Findings::new();
+    for (new, old) in hints.renames.iter().filter(|(new, old)| !live.contains(new) && !live.contains(old)) {
+        let of_same = |id: &&Id| id.kind == old.kind && id.path.len() == old.path.len() && id.path[..id.path.len() - 1] == old.path[..old.path.len() - 1];
+        let taken = |id: &Id| hints.renames.values().any(|other| other == id);
+        let going: Vec<&str> = live.objects.keys().filter(of_same).filter(|id| !desired.contains(id) && !taken(id)).map(Id::name).collect();
+        let Some(first) = going.first() else { continue };
+        let meant = crate::kdl::suggest(old.name(), &going).unwrap_or(first);
+        let text = format!("{new} was {}, which is not there, and {meant} goes", old.name());
+        let help = format!("say `was={meant}` if that is meant, so that it keeps what it holds; or take `was` out");
+        let place = origins().get(new).map(|origin| origin.was(old.name()));
+        findings.push(match place {
+            Some(span) => Finding::at(span, text).label("here").help(help),
+            None => Finding::general(text).help(help),
+        });
+    }
     findings
 }
