@@ -2,6 +2,7 @@
 //!
 //! The only room besides `cli` that knows both the pure middle and the servers.
 
+mod casts;
 pub mod closure;
 pub mod elaborate;
 pub mod error;
@@ -101,6 +102,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     partition_key::check(&live, &elaborated.desired, &hints, &origins, &sources)?;
     moved::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
     let said = expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
+    casts::check(bench, &live, &elaborated.desired, &hints, &origins).await?.or_report(&sources, ())?;
     let desired = elaborated.desired;
     let waits = bench.waits.clone();
     let facts = Box::pin(facts::read(session, bench, &live, &desired, &hints, server, policy.small_table_rows));
