@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use back::{Picture, can, undo};
 use libtest_mimic::{Arguments, Trial};
 use live::{Live, Result, failed, options, run};
+use schema::apply::rollback::way;
 use schema::apply::{ApplyError, Event, Options, Outcome};
 use schema::pg::Target;
 use schema::plan::Plan;
@@ -109,6 +110,12 @@ const TO_A_STAGE: &[&str] = &[
     "table_partition_other_key",
     "table_partition_attach",
     "partition_key_replace_sub",
+    "column_add_not_null_backfill",
+    "index_replace_large",
+    "unique_replace",
+    "release_mixed",
+    "table_split",
+    "rename_table_and_column",
 ];
 
 fn main() -> ExitCode {
@@ -204,25 +211,50 @@ async fn return_to(live: &Live, name: &str, start: &Picture, rows: bool) -> Resu
     }
 }
 
-/// Through the switch, back to the end of each stage before it, and through contract.
+/// Through the switch and through contract, back to the end of each stage before; from there to where it began, and
+/// through contract once more.
 async fn to_a_stage(name: &str) -> Result<()> {
     let live = Box::pin(Live::start(name)).await?;
-    for stage in [StageName::Backfill, StageName::Expand] {
-        live.copy("changed").await?;
-        let target = live.target("changed");
-        run(&target, &live.plan, &Options { through: StageName::Switch, ..forward() }, &mut |_| {}).await.map_err(failed("apply"))?;
-        let outcome = undo(&target, &live.plan, Some(stage), &options(), &mut |_| {}).await.map_err(failed("rollback"))?;
-        if outcome != Outcome::Done {
-            return Err(format!("the rollback ends as {outcome:?}").into());
+    live.copy("changed").await?;
+    let start = Picture::take(&live, "changed").await?;
+    let last = live.plan.steps().map(|(stage, _)| stage).max().ok_or("an empty plan")?;
+    for through in [StageName::Switch, StageName::Contract].into_iter().filter(|through| *through <= last) {
+        for stage in [StageName::Switch, StageName::Backfill, StageName::Expand].into_iter().filter(|stage| *stage < through) {
+            let there = |number: u32| {
+                let applied = live.plan.steps().any(|(of, step)| step.number == number && of <= through);
+                if applied { "done" } else { "pending" }.to_owned()
+            };
+            for forward_again in [false, true] {
+                // What cannot be undone is refused.
+                if !way(&live.plan, if forward_again { Some(stage) } else { None }, there).impossible.is_empty() {
+                    continue;
+                }
+                let place = |error: &libtest_mimic::Failed| at(&format!("through {} back to {}", through.name(), stage.name()), error);
+                back_and_on(&live, through, stage, forward_again, &start).await.map_err(|error| place(&error))?;
+            }
         }
-        let outcome = run(&target, &live.plan, &options(), &mut |_| {}).await.map_err(failed("forward once more"))?;
-        if outcome != Outcome::Done {
-            return Err(format!("forward once more ends as {outcome:?}").into());
-        }
-        live.check("changed").await.map_err(|error| at(stage.name(), &error))?;
     }
     live.end().await;
     Ok(())
+}
+
+async fn back_and_on(live: &Live, through: StageName, stage: StageName, forward_again: bool, start: &Picture) -> Result<()> {
+    live.copy("changed").await?;
+    let target = live.target("changed");
+    run(&target, &live.plan, &Options { through, ..forward() }, &mut |_| {}).await.map_err(failed("apply"))?;
+    let outcome = undo(&target, &live.plan, Some(stage), &options(), &mut |_| {}).await.map_err(failed("rollback"))?;
+    if outcome != Outcome::Done {
+        return Err(format!("the rollback ends as {outcome:?}").into());
+    }
+    if !forward_again {
+        let rows = way(&live.plan, None, |_| "done".to_owned()).loses.is_empty();
+        return return_to(live, "changed", start, rows).await;
+    }
+    let outcome = run(&target, &live.plan, &options(), &mut |_| {}).await.map_err(failed("forward once more"))?;
+    if outcome != Outcome::Done {
+        return Err(format!("forward once more ends as {outcome:?}").into());
+    }
+    live.check("changed").await
 }
 
 /// Stopped after each step, and back; where a step lost rows' values, from a new copy.

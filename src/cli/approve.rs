@@ -32,6 +32,7 @@ pub struct Args {
 /// # Errors
 /// No such plan, nobody known who approves.
 pub fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
+    global.format(&[super::Format::Text])?;
     let project = global.project()?;
     let plan = plans::find(&project.config.plans, &args.plan)?;
     let by = match &args.by {

@@ -22,6 +22,7 @@ pub struct Args {
 /// # Errors
 /// What is wrong, at its places.
 pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
+    global.format(&[super::Format::Text])?;
     let project = global.project()?;
     let scope = planning::scope(&project);
     let mut bench = planning::bench(&project, out);

@@ -50,7 +50,8 @@ const BECAUSE: &str = "nothing reads temp when the old release is gone";
 ///
 /// # Errors
 /// Whatever keeps it from its result.
-pub async fn run(args: Args, _global: &Global, out: &mut Out) -> Result<Code, CliError> {
+pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
+    global.format(&[super::Format::Text])?;
     let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
         return Err(CliError::message(Code::Error, "cannot listen for signals"));

@@ -32,6 +32,7 @@ pub struct Args {
 /// # Errors
 /// Files that cannot be read or are no KDL.
 pub fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliError> {
+    global.format(&[super::Format::Text])?;
     if args.paths == [Path::new("-")] {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(|error| CliError::file("read", Path::new("stdin"), &error))?;

@@ -38,6 +38,7 @@ env dev {
 /// # Errors
 /// A schema.kdl that is there already, a folder that cannot be written to.
 pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
+    global.format(&[super::Format::Text])?;
     let Args {} = args;
     let project = global.project()?;
     if project.names_database() {

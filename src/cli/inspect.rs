@@ -32,6 +32,7 @@ pub struct Args {
 /// # Errors
 /// A state that cannot be read, files that cannot be written.
 pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, CliError> {
+    global.format(&[super::Format::Text])?;
     let project = global.project()?;
     let scope = planning::scope(&project);
     let mut bench = planning::bench(&project, out);

@@ -125,7 +125,7 @@ impl fmt::Debug for Url {
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ConfigError {
     /// The file is there and cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -174,7 +174,8 @@ impl Config {
             let path = folder.join(FILE_NAME);
             match std::fs::read_to_string(&path) {
                 Ok(text) => return Self::parse(&path, &text),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // A link to nothing is meant to be one.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => {}
                 Err(source) => return Err(ConfigError::Read { path, source }),
             }
         }

@@ -37,7 +37,7 @@ pub async fn database(target: &Target, scope: &Scope, waits: &Waits) -> Result<S
 
 /// Reads a folder of KDL files, or an SQL file.
 pub async fn path(path: &Path, bench: &mut Workbench, scope: &Scope) -> Result<State, EngineError> {
-    if path.extension().is_some_and(|extension| extension == "sql") {
+    if path.extension().is_some_and(|extension| extension == "sql") && path.exists() {
         return sql_file(path, bench, scope).await;
     }
     if !path.exists() {

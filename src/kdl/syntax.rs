@@ -79,6 +79,11 @@ fn error(text: &str, (start, end): (usize, usize), message: &str, help: &str) ->
 /// over what an unclosed text or block left behind, the first says most.
 pub(super) fn findings(file: FileId, text: &str, error: &::kdl::KdlError) -> Findings {
     let mut findings = Findings::new();
+    if let Some(at) = conflict(text) {
+        let finding = Finding::at(Span::new(file, at, at + CONFLICT.len()), "git left a merge conflict here");
+        findings.push(finding.label("here").help("keep what is to hold of both sides, and take the marks out").code("kdl::syntax"));
+        return findings;
+    }
     let mut last = None;
     let mut unclosed = false;
     for diagnostic in &error.diagnostics {
@@ -110,6 +115,15 @@ pub(super) fn findings(file: FileId, text: &str, error: &::kdl::KdlError) -> Fin
         findings.push(Finding::at(Span::new(file, 0, 0), "this file is no valid KDL").code("kdl::syntax"));
     }
     findings
+}
+
+/// How the first side of a merge conflict begins.
+const CONFLICT: &str = "<<<<<<< ";
+
+/// Where a merge conflict begins, if there is one.
+fn conflict(text: &str) -> Option<usize> {
+    let begins = text.match_indices(CONFLICT).map(|(at, _)| at).find(|at| *at == 0 || text[..*at].ends_with('\n'));
+    begins.filter(|_| text.contains("\n>>>>>>> "))
 }
 
 /// The place that a person has to look at: the parser marks from the node's beginning, or to the file's end.

@@ -15,13 +15,17 @@ const RECIPE: &str = "2";
 const LOCALES: [&str; 2] = ["C.UTF-8", "C"];
 
 /// Fills the empty folder `data` with a fresh cluster, from the cached template where there is one. `work` is a
-/// folder that the server's user may use.
+/// folder that the server's user may use. A cache that cannot be written to is done without.
 pub fn instantiate(installation: &Installation, data: &Path, work: &Path, user: Option<&User>) -> Result<(), ServerError> {
     let template = template_dir(installation);
-    if !template.join("PG_VERSION").is_file() {
-        build(installation, &template, work, user)?;
+    if template.join("PG_VERSION").is_file() {
+        return copy(&template, data, user);
     }
-    copy(&template, data, user)
+    let fresh = work.join("initdb");
+    build(installation, &fresh, work, user)?;
+    let kept = keep(&fresh, &template).is_ok();
+    copy(if kept { &template } else { &fresh }, data, user)?;
+    fs::remove_dir_all(&fresh).map_err(ServerError::io("remove", &fresh))
 }
 
 /// The version alone does not do: two builds of one version may differ in block size.
@@ -34,11 +38,10 @@ fn template_dir(installation: &Installation) -> PathBuf {
     cache_dir().join("templates").join(format!("{}-{}", installation.major, &hash[..16]))
 }
 
-/// Runs `initdb` in `work` and moves the result to `template`.
-fn build(installation: &Installation, template: &Path, work: &Path, user: Option<&User>) -> Result<(), ServerError> {
-    let fresh = work.join("initdb");
+/// Runs `initdb` in `work`.
+fn build(installation: &Installation, fresh: &Path, work: &Path, user: Option<&User>) -> Result<(), ServerError> {
     let mut failure = String::new();
-    let made = LOCALES.iter().any(|locale| match initdb(installation, &fresh, locale, work, user) {
+    let made = LOCALES.iter().any(|locale| match initdb(installation, fresh, locale, work, user) {
         Ok(()) => true,
         Err(reason) => {
             failure = reason;
@@ -48,21 +51,25 @@ fn build(installation: &Installation, template: &Path, work: &Path, user: Option
     if !made {
         return Err(ServerError::Program { program: installation.program("initdb").display().to_string(), reason: failure });
     }
-    drop_recycled_wal(installation, &fresh);
+    drop_recycled_wal(installation, fresh);
+    Ok(())
+}
+
+/// Keeps a cluster as the template.
+fn keep(fresh: &Path, template: &Path) -> Result<(), ServerError> {
     // The cache may be on another file system: copy beside the destination, then rename, so that no process ever
     // sees half a template.
     let parent = template.parent().expect("a template is in the cache folder");
     fs::create_dir_all(parent).map_err(ServerError::io("create", parent))?;
     let staged = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(ServerError::io("create a folder in", parent))?;
     let staged_data = staged.path().join("data");
-    copy(&fresh, &staged_data, None)?;
+    copy(fresh, &staged_data, None)?;
     match fs::rename(&staged_data, template) {
-        Ok(()) => {}
+        Ok(()) => Ok(()),
         // Another process was quicker; its template is as good as ours.
-        Err(_) if template.join("PG_VERSION").is_file() => {}
-        Err(error) => return Err(ServerError::io("rename a template to", template)(error)),
+        Err(_) if template.join("PG_VERSION").is_file() => Ok(()),
+        Err(error) => Err(ServerError::io("rename a template to", template)(error)),
     }
-    fs::remove_dir_all(&fresh).map_err(ServerError::io("remove", &fresh))
 }
 
 fn initdb(installation: &Installation, data: &Path, locale: &str, work: &Path, user: Option<&User>) -> Result<(), String> {

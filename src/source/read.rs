@@ -1,6 +1,7 @@
 //! A folder of KDL files to the catalog as written. The generic reader: it dispatches on keywords
 //! and knows no kind but the satellites.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -58,8 +59,8 @@ impl Desired {
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum ReadError {
     /// A file or folder cannot be read.
-    #[error("cannot read {path}: {error}")]
-    #[diagnostic(help("the source folder holds the desired state as .kdl files; `schema init` makes one"))]
+    #[error("cannot read {}: {error}", path.display())]
+    #[diagnostic(help("{}", advice(error.kind())))]
     Io {
         /// What was to be read.
         path: PathBuf,
@@ -72,13 +73,23 @@ pub enum ReadError {
     Findings(#[from] Diagnostics),
 }
 
+/// What to do about a file or folder of the source that cannot be read.
+const fn advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::InvalidData => "files are read as UTF-8: save it as that (iconv -f latin1 -t utf-8 converts it, where it is Latin-1)",
+        ErrorKind::PermissionDenied => "let this user read it",
+        ErrorKind::InvalidInput => "the source holds files and folders; move it away, or give it another ending",
+        _ => "the source folder holds the desired state as .kdl files; `schema init` makes one",
+    }
+}
+
 /// How findings call the place outside of every node.
 const TOP: &str = "the top of a file";
 
 /// Reads every `.kdl` file below a folder (or one file); their order does not matter.
 pub fn read_folder(folder: &Path) -> Result<Desired, ReadError> {
     let mut files = Vec::new();
-    collect(folder, &mut files).map_err(|error| ReadError::Io { path: folder.to_owned(), error })?;
+    collect(folder, &mut files)?;
     files.sort();
     let mut sources = Sources::new();
     for path in files {
@@ -95,16 +106,21 @@ pub fn read_text(name: &str, text: &str) -> Result<Desired, Diagnostics> {
     read_sources(sources)
 }
 
-fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), ReadError> {
     if path.is_file() {
         files.push(path.to_owned());
         return Ok(());
     }
-    for entry in std::fs::read_dir(path)? {
-        let path = entry?.path();
+    let failed = |error| ReadError::Io { path: path.to_owned(), error };
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
         if path.is_dir() {
             collect(&path, files)?;
         } else if path.extension().is_some_and(|extension| extension == "kdl") {
+            // Whoever reads a pipe waits for ever.
+            if std::fs::metadata(&path).is_ok_and(|is| !is.is_file()) {
+                return Err(ReadError::Io { path, error: std::io::Error::new(ErrorKind::InvalidInput, "it is no file") });
+            }
             files.push(path);
         }
     }
