@@ -11,6 +11,8 @@ use super::halt::Halt;
 use super::ledger::{self, PlanState, Record, Standing};
 use super::reconnect::{Losses, reconnect};
 use super::{lock, outside, transactional};
+use crate::catalog::Id;
+use crate::catalog::id::quote;
 use crate::pg::{Session, Target, connect};
 use crate::plan::op::{Hazard, Probe};
 use crate::plan::plan::{Part, StageName, Step, Undo, Work};
@@ -199,13 +201,32 @@ async fn settle(context: &mut Context<'_>, to: Option<StageName>, standings: &BT
         ledger::set_undone(context, &all).await?;
         return Ok(ledger::set_state(context, PlanState::RolledBack).await?);
     };
-    // A proof that leaves nothing to undo may have gone with what it proved, an index with the constraint that was
-    // made of it: on the way forward they are looked at again.
-    let again = |stage: StageName, step: &Step| {
-        let proof = step.undo == Undo::Nothing && !matches!(step.work, Work::Backfill(_));
-        stage > to || proof || (step.transaction == Transaction::Outside && step.probe.is_some())
-    };
-    let steps: Vec<u32> = plan.steps().filter(|(stage, step)| there(step) && again(*stage, step)).map(|(_, step)| step.number).collect();
+    let (mut steps, staying): (Vec<_>, Vec<_>) = plan.steps().filter(|(_, step)| there(step)).partition(|(stage, _)| *stage > to);
+    let undone: Vec<&Step> = steps.iter().map(|(_, step)| *step).collect();
+    for (stage, step) in &staying {
+        let later: Vec<&Step> = staying.iter().map(|(_, other)| *other).filter(|other| other.number > step.number).collect();
+        if is_used_up(step, &later, &undone) && !is_still_there(context, step).await? {
+            steps.push((*stage, step));
+        }
+    }
+    let steps: Vec<u32> = steps.iter().map(|(_, step)| step.number).collect();
     ledger::set_undone(context, &steps).await?;
     Ok(ledger::set_state(context, PlanState::Waiting).await?)
+}
+
+/// Whether what a step left may have gone with what was made of it and is `undone` now: an index with the constraint,
+/// what a proof proved with the NOT NULL. What a `later` step that stays took over is its own.
+fn is_used_up(step: &Step, later: &[&Step], undone: &[&Step]) -> bool {
+    let takes = |others: &[&Step], id: &Id| others.iter().any(|other| other.takes.contains(id));
+    if step.undo == Undo::Nothing && !matches!(step.work, Work::Backfill(_)) {
+        let Work::Sql(statements) = &step.work else { return false };
+        let speaks = |id: &Id| statements.iter().any(|sql| sql.contains(&quote(id.name())));
+        return !later.iter().flat_map(|other| &other.takes).any(speaks);
+    }
+    step.transaction == Transaction::Outside && step.makes.iter().any(|id| takes(undone, id) && !takes(later, id))
+}
+
+/// What the step's own probe says.
+async fn is_still_there(context: &mut Context<'_>, step: &Step) -> Result<bool, Halt> {
+    Ok(step.probe.is_some() && outside::is_done(context, step).await?)
 }
