@@ -7,7 +7,7 @@ use super::facts::{Facts, Policy};
 use super::graph::{self, Cycle};
 use super::op::{Cost, LockMode};
 use super::plan::{Plan, Proof, StageName};
-use super::rename::{not_null_follows, renamed};
+use super::rename::{not_null_follows, renamed, sequences_follow, serial_sequences};
 use super::simulate::{Difference, simulate};
 use crate::catalog::{Catalog, Fingerprint, Id, Indexed};
 use crate::kind::Object;
@@ -93,6 +93,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
             step.0.action = std::mem::take(&mut step.0.action).lock(table, LockMode::AccessExclusive, Cost::Instant);
         }
         not_null_follows(live, &mut after, old, new);
+        after = sequences_follow(after, old, new);
         renames.push(step);
         moved = Some(after);
     }
@@ -104,7 +105,8 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
             moved = Some(after);
         }
     }
-    for (new, old) in renamed_with_theirs(hints, moved.as_ref().unwrap_or(before), desired) {
+    let of_serials = serial_sequences(hints, moved.as_ref().unwrap_or(before), desired);
+    for (new, old) in of_serials.into_iter().chain(renamed_with_theirs(hints, moved.as_ref().unwrap_or(before), desired)) {
         let live = &Indexed::new(moved.as_ref().unwrap_or(before));
         let cx = Context { live, desired, hints, facts, policy };
         renames.push(recipe::rename::rename(&cx, live, &old, &new));

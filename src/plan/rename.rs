@@ -9,10 +9,14 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::catalog::closure::substitute_name;
+use crate::catalog::id::default_name;
 use crate::catalog::ranges::in_ranges;
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::column::Column;
+use crate::kind::lowering::Hints;
+use crate::kind::owned_by::OwnedBy;
 use crate::kind::partition::{Partition, beneath};
+use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object, not_null};
 
 /// `catalog` after `old` was renamed to `new` (another name, or another schema).
@@ -136,6 +140,38 @@ pub fn not_null_follows(before: &Catalog, catalog: &mut Catalog, old: &Id, new: 
             column.name_not_null(is, true);
         }
     }
+}
+
+/// The sequences that columns of a table own go with it to another schema (manual, ALTER TABLE, SET SCHEMA).
+#[must_use]
+pub fn sequences_follow(catalog: Catalog, old: &Id, new: &Id) -> Catalog {
+    if old.kind != Table::KEYWORD || old.schema() == new.schema() {
+        return catalog;
+    }
+    let owned = catalog.of::<OwnedBy>().filter(|owned| owned.column.up("table") == *new && owned.sequence.schema() != new.schema());
+    let moves: Vec<(Id, Id)> = owned
+        .map(|owned| (owned.sequence.clone(), Id::new(&owned.sequence.kind, [new.schema(), owned.sequence.name()])))
+        .collect();
+    moves.iter().fold(catalog, |catalog, (was, is)| renamed(&catalog, was, is))
+}
+
+/// The sequences of serial columns that have another name, or whose table has: nobody wrote their names, and they count on
+/// under the new ones.
+#[must_use]
+pub fn serial_sequences(hints: &Hints, live: &Catalog, desired: &Catalog) -> Vec<(Id, Id)> {
+    let was = |id: &Id| hints.renames.get(id).map_or_else(|| id.name().to_owned(), |old| old.name().to_owned());
+    let comes = |owned: &&OwnedBy| !live.contains(&owned.sequence);
+    let pair = |owned: &OwnedBy| {
+        let (column, table) = (&owned.column, owned.column.up("table"));
+        let (called, had) = (was(column), was(&table));
+        let usual = |table: &str, column: &str| default_name(table, column, "seq");
+        let old = Id::new(&owned.sequence.kind, [table.schema(), usual(&had, &called).as_str()]);
+        let is_its = |other: &OwnedBy| other.sequence == old && [column.name(), called.as_str()].contains(&other.column.name());
+        let is_usual = usual(table.name(), column.name()) == owned.sequence.name();
+        let counts = !desired.contains(&old) && live.of::<OwnedBy>().any(|other| other.column.up("table") == table && is_its(other));
+        (is_usual && counts).then(|| (owned.sequence.clone(), old))
+    };
+    desired.of::<OwnedBy>().filter(comes).filter_map(pair).collect()
 }
 
 /// Where an id is after the rename: itself, what it names, and what lies beneath it.

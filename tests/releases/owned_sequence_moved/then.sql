@@ -1,0 +1,1 @@
+INSERT INTO s2.u (v) VALUES ('next')

@@ -1,0 +1,1 @@
+CREATE TABLE t (nr serial PRIMARY KEY, v text);

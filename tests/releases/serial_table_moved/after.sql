@@ -1,0 +1,1 @@
+CREATE SCHEMA s2; CREATE TABLE s2.t (id serial PRIMARY KEY, v text);

@@ -1,0 +1,1 @@
+INSERT INTO s2.t (v) VALUES ('next')

@@ -1,0 +1,1 @@
+INSERT INTO t1 (v) SELECT i::text FROM generate_series(1, 60) i
