@@ -38,8 +38,10 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, owner: &Id, old: &Ident, new: &I
     if word == "VALUE" {
         // Literals are stored as values: they deparse under the new name.
         let (written, now) = (format!("{from}::{}", owner.sql()), format!("{to}::{}", owner.sql()));
+        let ending = format!("}}'::{}[]", owner.sql());
+        let renamed = |text: &str| in_arrays(&text.replace(&written, &now), &ending, [old, new]);
         for other in after.objects.values_mut() {
-            *other = substituted(other, &written, &now);
+            *other = substituted(other, &renamed);
         }
     }
     after.objects.insert(owner.clone(), object);
@@ -54,21 +56,71 @@ fn replace(values: &mut [Ident], old: &Ident, new: &Ident) -> Option<()> {
     Some(())
 }
 
-/// The object with one text for another in its SQL.
-fn substituted(object: &Object, from: &str, to: &str) -> Object {
-    if !object.texts().iter().any(|text| text.contains(from)) {
+/// The object with its SQL told otherwise.
+fn substituted(object: &Object, renamed: &impl Fn(&str) -> String) -> Object {
+    if object.texts().iter().all(|text| renamed(text) == **text) {
         return object.clone();
     }
     let mut value = serde_json::to_value(object).expect("objects are plain data");
-    walk(&mut value, from, to);
+    walk(&mut value, renamed);
     serde_json::from_value(value).expect("the shape stays")
 }
 
-fn walk(value: &mut serde_json::Value, from: &str, to: &str) {
+fn walk(value: &mut serde_json::Value, renamed: &impl Fn(&str) -> String) {
     match value {
-        serde_json::Value::String(text) => *text = text.replace(from, to),
-        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| walk(item, from, to)),
-        serde_json::Value::Object(fields) => fields.values_mut().for_each(|field| walk(field, from, to)),
+        serde_json::Value::String(text) => *text = renamed(text),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| walk(item, renamed)),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(|field| walk(field, renamed)),
         _ => {}
+    }
+}
+
+/// A text in which array literals, each with this `ending`, name the second value where they named the first.
+fn in_arrays(text: &str, ending: &str, [old, new]: [&str; 2]) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(end) = rest.find(ending) {
+        let Some(start) = rest[..end].rfind("'{") else { break };
+        let elements = rest[start + 2..end].split_inclusive([',', '{', '}']);
+        out += &rest[..start + 2];
+        for element in elements {
+            let value = element.trim_end_matches([',', '{', '}']);
+            out += if [escaped(old), format!("\"{}\"", escaped(old))].iter().any(|written| written == value) {
+                in_array(new)
+            } else {
+                value.to_owned()
+            }
+            .as_str();
+            out += &element[value.len()..];
+        }
+        out += ending;
+        rest = &rest[end + ending.len()..];
+    }
+    out + rest
+}
+
+/// A value as it stands within a literal.
+fn escaped(value: &str) -> String {
+    let text = literal(value);
+    text[1..text.len() - 1].to_owned()
+}
+
+/// A value as an element of an array literal (manual, 8.15.6).
+fn in_array(value: &str) -> String {
+    let quoted = value.is_empty() || value.eq_ignore_ascii_case("null") || value.contains(|letter: char| letter.is_whitespace() || "{},\"\\".contains(letter));
+    let value = escaped(value);
+    if quoted { format!("\"{}\"", value.replace('"', "\\\"")) } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_arrays;
+
+    #[test]
+    fn values_in_array_literals_follow() {
+        let renamed = |text: &str| in_arrays(text, "}'::public.mood[]", ["b", "so so"]);
+        assert_eq!(renamed("'{a,b,bb}'::public.mood[]"), "'{a,\"so so\",bb}'::public.mood[]");
+        assert_eq!(renamed("'{{b},{a}}'::public.mood[] || '{\"b\"}'::public.mood[]"), "'{{\"so so\"},{a}}'::public.mood[] || '{\"so so\"}'::public.mood[]");
+        assert_eq!(renamed("'{b}'::text[]"), "'{b}'::text[]");
     }
 }
