@@ -14,6 +14,7 @@ mod moved;
 mod partition_facts;
 mod partition_key;
 pub mod prove;
+mod renamed;
 mod renames;
 mod replaced;
 mod retypes;
@@ -101,6 +102,9 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     }
     partition_key::check(&live, &elaborated.desired, &hints, &origins, &sources)?;
     moved::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
+    let early = Facts { server, ..Facts::default() };
+    let after_renames =
+        renamed::read(bench, &Input { live: &live, desired: &elaborated.desired, hints: &hints, facts: &early, policy: &policy }).await?;
     let said = expressions::check(bench, &live, &mut elaborated, &hints, &origins, &sources, scope).await?;
     casts::check(bench, &live, &elaborated.desired, &hints, &origins).await?.or_report(&sources, ())?;
     let desired = elaborated.desired;
@@ -111,7 +115,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
         Some(session) => waits.over(&[session], facts).await??,
         None => facts.await?,
     };
-    (facts.reads, facts.gives_null) = (said.reads, said.gives_null);
+    (facts.reads, facts.gives_null, facts.after_renames) = (said.reads, said.gives_null, after_renames);
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
     plan.elaborated_on = bench.describe();

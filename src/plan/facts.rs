@@ -42,6 +42,8 @@ pub struct Facts {
     /// For a column that others take the place of, the new columns that may be NULL and for which its `revert` then gives
     /// NULL.
     pub gives_null: BTreeMap<Id, BTreeSet<Ident>>,
+    /// What hangs on what is renamed in place, as the scratch server says it afterwards.
+    pub after_renames: Catalog,
     /// The role that applies.
     pub role: Option<String>,
     /// What its new objects are given, where the project manages that and where it does not.

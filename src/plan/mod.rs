@@ -15,6 +15,7 @@ pub mod planner;
 pub mod policy;
 pub mod rehearsal;
 pub mod rename;
+pub mod renames;
 pub mod render;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -5,14 +5,11 @@ use super::change::changes;
 use super::draft::{Context, Op};
 use super::facts::{Facts, Policy};
 use super::graph::{self, Cycle};
-use super::op::{Cost, LockMode};
 use super::plan::{Plan, Proof, StageName};
-use super::rename::{not_null_follows, renamed, sequences_follow, serial_sequences};
+use super::renames::{InPlace, in_place, told};
 use super::simulate::{Difference, simulate};
 use crate::catalog::{Catalog, Fingerprint, Id, Indexed};
-use crate::kind::Object;
 use crate::kind::lowering::Hints;
-use crate::kind::partition::{Partition, beneath};
 use crate::recipe;
 
 /// What a plan is made from.
@@ -70,47 +67,9 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, PlanError> {
 pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     let Input { live: before, desired, hints, facts, policy } = *input;
     let desired = &Indexed::new(desired);
-    let mut moved: Option<Catalog> = None;
-    let mut renames: Vec<(Op, Option<Op>)> = Vec::new();
-    for (new, old) in ordered(hints) {
-        let live = &Indexed::new(moved.as_ref().unwrap_or(before));
-        if !live.contains(old) || live.contains(new) || !desired.contains(new) || recipe::repartition::becomes_part(desired, old, new) {
-            continue;
-        }
-        let staged_column =
-            new.kind == "column" && !policy.direct && !hints.in_place.contains(new) && recipe::rename::can_sync(live, desired, old, new);
-        if staged_column {
-            continue;
-        }
-        let cx = Context { live, desired, hints, facts, policy };
-        let mut step = recipe::rename::rename(&cx, live, old, new);
-        let mut after = renamed(live, old, new);
-        // The columns of the partitions are renamed with the one above them.
-        let parts = if old.kind == "column" { beneath(live.of::<Partition>(), &old.up("table")) } else { Vec::new() };
-        for table in parts {
-            let [was, now] = [old, new].map(|id| table.child("column", id.name()));
-            after = renamed(&after, &was, &now);
-            step.0.action = std::mem::take(&mut step.0.action).lock(table, LockMode::AccessExclusive, Cost::Instant);
-        }
-        not_null_follows(live, &mut after, old, new);
-        after = sequences_follow(after, old, new);
-        renames.push(step);
-        moved = Some(after);
-    }
-    for ((owner, new), old) in &hints.part_renames {
-        let live = &Indexed::new(moved.as_ref().unwrap_or(before));
-        let cx = Context { live, desired, hints, facts, policy };
-        if let Some((op, after)) = recipe::rename_part::rename(&cx, live, owner, old, new) {
-            renames.push((op, None));
-            moved = Some(after);
-        }
-    }
-    let of_serials = serial_sequences(hints, moved.as_ref().unwrap_or(before), desired);
-    for (new, old) in of_serials.into_iter().chain(renamed_with_theirs(hints, moved.as_ref().unwrap_or(before), desired)) {
-        let live = &Indexed::new(moved.as_ref().unwrap_or(before));
-        let cx = Context { live, desired, hints, facts, policy };
-        renames.push(recipe::rename::rename(&cx, live, &old, &new));
-        moved = Some(renamed(live, &old, &new));
+    let InPlace { renames, after: mut moved } = in_place(input);
+    if let Some(moved) = &mut moved {
+        told(moved, before, &facts.after_renames);
     }
     let facts = &facts.renamed(hints);
     let live = &Indexed::new(moved.as_ref().unwrap_or(before));
@@ -167,30 +126,4 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         proof: Proof::Skipped,
         gate: None,
     })
-}
-
-/// Constraints and indexes whose names PostgreSQL derived from what is renamed: nobody wrote either
-/// name, so they get the new one instead of being built again.
-fn renamed_with_theirs(hints: &Hints, live: &Catalog, desired: &Catalog) -> Vec<(Id, Id)> {
-    let content = |object: &Object, id: &Id| Fingerprint::of(&super::rename::renamed_object(object, id, id, &id.renamed("")));
-    let mut pairs: Vec<(Id, Id)> = Vec::new();
-    for new in hints.unnamed.iter().filter(|id| !live.contains(id)) {
-        let Some(wanted) = desired.get(new).map(|object| content(object, new)) else { continue };
-        let same_place = |old: &Id| {
-            old.kind == new.kind && old.path.len() == new.path.len() && old.path[..old.path.len() - 1] == new.path[..new.path.len() - 1]
-        };
-        let free = |old: &Id| !desired.contains(old) && !pairs.iter().any(|(_, taken)| taken == old);
-        let found = live.objects.iter().find(|(old, object)| same_place(old) && free(old) && content(object, old) == wanted);
-        if let Some((old, _)) = found {
-            pairs.push((new.clone(), old.clone()));
-        }
-    }
-    pairs
-}
-
-/// Outer renames first: a table before its columns.
-fn ordered(hints: &Hints) -> Vec<(&Id, &Id)> {
-    let mut renames: Vec<_> = hints.renames.iter().collect();
-    renames.sort_by_key(|(new, _)| (new.path.len(), (*new).clone()));
-    renames
 }

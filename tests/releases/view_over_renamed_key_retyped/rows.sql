@@ -1,0 +1,1 @@
+INSERT INTO t SELECT i, i, i FROM generate_series(1, 9) i; REFRESH MATERIALIZED VIEW mv
