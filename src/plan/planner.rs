@@ -81,6 +81,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     // Renames in place come before everything that uses the new names, in their own order.
     let count = draft.ops.len();
     let mut previous = None;
+    let mut ends = Vec::new();
     for (op, end) in renames {
         let at = draft.push(op);
         for other in 0..count {
@@ -93,6 +94,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         if let Some(end) = end {
             let table = end.id.clone();
             let end = draft.push(end);
+            ends.push(end);
             draft.order(at, end);
             // The view under the old name still shows the columns that go.
             for other in 0..count {
@@ -105,6 +107,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     }
     let order = graph::order(&mut draft)?;
     recipe::undo::derive(&cx, &mut draft, &order);
+    ends.iter().for_each(|end| recipe::rename::out_of_the_way(&mut draft, *end));
     recipe::rights::restore(&cx, &mut draft);
     recipe::default_grants::taken_of_made_again(&cx, &mut draft);
     let difference = simulate(live, desired, &differing, &draft, &order);

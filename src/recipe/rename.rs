@@ -10,7 +10,7 @@ use crate::kind::column::{Column, columns_of};
 use crate::kind::domain::Domain;
 use crate::kind::table::Table;
 use crate::kind::{Object, not_null, registration};
-use crate::plan::draft::{Context, Op};
+use crate::plan::draft::{Context, Draft, Op};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 
@@ -95,6 +95,22 @@ pub fn rename(cx: &Context<'_>, live: &Indexed<'_>, old: &Id, new: &Id) -> (Op, 
     end.undo = Some([vec![again], granted].concat());
     end.teardown = true;
     (op, Some(end))
+}
+
+/// PostgreSQL changes no type of a column that a view shows (manual, ALTER TABLE): the view under the old name of a table,
+/// which the operation `end` takes away at last, is made again around that, on the way there and on the way back.
+pub fn out_of_the_way(draft: &mut Draft, end: usize) {
+    let Op { id: table, action, undo: Some(make), .. } = &draft.ops[end] else { return };
+    let (drop, make, retyped) = (action.sql.clone(), make.clone(), format!("ALTER TABLE {} ALTER COLUMN ", table.sql()));
+    let changes = |sql: &String| sql.starts_with(&retyped) && sql.contains(" TYPE ");
+    for op in draft.ops.iter_mut().filter(|op| op.action.sql.iter().any(changes)) {
+        for list in std::iter::once(&mut op.action.sql).chain(op.undo.as_mut()) {
+            let places = list.iter().position(changes).zip(list.iter().rposition(changes));
+            let Some((first, last)) = places else { continue };
+            list.splice(last + 1..last + 1, make.iter().cloned());
+            list.splice(first..first, drop.iter().cloned());
+        }
+    }
 }
 
 /// What a view under the old name of a table shows: the columns that were there before, by their old names. With those that
