@@ -308,7 +308,8 @@ impl Kind for Index {
     }
 
     fn needs(&self) -> Vec<Id> {
-        self.include.iter().map(|column| self.on.child("column", column)).collect()
+        // The columns of a materialized view are no objects.
+        self.include.iter().filter(|_| self.on.kind == "table").map(|column| self.on.child("column", column)).collect()
     }
 
     fn create(&self) -> Action {

@@ -7,7 +7,9 @@ use crate::catalog::id::{default_name, quote};
 use crate::catalog::{Id, Ident, Indexed};
 use crate::kind::Kind as _;
 use crate::kind::column::{Column, columns_of};
+use crate::kind::default::Default;
 use crate::kind::domain::Domain;
+use crate::kind::sequence::Sequence;
 use crate::kind::table::Table;
 use crate::kind::{Object, not_null, registration};
 use crate::plan::draft::{Context, Draft, Op};
@@ -81,7 +83,7 @@ pub fn rename(cx: &Context<'_>, live: &Indexed<'_>, old: &Id, new: &Id) -> (Op, 
         .hazard(Hazard::Breaking, format!("{old}: {LOST_THROUGH_A_VIEW}{sequences}"));
     op.action.title = format!("Rename {old} to {}, its old name goes on as a view", crate::catalog::id::dotted(&new.path));
     // Who owns the table, or may use it, does so by both names.
-    let granted = vec![rights::of_view(old, new)];
+    let granted: Vec<String> = std::iter::once(rights::of_view(old, new)).chain(defaults_of_view(live, old)).collect();
     op.action.sql.extend(granted.clone());
     op.undo = Some([vec![format!("DROP VIEW {}", old.sql())], op.undo.unwrap_or_default()].concat());
     op = op.puts_temporary(&view);
@@ -95,6 +97,15 @@ pub fn rename(cx: &Context<'_>, live: &Indexed<'_>, old: &Id, new: &Id) -> (Op, 
     end.undo = Some([vec![again], granted].concat());
     end.teardown = true;
     (op, Some(end))
+}
+
+/// What `SET column = DEFAULT` means through the view under the old name of a table: without defaults of its own, NULL
+/// (measured). One that draws from a sequence is left out, which may be renamed too.
+fn defaults_of_view<'c>(live: &'c Indexed<'_>, table: &'c Id) -> impl Iterator<Item = String> + 'c {
+    let draws = |default: &Default| live.all_needs(&Object::from(default.clone())).iter().any(|need| need.kind == Sequence::KEYWORD);
+    live.of::<Default>().filter(|default| default.column.up("table") == *table).filter(move |default| !draws(default)).map(|default| {
+        format!("ALTER VIEW {} ALTER COLUMN {} SET DEFAULT {}", table.sql(), quote(default.column.name()), default.expression)
+    })
 }
 
 /// PostgreSQL changes no type of a column that a view shows (manual, ALTER TABLE): the view under the old name of a table,

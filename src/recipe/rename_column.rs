@@ -113,8 +113,13 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     } else {
         format!("    IF current_setting('{MARKER}', true) = 'on' THEN\n        RETURN NEW;\n    END IF;\n")
     };
+    // SET new = DEFAULT: the new column gets its default at the end.
+    let default = cx.live.get_as::<Default>(&Default::id_of(&old.id())).filter(|_| old.not_null);
+    let by_default = default.map_or_else(String::new, |default| {
+        format!("    ELSIF {is_null} AND {} THEN\n        {};\n        {to_new};\n", changed(&n), sync::assign(table, &o, &default.expression))
+    });
     let first_body = format!(
-        "{resolution}BEGIN\n{marker}    IF TG_OP = 'INSERT' THEN\n        IF {is_not_null} THEN\n            {to_old};\n        ELSE\n            {to_new};\n        END IF;\n    ELSIF {} THEN\n        {to_old};\n    ELSIF {} OR {is_null} THEN\n        {to_new};\n    END IF;\n    RETURN NEW;\nEND",
+        "{resolution}BEGIN\n{marker}    IF TG_OP = 'INSERT' THEN\n        IF {is_not_null} THEN\n            {to_old};\n        ELSE\n            {to_new};\n        END IF;\n{by_default}    ELSIF {} THEN\n        {to_old};\n    ELSIF {} OR {is_null} THEN\n        {to_new};\n    END IF;\n    RETURN NEW;\nEND",
         changed(&n),
         changed(&o)
     );
@@ -181,7 +186,7 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     if !old.not_null && (cx.live.contains(&Default::id_of(&old_id)) || types::has_default(cx.live, &old.data_type)) {
         // The trigger cannot tell a NULL that was given from one that was left out.
         expand = expand
-            .hazard(Hazard::Breaking, format!("an INSERT that gives {} as NULL gets the default of {} until contract", new.name, old.name));
+            .hazard(Hazard::Breaking, format!("an INSERT that gives {} as NULL gets the default of {} until contract, and an UPDATE that sets it to DEFAULT sets it to NULL", new.name, old.name));
     }
     expand = super::published::warn_of_column(cx, table, &new.name, expand);
     for (hazard, subject) in unfit(cx, old, new) {
