@@ -1,6 +1,8 @@
 //! Building, replacing and dropping indexes of tables that are in use (safe-changes.md, Constraints
 //! and indexes).
 
+use std::collections::BTreeSet;
+
 use super::{carry, names, partition, partitioned_index, plain, undo};
 use crate::catalog::Id;
 use crate::kind::column::Column;
@@ -154,16 +156,18 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut 
     let rename = Index::rename(&temporary_id, &id).unwrap_or_default();
     let hanging = carry::hanging(cx, new, changes);
     let puts = |op: Op| hanging.iter().fold(op, |op, object| op.puts(object.clone()));
+    let gone = inferred_no_more(cx, old, new);
     if cx.is_small(&new.on) {
         // One short transaction, the new one first.
         let group = draft.group();
+        let stage = if gone.is_some() { StageName::Switch } else { StageName::Expand };
         let beside_object = Object::from(beside.clone());
-        let mut build = create(&beside_object, StageName::Expand).puts_temporary(&temporary_id);
+        let mut build = create(&beside_object, stage).puts_temporary(&temporary_id);
         build.effects.remove(0);
-        let mut away = drop(&Object::from(old.clone()), StageName::Expand);
-        away.action.hazards.clear();
-        let mut over = carry::over(new, &hanging, &temporary, "replace-index", StageName::Expand);
-        let mut name = puts(Op::new(&id, rename, StageName::Expand, "replace-index").removes(&temporary_id).puts(new.clone()));
+        let mut away = drop(&Object::from(old.clone()), stage);
+        away.action.hazards = gone.into_iter().collect();
+        let mut over = carry::over(new, &hanging, &temporary, "replace-index", stage);
+        let mut name = puts(Op::new(&id, rename, stage, "replace-index").removes(&temporary_id).puts(new.clone()));
         for op in [&mut build, &mut away, &mut name].into_iter().chain(over.as_mut()) {
             op.group = Some(group);
             op.recipe = "replace-index";
@@ -187,9 +191,13 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut 
     }
     // Columns that only the old one has are still asked for by old clients.
     let leaves = cx.live.needs.get(&id).into_iter().flatten().any(|need| need.kind == "column" && !cx.desired.contains(need));
-    let stage = if leaves { StageName::Contract } else { StageName::Backfill };
+    let stage = match gone {
+        _ if leaves => StageName::Contract,
+        Some(_) => StageName::Switch,
+        None => StageName::Backfill,
+    };
     let mut action = old.drop_concurrently();
-    action.hazards.clear();
+    action.hazards = gone.filter(|_| !leaves).into_iter().collect();
     let mut away = Op::new(&id, action, stage, "replace-index").removes(&id);
     away.undo = Some(build_again(cx, old));
     debug_assert_eq!(away.action.transaction, Transaction::Outside);
@@ -205,6 +213,17 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut 
     }
     draft.ready.insert(id.clone(), indexes[0]);
     draft.gone.insert(id, indexes[indexes.len() - 2]);
+}
+
+/// What old clients lose with a unique index that is made otherwise: ON CONFLICT finds it by what it is over (manual, INSERT).
+fn inferred_no_more(cx: &Context<'_>, old: &Index, new: &Index) -> Option<(Hazard, String)> {
+    // In whatever order, and however they are sorted; an index of all rows does for some of them.
+    let over = |index: &Index| -> BTreeSet<String> {
+        index.elements.iter().map(|element| element.replace(" DESC", "").replace(" NULLS FIRST", "").replace(" NULLS LAST", "")).collect()
+    };
+    let found = new.unique && over(old) == over(new) && (new.filter.is_none() || new.filter == old.filter);
+    let lost = old.unique && !found && !cx.policy.direct && !renamed_beneath(cx, new);
+    lost.then(|| (Hazard::Breaking, format!("{}: ON CONFLICT on its old columns fails", new.id())))
 }
 
 /// Whether it stands on a column that stands beside its old self.
