@@ -104,6 +104,13 @@ impl Index {
         statistics.collect()
     }
 
+    /// What it is over, however that is sorted.
+    #[must_use]
+    pub fn unsorted(&self) -> Vec<&str> {
+        let sorted = [" NULLS FIRST", " NULLS LAST", " DESC"];
+        self.elements.iter().map(|element| sorted.iter().fold(element.as_str(), |element, word| element.trim_end_matches(word))).collect()
+    }
+
     /// ALTER INDEX parent ATTACH PARTITION this.
     #[must_use]
     pub fn attach_sql(&self) -> Option<String> {
@@ -374,7 +381,8 @@ impl Kind for Index {
         }
         let title = format!("rows of {on} would collide in unique {}", self.id());
         let help = "keep one row of each value, or make the index wider".to_owned();
-        let columns: Vec<Ident> = live.within::<Column>(on).map(|column| column.name.clone()).filter(|name| elements.contains(&quote(name))).collect();
+        let over = self.unsorted();
+        let columns: Vec<Ident> = live.within::<Column>(on).map(|column| column.name.clone()).filter(|name| over.contains(&quote(name).as_str())).collect();
         if columns.len() == elements.len() {
             let nulls = if *nulls_not_distinct { Vec::new() } else { violations::not_null(live, on, &columns) };
             let conditions: Vec<String> = nulls.into_iter().chain(filter.iter().map(|filter| format!("({filter})"))).collect();

@@ -218,9 +218,7 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut 
 /// What old clients lose with a unique index that is made otherwise: ON CONFLICT finds it by what it is over (manual, INSERT).
 fn inferred_no_more(cx: &Context<'_>, old: &Index, new: &Index) -> Option<(Hazard, String)> {
     // In whatever order, and however they are sorted; an index of all rows does for some of them.
-    let over = |index: &Index| -> BTreeSet<String> {
-        index.elements.iter().map(|element| element.replace(" DESC", "").replace(" NULLS FIRST", "").replace(" NULLS LAST", "")).collect()
-    };
+    let over = |index: &'_ Index| -> BTreeSet<String> { index.unsorted().into_iter().map(str::to_owned).collect() };
     let found = new.unique && over(old) == over(new) && (new.filter.is_none() || new.filter == old.filter);
     let lost = old.unique && !found && !cx.policy.direct && !renamed_beneath(cx, new);
     lost.then(|| (Hazard::Breaking, format!("{}: ON CONFLICT on its old columns fails", new.id())))
