@@ -139,7 +139,12 @@ impl From<SessionError> for CliError {
             SessionError::BadUrl { .. } | SessionError::Sql(_) => Code::Error,
             SessionError::Unreachable { .. } | SessionError::Auth { .. } | SessionError::Tls { .. } => Code::Unreachable,
         };
-        Self::message(code, error.to_string())
+        let text = error.to_string();
+        if text.contains("permission denied for") && text.contains("schema_ledger") {
+            let help = "the role that owns the ledger lets others read it: GRANT USAGE ON SCHEMA schema_ledger TO role; GRANT SELECT ON ALL TABLES IN SCHEMA schema_ledger TO role; (to apply: INSERT, UPDATE and DELETE too)";
+            return Self::with_help(code, text, help);
+        }
+        Self::message(code, text)
     }
 }
 

@@ -97,6 +97,21 @@ async fn a_ledger_of_another_role() {
     assert_eq!(db.apply_as("New App", &plan, &quick()).await.0.expect("applies"), Outcome::Done);
 }
 
+/// Who may not make the ledger is told what to ask for, before anything is done.
+#[tokio::test]
+async fn a_ledger_that_cannot_be_made() {
+    let db = Db::start().await;
+    db.run("CREATE ROLE \"New App\" LOGIN; GRANT ALL ON SCHEMA public TO \"New App\"").await;
+    let plan = steps_only("0001-a", vec![step(1, &["CREATE TABLE a ()"])]);
+    let error = db.apply_as("New App", &plan, &quick()).await.0.expect_err("is refused");
+    assert_eq!(error.exit_code(), 3, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("nothing was touched"), "{text}");
+    let grant = text.lines().find_map(|line| line.trim().strip_prefix("GRANT")).expect("says what to grant");
+    db.run(&format!("GRANT{grant}")).await;
+    assert_eq!(db.apply_as("New App", &plan, &quick()).await.0.expect("applies"), Outcome::Done);
+}
+
 /// A role that may open two connections has none for the looks: that is said at once, and not taken for a lost connection.
 #[tokio::test]
 async fn no_connection_left_to_look() {

@@ -103,6 +103,16 @@ pub enum ApplyError {
         /// Whose schema it is.
         owner: String,
     },
+    /// There is no ledger yet, and this role may not make one.
+    #[error(
+        "role {role} may not make the ledger (a schema, schema_ledger) in this database, nothing was touched\nApply once as a role that may, or let it be granted:\n  GRANT CREATE ON DATABASE {database} TO {role};"
+    )]
+    NoLedger {
+        /// Our role, as SQL.
+        role: String,
+        /// The database, as SQL.
+        database: String,
+    },
     /// The ledger was made by a newer release.
     #[error("the ledger in this database has format {found}, this release knows {known}: use the newer release of `schema`")]
     NewerLedger {
@@ -145,6 +155,7 @@ impl ApplyError {
             | Self::RollingBack { .. }
             | Self::Overtaken { .. }
             | Self::LedgerDenied { .. }
+            | Self::NoLedger { .. }
             | Self::NoWayBack { .. }
             | Self::NewerLedger { .. } => 3,
             Self::Query { .. } | Self::Step(_) => 1,

@@ -96,9 +96,16 @@ async fn check_rights(context: &Context<'_>) -> Result<(), ApplyError> {
         let may: bool = row.try_get(3)?;
         Ok(if may { None } else { Some((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)) })
     };
-    match read.await.map_err(|error: tokio_postgres::Error| context.query_error("looking whose the ledger is", &error))? {
+    let fail = |error: tokio_postgres::Error| context.query_error("looking whose the ledger is", &error);
+    if let Some((role, quoted, owner)) = read.await.map_err(fail)? {
+        return Err(ApplyError::LedgerDenied { role, quoted, owner });
+    }
+    let sql = "SELECT pg_catalog.quote_ident(current_user), pg_catalog.quote_ident(d.datname) FROM pg_catalog.pg_database d \
+               WHERE d.datname = pg_catalog.current_database() AND NOT pg_catalog.has_database_privilege(d.oid, 'CREATE') \
+               AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'schema_ledger')";
+    match context.ddl().query_opt(sql, &[]).await.map_err(fail)? {
         None => Ok(()),
-        Some((role, quoted, owner)) => Err(ApplyError::LedgerDenied { role, quoted, owner }),
+        Some(row) => Err(ApplyError::NoLedger { role: row.get(0), database: row.get(1) }),
     }
 }
 
