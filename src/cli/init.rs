@@ -1,6 +1,7 @@
 //! `schema init`
 
 use super::{Global, Out, planning};
+use crate::config::INHERITANCE;
 use crate::error::{CliError, Code};
 use crate::project::{Project, files};
 
@@ -73,7 +74,9 @@ async fn adopt(project: &Project, out: &Out) -> Result<Code, CliError> {
     let mut ignored = Vec::new();
     for name in &live.catalog.unmodelled {
         if let Some((kind, rest)) = name.split_once(' ') {
-            ignored.push(format!("ignore {kind}={} reason=\"not modelled yet\"\n", crate::kdl::write::spell_on_line(rest)));
+            // What changes its parent changes it: it is left alone as a whole.
+            let (kind, reason) = if kind == INHERITANCE { ("table", "it inherits, not modelled yet") } else { (kind, "not modelled yet") };
+            ignored.push(format!("ignore {kind}={} reason=\"{reason}\"\n", crate::kdl::write::spell_on_line(rest)));
             scope.ignore.push(crate::config::Ignore::new(kind, rest, None));
         }
     }

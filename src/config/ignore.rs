@@ -3,6 +3,13 @@
 use smol_str::SmolStr;
 
 use crate::catalog::id::{Id, Ident, undotted};
+use crate::kind::registration;
+
+/// How a table that inherits from another one is named, which has no kind.
+pub const INHERITANCE: &str = "inheritance";
+
+/// The kinds on which things without a kind may hang.
+const RELATIONS: [&str; 3] = ["table", "view", "materialized-view"];
 
 /// A rule of schema.kdl: objects of one kind whose names match a pattern, with all that hangs on
 /// them, are neither read nor changed.
@@ -29,9 +36,11 @@ impl Ignore {
         if id.kind == self.kind {
             return id.path.len() == self.parts.len() && self.starts(&id.path);
         }
-        // A child's path goes on where its parent's ends; a satellite's starts with its parent's kind.
-        (id.path.len() > self.parts.len() && self.starts(&id.path))
-            || (id.path.first() == Some(&self.kind) && id.path.len() > self.parts.len() && self.starts(&id.path[1..]))
+        // A child's path goes on where its parent's ends; a satellite's starts with its parent's kind. Nothing hangs on what
+        // has no kind.
+        registration(&self.kind).is_some()
+            && ((id.path.len() > self.parts.len() && self.starts(&id.path))
+            || (id.path.first() == Some(&self.kind) && id.path.len() > self.parts.len() && self.starts(&id.path[1..])))
     }
 
     /// Whether it names something that has no kind, as `policy public.t.p` does.
@@ -41,6 +50,9 @@ impl Ignore {
         let path = undotted(path);
         (kind == self.kind && path.len() == self.parts.len() && self.starts(&path))
             || (self.kind == "schema" && path.len() > 1 && self.starts(&path))
+            || (RELATIONS.contains(&self.kind.as_str())
+                && (path.len() > self.parts.len() || kind == INHERITANCE && path.len() == self.parts.len())
+                && self.starts(&path))
     }
 
     fn starts(&self, path: &[Ident]) -> bool {
@@ -105,6 +117,11 @@ mod tests {
         assert!(rule.matches(&table.satellite("comment", None)));
         assert!(!rule.matches(&Id::new("function", ["public", "events_p1"])));
         assert!(!rule.matches(&Id::new("table", ["public", "events"])));
+        assert!(rule.matches_name("inheritance public.events_p1"));
+        assert!(!rule.matches_name("shell-type public.events_p1"));
+        let unknown = Ignore::new("inheritance", "public.events_p1", None);
+        assert!(!unknown.matches(&table.child("column", "id")));
+        assert!(unknown.matches_name("inheritance public.events_p1"));
         let schema = Ignore::new("schema", "audit_*", None);
         assert!(schema.matches(&Id::new("schema", ["audit_x"])));
         assert!(schema.matches(&Id::new("table", ["audit_x", "t"])));

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-pub use self::ignore::Ignore;
+pub use self::ignore::{INHERITANCE, Ignore};
 pub use self::pacing::Pacing;
 pub use self::target::{Address, Place};
 use crate::kdl::{Diagnostics, Sources, Span};

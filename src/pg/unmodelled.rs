@@ -147,7 +147,7 @@ const PROBES: &[Probe] = &[
         filter: "o.reloftype <> 0",
     },
     Probe {
-        keyword: "inheritance",
+        keyword: crate::config::INHERITANCE,
         catalog: "pg_class",
         name: "relname",
         from: "JOIN pg_namespace n ON n.oid = o.relnamespace",
