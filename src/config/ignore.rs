@@ -40,7 +40,7 @@ impl Ignore {
         // has no kind.
         registration(&self.kind).is_some()
             && ((id.path.len() > self.parts.len() && self.starts(&id.path))
-            || (id.path.first() == Some(&self.kind) && id.path.len() > self.parts.len() && self.starts(&id.path[1..])))
+                || (id.path.first() == Some(&self.kind) && id.path.len() > self.parts.len() && self.starts(&id.path[1..])))
     }
 
     /// Whether it names something that has no kind, as `policy public.t.p` does.

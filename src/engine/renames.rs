@@ -54,7 +54,9 @@ pub fn check<'o>(live: &Catalog, desired: &Catalog, hints: &Hints, origins: impl
 fn met_nothing<'o>(live: &Catalog, desired: &Catalog, hints: &Hints, origins: impl Fn() -> &'o IndexMap<Id, Origin>) -> Findings {
     let mut findings = Findings::new();
     for (new, old) in hints.renames.iter().filter(|(new, old)| !live.contains(new) && !live.contains(old)) {
-        let of_same = |id: &&Id| id.kind == old.kind && id.path.len() == old.path.len() && id.path[..id.path.len() - 1] == old.path[..old.path.len() - 1];
+        let of_same = |id: &&Id| {
+            id.kind == old.kind && id.path.len() == old.path.len() && id.path[..id.path.len() - 1] == old.path[..old.path.len() - 1]
+        };
         let taken = |id: &Id| hints.renames.values().any(|other| other == id);
         let going: Vec<&str> = live.objects.keys().filter(of_same).filter(|id| !desired.contains(id) && !taken(id)).map(Id::name).collect();
         let Some(first) = going.first() else { continue };

@@ -61,7 +61,11 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
                 }
                 // A column that was computed of it and is no more lets it change its type.
                 let computed = |state: &Indexed<'_>| state.get_as::<Column>(id).is_some_and(|column| column.generated.is_some());
-                if need.kind == Column::KEYWORD && computed(cx.live) && !computed(cx.desired) && let Some(alters) = draft.first.get(&need) {
+                if need.kind == Column::KEYWORD
+                    && computed(cx.live)
+                    && !computed(cx.desired)
+                    && let Some(alters) = draft.first.get(&need)
+                {
                     edges.insert((begins, *alters));
                 }
             }

@@ -107,7 +107,9 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     }
     let order = graph::order(&mut draft)?;
     recipe::undo::derive(&cx, &mut draft, &order);
-    ends.iter().for_each(|end| recipe::rename::out_of_the_way(&mut draft, *end));
+    for end in ends {
+        recipe::rename::out_of_the_way(&mut draft, end);
+    }
     recipe::rights::restore(&cx, &mut draft);
     recipe::default_grants::taken_of_made_again(&cx, &mut draft);
     let difference = simulate(live, desired, &differing, &draft, &order);

@@ -149,9 +149,8 @@ pub fn sequences_follow(catalog: Catalog, old: &Id, new: &Id) -> Catalog {
         return catalog;
     }
     let owned = catalog.of::<OwnedBy>().filter(|owned| owned.column.up("table") == *new && owned.sequence.schema() != new.schema());
-    let moves: Vec<(Id, Id)> = owned
-        .map(|owned| (owned.sequence.clone(), Id::new(&owned.sequence.kind, [new.schema(), owned.sequence.name()])))
-        .collect();
+    let moves: Vec<(Id, Id)> =
+        owned.map(|owned| (owned.sequence.clone(), Id::new(&owned.sequence.kind, [new.schema(), owned.sequence.name()]))).collect();
     moves.iter().fold(catalog, |catalog, (was, is)| renamed(&catalog, was, is))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalog::{Id, Ident};
+use crate::catalog::{Id, Ident, Indexed};
 use crate::kind::Kind as _;
 use crate::kind::default_privileges::DefaultPrivileges;
 use crate::kind::grant::Grant;
@@ -74,7 +74,7 @@ impl<'c> Defaults<'c> {
     /// Those that the states speak of: before or after the plan's own change of them.
     fn managed(cx: &Context<'c>) -> Self {
         let Some(role) = &cx.facts.role else { return Self(Vec::new()) };
-        Self([cx.live, cx.desired].into_iter().flat_map(|state| state.of::<DefaultPrivileges>()).filter(|one| one.role == *role).collect())
+        Self([cx.live, cx.desired].into_iter().flat_map(Indexed::of::<DefaultPrivileges>).filter(|one| one.role == *role).collect())
     }
 
     /// Also those that the project does not manage.

@@ -118,7 +118,8 @@ pub fn out_of_the_way(draft: &mut Draft, end: usize) {
         for list in std::iter::once(&mut op.action.sql).chain(op.undo.as_mut()) {
             let places = list.iter().position(changes).zip(list.iter().rposition(changes));
             let Some((first, last)) = places else { continue };
-            list.splice(last + 1..last + 1, make.iter().cloned());
+            let behind = last + 1;
+            list.splice(behind..behind, make.iter().cloned());
             list.splice(first..first, drop.iter().cloned());
         }
     }

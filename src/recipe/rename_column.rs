@@ -116,7 +116,11 @@ fn sync_triggers(cx: &Context<'_>, old: &Column, new: &Column) -> Sync {
     // SET new = DEFAULT: the new column gets its default at the end.
     let default = cx.live.get_as::<Default>(&Default::id_of(&old.id())).filter(|_| old.not_null);
     let by_default = default.map_or_else(String::new, |default| {
-        format!("    ELSIF {is_null} AND {} THEN\n        {};\n        {to_new};\n", changed(&n), sync::assign(table, &o, &default.expression))
+        format!(
+            "    ELSIF {is_null} AND {} THEN\n        {};\n        {to_new};\n",
+            changed(&n),
+            sync::assign(table, &o, &default.expression)
+        )
     });
     let first_body = format!(
         "{resolution}BEGIN\n{marker}    IF TG_OP = 'INSERT' THEN\n        IF {is_not_null} THEN\n            {to_old};\n        ELSE\n            {to_new};\n        END IF;\n{by_default}    ELSIF {} THEN\n        {to_old};\n    ELSIF {} OR {is_null} THEN\n        {to_new};\n    END IF;\n    RETURN NEW;\nEND",

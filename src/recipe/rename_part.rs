@@ -107,7 +107,9 @@ fn escaped(value: &str) -> String {
 
 /// A value as an element of an array literal (manual, 8.15.6).
 fn in_array(value: &str) -> String {
-    let quoted = value.is_empty() || value.eq_ignore_ascii_case("null") || value.contains(|letter: char| letter.is_whitespace() || "{},\"\\".contains(letter));
+    let quoted = value.is_empty()
+        || value.eq_ignore_ascii_case("null")
+        || value.contains(|letter: char| letter.is_whitespace() || "{},\"\\".contains(letter));
     let value = escaped(value);
     if quoted { format!("\"{}\"", value.replace('"', "\\\"")) } else { value }
 }
@@ -120,7 +122,10 @@ mod tests {
     fn values_in_array_literals_follow() {
         let renamed = |text: &str| in_arrays(text, "}'::public.mood[]", ["b", "so so"]);
         assert_eq!(renamed("'{a,b,bb}'::public.mood[]"), "'{a,\"so so\",bb}'::public.mood[]");
-        assert_eq!(renamed("'{{b},{a}}'::public.mood[] || '{\"b\"}'::public.mood[]"), "'{{\"so so\"},{a}}'::public.mood[] || '{\"so so\"}'::public.mood[]");
+        assert_eq!(
+            renamed("'{{b},{a}}'::public.mood[] || '{\"b\"}'::public.mood[]"),
+            "'{{\"so so\"},{a}}'::public.mood[] || '{\"so so\"}'::public.mood[]"
+        );
         assert_eq!(renamed("'{b}'::text[]"), "'{b}'::text[]");
     }
 }

@@ -8,9 +8,11 @@ use super::RECIPE;
 use super::sync::{Side, Sync};
 use super::tree::{Tree, objects};
 use crate::catalog::id::{default_name, literal, qualified, quote, quoted_list};
-use crate::catalog::{Catalog, Id, Ident};
+use crate::catalog::{Catalog, Id, Ident, Indexed};
 use crate::kind::Kind as _;
 use crate::kind::foreign_key::ForeignKey;
+use crate::kind::table::Table;
+use crate::kind::trigger::Trigger;
 use crate::plan::draft::{Context, Effect, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::{BEGIN, COMMIT, StageName};
@@ -103,6 +105,22 @@ impl Tree<'_> {
         if validate.is_empty() { validate } else { [vec![COMMIT.to_owned()], validate, vec![BEGIN.to_owned()]].concat() }
     }
 
+    /// What the table's own row triggers see from now on of an UPDATE that moves a row to another partition: PostgreSQL
+    /// deletes it and inserts it (manual, 39.1).
+    fn moved_rows(&self, cx: &Context<'_>) -> Option<String> {
+        let own = cx.desired.within::<Trigger>(&self.root).filter(|trigger| trigger.for_each_row);
+        let own: Vec<&str> = own.map(|trigger| trigger.name.as_str()).collect();
+        let divided = |state: &Indexed<'_>| state.get_as::<Table>(&self.root).is_some_and(|table| table.partition_by.is_some());
+        let says = !own.is_empty() && divided(cx.desired) && !divided(cx.live) && !cx.policy.direct;
+        says.then(|| {
+            format!(
+                "{}: an UPDATE that moves a row to another partition fires its triggers of DELETE and INSERT ({})",
+                self.root,
+                own.join(", ")
+            )
+        })
+    }
+
     /// Names what the switch holds, and what it means for clients.
     pub(super) fn held(&self, cx: &Context<'_>, mut action: Action) -> Action {
         let views = self.before.iter().filter(|id| matches!(id.kind.as_str(), "view" | "materialized-view"));
@@ -125,6 +143,9 @@ impl Tree<'_> {
         if let Some(old) = lost.filter(|_| !cx.policy.direct) {
             let columns = old.columns.join(", ");
             action = action.hazard(Hazard::Breaking, format!("{}: ON CONFLICT ({columns}) fails from the switch on", self.root));
+        }
+        if let Some(subject) = self.moved_rows(cx) {
+            action = action.hazard(Hazard::Breaking, subject);
         }
         // Their rows are in the new form, their names are not.
         for table in self.old.iter().filter(|table| **table != self.root && !cx.desired.contains(table) && !cx.policy.direct) {

@@ -123,7 +123,8 @@ fn closure(
             // That a column which is not computed needs another one is a guess from a name (`guess_needs`).
             let computed = |state: &Indexed<'_>| state.get_as::<Column>(dependant).is_some_and(|column| column.generated.is_some());
             // One that is to be plain is so before.
-            let plain = dependant.kind == Column::KEYWORD && (!computed(cx.live) || cx.desired.contains(dependant) && !computed(cx.desired));
+            let plain =
+                dependant.kind == Column::KEYWORD && (!computed(cx.live) || cx.desired.contains(dependant) && !computed(cx.desired));
             if part || plain || matches!(kind, "default" | "owned-by" | "sequence" | "replica-identity") {
                 continue;
             }
