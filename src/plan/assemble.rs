@@ -7,9 +7,10 @@ use super::op::{Hazard, Lock, Transaction, Violations};
 use super::plan::{Assumption, COMMIT, HazardNote, Preflight, RowsBound, Stage, StageName, Step, Summary, Undo, Work};
 use crate::catalog::closure::words;
 use crate::catalog::ranges::in_ranges;
-use crate::catalog::{Catalog, Fingerprint, Id, Pair};
+use crate::catalog::{Catalog, Fingerprint, Id, Ident, Pair};
 use crate::kind::{Object, sql_type};
 use crate::plan::plan::Reliance;
+use crate::plan::rename::Renaming;
 
 /// The most statements that are put together in one step because nobody can see what they touch yet.
 const STATEMENTS_IN_A_STEP: usize = 200;
@@ -354,8 +355,11 @@ pub fn summary(cx: &Context<'_>, before: &Catalog, differing: Option<&[Id]>) -> 
         .iter()
         .filter(|(new, old)| new.path.len() <= 2 && before.contains(old) && !before.contains(new) && cx.desired.contains(new))
         .collect();
-    let shown =
-        moved.iter().fold(None::<Catalog>, |state, (new, old)| Some(super::rename::renamed(state.as_ref().unwrap_or(before), old, new)));
+    let shown = (!moved.is_empty()).then(|| {
+        let mut renaming = Renaming::new(before.clone(), moved.iter().map(|(_, old)| Ident::new(old.plain_name())));
+        moved.iter().for_each(|(new, old)| renaming.rename(old, new));
+        renaming.into_state()
+    });
     let before = shown.as_ref().unwrap_or(before);
     for (new, old) in moved {
         let home = top(before, new).filter(|home| home != new);

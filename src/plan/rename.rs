@@ -4,45 +4,138 @@
 //! the guess is wrong the text differs from the desired one, and the object is put in its desired
 //! form once more than needed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 
 use crate::catalog::closure::substitute_name;
-use crate::catalog::id::default_name;
 use crate::catalog::ranges::in_ranges;
 use crate::catalog::{Catalog, Id, Ident};
-use crate::kind::column::Column;
-use crate::kind::lowering::Hints;
-use crate::kind::owned_by::OwnedBy;
-use crate::kind::partition::{Partition, beneath};
-use crate::kind::table::Table;
-use crate::kind::{Kind as _, Object, not_null};
+use crate::kind::Object;
+
+/// A state in which things are renamed one after the other. Objects keep their places.
+#[derive(Debug)]
+pub struct Renaming {
+    state: Catalog,
+    /// For a name, the places of the objects that may say it.
+    saying: HashMap<Ident, BTreeSet<usize>>,
+    /// Those of the names that are not one word.
+    several: Vec<Ident>,
+}
+
+impl Renaming {
+    /// A state in which things with these names are going to be renamed: it is looked through once for all of them.
+    #[must_use]
+    pub fn new(state: Catalog, names: impl IntoIterator<Item = Ident>) -> Self {
+        let saying: HashMap<Ident, BTreeSet<usize>> =
+            names.into_iter().filter(|name| !is_escaped(name)).map(|name| (name, BTreeSet::new())).collect();
+        let several = saying.keys().filter(|name| !name.chars().all(is_word)).cloned().collect();
+        let mut renaming = Self { state, saying, several };
+        let found = in_ranges(renaming.state.objects.len(), |places| {
+            let in_place = |place: usize| renaming.said(&renaming.state.objects[place]).into_iter().map(move |name| (name, place));
+            places.flat_map(in_place).collect::<Vec<_>>()
+        });
+        for (name, place) in found.into_iter().flatten() {
+            renaming.saying.entry(name).or_default().insert(place);
+        }
+        renaming
+    }
+
+    /// The state as it is now.
+    #[must_use]
+    pub const fn state(&self) -> &Catalog {
+        &self.state
+    }
+
+    /// The state as it is now, to be changed otherwise: an object keeps its id and its place.
+    pub const fn state_mut(&mut self) -> &mut Catalog {
+        &mut self.state
+    }
+
+    /// The state as it is at the end.
+    #[must_use]
+    pub fn into_state(self) -> Catalog {
+        self.state
+    }
+
+    /// Renames `old` to `new` (another name, or another schema).
+    pub fn rename(&mut self, old: &Id, new: &Id) {
+        let places: Vec<usize> = match self.saying.get(old.plain_name()) {
+            Some(places) => places.iter().copied().collect(),
+            None => (0..self.state.objects.len()).collect(),
+        };
+        let objects = &self.state.objects;
+        let changed = in_ranges(places.len(), |range| {
+            let after = |place: &usize| {
+                let (id, object) = objects.get_index(*place)?;
+                says(object, old).then(|| (*place, renamed_object(object, id, old, new)))
+            };
+            places[range].iter().filter_map(after).collect::<Vec<_>>()
+        });
+        let mut routines = Vec::new();
+        for (place, object) in changed.into_iter().flatten() {
+            let was = &self.state.objects.get_index(place).expect("objects keep their places").0;
+            let (was, now) = (moved(was, old, new), object.id());
+            self.put(place, object);
+            // A routine is told by the types of its arguments: what hangs on it, and who needs it, follows a renamed one.
+            if now.is_routine() && was != now {
+                routines.push((was, now));
+            }
+        }
+        self.needs_follow(old, new);
+        for (was, now) in routines {
+            self.rename(&was, &now);
+        }
+    }
+
+    fn put(&mut self, place: usize, object: Object) {
+        for name in self.said(&object) {
+            self.saying.entry(name).or_default().insert(place);
+        }
+        let id = object.id();
+        self.state.objects[place] = object;
+        let taken = self.state.objects.replace_index(place, id).is_err();
+        debug_assert!(!taken, "no two objects are called the same");
+    }
+
+    /// Which of the names may stand in an object.
+    fn said(&self, object: &Object) -> HashSet<Ident> {
+        let text = json(object);
+        let mut names: HashSet<Ident> = HashSet::new();
+        for word in text.split(|letter| !is_word(letter)) {
+            // What stands behind a line break has the letter of that before it.
+            let behind = word.char_indices().nth(1).map_or("", |(at, _)| &word[at..]);
+            names.extend([word, behind].into_iter().filter_map(|word| self.saying.get_key_value(word)).map(|(name, _)| name.clone()));
+        }
+        names.extend(self.several.iter().filter(|name| text.contains(name.as_str())).cloned());
+        names
+    }
+
+    fn needs_follow(&mut self, old: &Id, new: &Id) {
+        let follows = |id: &Id| moved(id, old, new) != *id;
+        let touched: Vec<usize> = in_ranges(self.state.needs.len(), |places| {
+            let touches = |place: &usize| {
+                let entry = self.state.needs.get_index(*place);
+                entry.is_some_and(|(id, needs)| follows(id) || needs.iter().any(follows))
+            };
+            places.filter(touches).collect::<Vec<_>>()
+        })
+        .concat();
+        for place in touched {
+            let Some((id, needs)) = self.state.needs.get_index_mut(place) else { continue };
+            let id = moved(id, old, new);
+            *needs = needs.iter().map(|need| moved(need, old, new)).collect();
+            let _ = self.state.needs.replace_index(place, id);
+        }
+    }
+}
 
 /// `catalog` after `old` was renamed to `new` (another name, or another schema).
 #[must_use]
 pub fn renamed(catalog: &Catalog, old: &Id, new: &Id) -> Catalog {
-    let after = in_ranges(catalog.objects.len(), |places| {
-        let objects = places.filter_map(|place| catalog.objects.get_index(place));
-        objects.map(|(id, object)| renamed_object(object, id, old, new)).map(|object| (object.id(), object)).collect::<Vec<_>>()
-    });
-    let needs = catalog.needs.iter();
-    let mut out = Catalog {
-        objects: after.into_iter().flatten().collect(),
-        needs: needs.map(|(id, needs)| (moved(id, old, new), needs.iter().map(|need| moved(need, old, new)).collect())).collect(),
-        unmodelled: catalog.unmodelled.clone(),
-    };
-    // A routine is told by the types of its arguments: what hangs on it, and who needs it, follows a renamed one.
-    let ids = catalog.objects.keys().zip(out.objects.keys());
-    let routines: Vec<(Id, Id)> = ids
-        .filter(|(_, now)| now.is_routine())
-        .map(|(was, now)| (moved(was, old, new), now.clone()))
-        .filter(|(was, now)| was != now)
-        .collect();
-    for (was, now) in routines {
-        out = renamed(&out, &was, &now);
-    }
-    out
+    let mut renaming = Renaming::new(catalog.clone(), [Ident::new(old.plain_name())]);
+    renaming.rename(old, new);
+    renaming.into_state()
 }
 
 /// What a type's name says: itself, the rows of a relation, the schema before it.
@@ -90,87 +183,34 @@ fn rewritten(object: &Object, id: &Id, old: &Id, new: &Id, texts: &[String]) -> 
     serde_json::from_value(value).expect("a renamed object has the shape that it had")
 }
 
-/// Whether the name stands anywhere in an object, as a word: with ten thousand tables, in few of them. What JSON would
-/// escape may stand there in another form.
+/// Whether the name stands anywhere in an object, as a word: with ten thousand tables, in few of them.
 fn says(object: &Object, old: &Id) -> bool {
     let name = old.plain_name();
-    if name.chars().any(|letter| letter.is_control() || matches!(letter, '"' | '\\')) {
-        return true;
-    }
-    let text = serde_json::to_string(object).expect("objects are plain data");
-    let in_word = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+    is_escaped(name) || stands_in(&json(object), name)
+}
+
+fn json(object: &Object) -> String {
+    serde_json::to_string(object).expect("objects are plain data")
+}
+
+/// Whether JSON would write a name otherwise, so that it is found in no text.
+fn is_escaped(name: &str) -> bool {
+    name.chars().any(|letter| letter.is_control() || matches!(letter, '"' | '\\'))
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
+}
+
+/// Whether a name stands in the JSON of an object, as a word.
+fn stands_in(text: &str, name: &str) -> bool {
+    let in_word = |letter: Option<char>| letter.is_some_and(is_word);
     text.match_indices(name).any(|(at, _)| {
         let (before, behind) = (&text[..at], &text[at + name.len()..]);
         // A line break is a letter behind a backslash here.
         let is_escape = before.bytes().rev().take(6).any(|byte| byte == b'\\');
         (is_escape || !in_word(before.chars().next_back())) && !in_word(behind.chars().next())
     })
-}
-
-/// In a state that is as `before` but for `old`, which is called `new` now: NOT NULL of its partitions follow what
-/// [`not_null::rename`] did, and one that is stuck has its name still.
-pub fn not_null_follows(before: &Catalog, catalog: &mut Catalog, old: &Id, new: &Id) {
-    if !matches!(old.kind.as_str(), "table" | "column") {
-        return;
-    }
-    let mut stuck = Vec::new();
-    for column in before.of::<Column>().filter(|column| column.has_not_null() && column.constraint.name.is_none()) {
-        let id = moved(&column.id(), old, new);
-        if id != column.id()
-            && not_null::is_stuck(before, column)
-            && let Some(Object::Column(after)) = catalog.objects.get_mut(&id)
-        {
-            after.name_not_null(column.not_null_name(), false);
-            stuck.push(after.name.clone());
-        }
-    }
-    let table = Id::new("table", new.path[..2].to_vec());
-    let parts: HashSet<Id> = beneath(catalog.of::<Partition>(), &table).into_iter().cloned().collect();
-    if parts.is_empty() {
-        return;
-    }
-    for object in catalog.objects.values_mut() {
-        let Object::Column(column) = object else { continue };
-        if !parts.contains(&column.table) || stuck.contains(&column.name) {
-            continue;
-        }
-        let before = if old.kind == Column::KEYWORD { old.name() } else { column.name.as_str() };
-        let (was, is) = (not_null::usual(&old.path[1], before), not_null::usual(table.name(), &column.name));
-        if column.constraint.name.as_ref() == Some(&was) && (old.kind != Column::KEYWORD || column.name == new.name()) {
-            column.name_not_null(is, true);
-        }
-    }
-}
-
-/// The sequences that columns of a table own go with it to another schema (manual, ALTER TABLE, SET SCHEMA).
-#[must_use]
-pub fn sequences_follow(catalog: Catalog, old: &Id, new: &Id) -> Catalog {
-    if old.kind != Table::KEYWORD || old.schema() == new.schema() {
-        return catalog;
-    }
-    let owned = catalog.of::<OwnedBy>().filter(|owned| owned.column.up("table") == *new && owned.sequence.schema() != new.schema());
-    let moves: Vec<(Id, Id)> =
-        owned.map(|owned| (owned.sequence.clone(), Id::new(&owned.sequence.kind, [new.schema(), owned.sequence.name()]))).collect();
-    moves.iter().fold(catalog, |catalog, (was, is)| renamed(&catalog, was, is))
-}
-
-/// The sequences of serial columns that have another name, or whose table has: nobody wrote their names, and they count on
-/// under the new ones.
-#[must_use]
-pub fn serial_sequences(hints: &Hints, live: &Catalog, desired: &Catalog) -> Vec<(Id, Id)> {
-    let was = |id: &Id| hints.renames.get(id).map_or_else(|| id.name().to_owned(), |old| old.name().to_owned());
-    let comes = |owned: &&OwnedBy| !live.contains(&owned.sequence);
-    let pair = |owned: &OwnedBy| {
-        let (column, table) = (&owned.column, owned.column.up("table"));
-        let (called, had) = (was(column), was(&table));
-        let usual = |table: &str, column: &str| default_name(table, column, "seq");
-        let old = Id::new(&owned.sequence.kind, [table.schema(), usual(&had, &called).as_str()]);
-        let is_its = |other: &OwnedBy| other.sequence == old && [column.name(), called.as_str()].contains(&other.column.name());
-        let is_usual = usual(table.name(), column.name()) == owned.sequence.name();
-        let counts = !desired.contains(&old) && live.of::<OwnedBy>().any(|other| other.column.up("table") == table && is_its(other));
-        (is_usual && counts).then(|| (owned.sequence.clone(), old))
-    };
-    desired.of::<OwnedBy>().filter(comes).filter_map(pair).collect()
 }
 
 /// Where an id is after the rename: itself, what it names, and what lies beneath it.
