@@ -11,6 +11,7 @@ use crate::catalog::{Catalog, Fingerprint, Id, Ident, Pair};
 use crate::kind::{Object, sql_type};
 use crate::plan::plan::Reliance;
 use crate::plan::rename::Renaming;
+use crate::recipe;
 
 /// The most statements that are put together in one step because nobody can see what they touch yet.
 const STATEMENTS_IN_A_STEP: usize = 200;
@@ -384,6 +385,9 @@ pub fn summary(cx: &Context<'_>, before: &Catalog, differing: Option<&[Id]>) -> 
     let renamed_from: BTreeSet<&Id> = renamed_to.values().copied().collect();
     for (id, old, new) in pairs {
         let object = new.or(old).expect("one of the two states holds it");
+        if told_above(cx, before, id, object) {
+            continue;
+        }
         let home = top(cx.desired, id).or_else(|| top(before, id)).unwrap_or_else(|| id.clone());
         let is_top = home == *id;
         let sign = match (old, new) {
@@ -420,6 +424,26 @@ pub fn summary(cx: &Context<'_>, before: &Catalog, differing: Option<&[Id]>) -> 
         entry.lines.push((sign, describe(id, old, new)));
     }
     tops.into_values().collect()
+}
+
+/// Whether a change of a partition is that of the table above it, of which it is told: a thousand partitions would say it
+/// a thousand times.
+fn told_above(cx: &Context<'_>, before: &Catalog, id: &Id, object: &Object) -> bool {
+    let part_of = match object {
+        Object::Column(_) | Object::Default(_) | Object::Check(_) => Some(id.name()),
+        Object::Index(index) => index.part_of.as_deref(),
+        Object::PrimaryKey(key) => key.key.part_of.as_deref(),
+        Object::Unique(key) => key.key.part_of.as_deref(),
+        _ => None,
+    };
+    let table = id.up("table");
+    let Some((name, parent)) = part_of.zip(recipe::plain::live_parent(cx, &table)) else { return false };
+    let above = parent.child(&id.kind, name);
+    let ends = |id: &Id| [before.get(id), cx.desired.get(id)];
+    let [[old, new], [was, is]] = [ends(id), ends(&above)];
+    let named = matches!(object, Object::Column(_) | Object::Default(_));
+    let same = !named || describe(id, old, new) == describe(&above, was, is);
+    was != is && old.is_some() == was.is_some() && new.is_some() == is.is_some() && same
 }
 
 fn summary_of(cx: &Context<'_>, home: &Id, sign: char) -> Summary {
