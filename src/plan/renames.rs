@@ -186,6 +186,9 @@ fn sequences(before: &Catalog, old: &Id, new: &Id) -> Vec<(Id, Id)> {
 /// The sequences of serial columns that have another name, or whose table has: nobody wrote their names, and they count on
 /// under the new ones.
 fn serial_sequences(hints: &Hints, live: &Catalog, desired: &Catalog) -> Vec<(Id, Id)> {
+    if hints.renames.is_empty() {
+        return Vec::new();
+    }
     let was = |id: &Id| hints.renames.get(id).map_or_else(|| id.name().to_owned(), |old| old.name().to_owned());
     let comes = |owned: &&OwnedBy| !live.contains(&owned.sequence);
     let pair = |owned: &OwnedBy| {
