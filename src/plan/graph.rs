@@ -142,6 +142,7 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         edges.extend(draft.ready.get(&owner).map(|owner| (*owner, *at)));
     }
     edges.extend(not_null_goes(cx, draft, &gone_at));
+    edges.extend(not_null_comes(cx, draft));
     edges.extend(partitions(cx, draft));
     draft.edges.extend(edges.into_iter().filter(|(a, b)| a != b));
     bodies(cx, draft);
@@ -161,6 +162,19 @@ fn not_null_goes(cx: &Context<'_>, draft: &Draft, gone: &BTreeMap<Id, usize>) ->
         edges.extend(keys.map(|(_, gone)| (*gone, at)));
         let identity = op.id.up("table").as_kind("replica-identity");
         edges.extend([gone.get(&identity), draft.ready.get(&identity)].into_iter().flatten().map(|changed| (*changed, at)));
+    }
+    edges
+}
+
+/// A replica identity by an index asks for columns that are NOT NULL.
+fn not_null_comes(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
+    let mut edges = Vec::new();
+    for (id, ready) in draft.ready.iter().filter(|(id, _)| id.kind == "replica-identity") {
+        let Some(identity) = cx.desired.get(id) else { continue };
+        let set = draft.making.get(id).unwrap_or(ready);
+        let indexes = cx.desired.all_needs(identity);
+        let columns = indexes.iter().filter_map(|index| cx.desired.get(index)).flat_map(|index| cx.desired.all_needs(index));
+        edges.extend(columns.filter_map(|column| draft.not_null.get(&column)).map(|proven| (*proven, *set)));
     }
     edges
 }

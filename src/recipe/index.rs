@@ -175,7 +175,11 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut 
         }
         build.undo = Some(beside_object.drop().sql);
         name.undo = Some(Index::rename(&id, &temporary_id).unwrap_or_default().sql);
+        let carries = over.is_some();
         let indexes = draft.chain(&id, [build].into_iter().chain(over).chain([away, name]).collect());
+        if carries {
+            carry::after_not_null(cx, new, indexes[1], draft);
+        }
         draft.gone.insert(id, indexes[indexes.len() - 2]);
         return;
     }
