@@ -71,6 +71,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     foreign_key::without_gap(cx, &mut draft);
     reindex::apply(cx, reindex, &mut draft);
     retype::sessions::put_again(cx, &mut draft);
+    own_trigger::make_way(cx, &mut draft);
     own_trigger::stopped_first(cx, &mut draft);
     own_trigger::left_behind(cx, &mut draft);
     expression::ends_first(cx, &mut draft);
