@@ -73,7 +73,7 @@ async fn release(name: &str, configured: &str) -> Result<(), Failed> {
     for edit in text(name, "edits.txt").lines() {
         let (from, to) = edit.split_once(" -> ").expect("what stands there, and what is to");
         let found = edited(&shop.file("schema"), from, to);
-        assert_eq!(found, 1, "{edit}");
+        assert_ne!(found, 0, "{edit}");
     }
     let there = picture(&shop, "shop").await;
     does(&shop, "plan --name release")?;

@@ -10,6 +10,7 @@ pub mod expressions;
 pub mod facts;
 pub mod fill;
 pub mod in_flight;
+mod inherited;
 mod moved;
 mod partition_facts;
 mod partition_key;
@@ -84,6 +85,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
         not_null::settle(&Catalog::default(), &mut live, &Hints::default(), newest);
     }
     scope::match_unnamed(&live, &mut desired.catalog, &desired.hints, newest);
+    inherited::settle(&live, &desired.catalog, &mut desired.hints);
     renames::check(&live, &desired.catalog, &desired.hints, || desired.origins()).or_report(&desired.sources, ())?;
     if same(&live, &desired.catalog) {
         return Ok(Computed { plan: nothing(), live, desired: desired.catalog });
@@ -102,6 +104,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     }
     partition_key::check(&live, &elaborated.desired, &hints, &origins, &sources)?;
     moved::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
+    inherited::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
     let early = Facts { server, ..Facts::default() };
     let after_renames =
         renamed::read(bench, &Input { live: &live, desired: &elaborated.desired, hints: &hints, facts: &early, policy: &policy }).await?;

@@ -35,7 +35,10 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
                 continue;
             }
             // A partition's column comes with the one above it.
-            let need = leaders.get(&need).map_or(need, |leader| (*leader).clone());
+            let mut need = need;
+            while let Some(leader) = leaders.get(&need) {
+                need = (*leader).clone();
+            }
             let column_key = id.kind == "primary-key" && need.kind == "column";
             let leans = draft.leans.get(id).filter(|_| matches!(need.kind.as_str(), "primary-key" | "unique"));
             // A default needs the type alone, and goes with it in one transaction: not after a backfill.
@@ -338,6 +341,21 @@ fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
             for at in indexes(&place.table).into_iter().chain(indexes(parent)) {
                 edges.push((at, *attach));
             }
+            // What one of them has no longer, the other would be asked for.
+            let gone = draft.gone.iter().filter(|(id, _)| matches!(id.kind.as_str(), "column" | "check"));
+            let of_both = gone.filter(|(id, _)| [parent, &place.table].contains(&&id.up("table")) && !cx.live.contains(&place.id()));
+            edges.extend(of_both.map(|(_, at)| (*at, *attach)));
+            // What proves its bound speaks of its columns.
+            let first = draft.first.get(&place.id()).unwrap_or(attach);
+            let columns = draft.ready.iter().filter(|(id, _)| id.kind == Column::KEYWORD && id.up("table") == place.table);
+            edges.extend(columns.map(|(_, at)| (*at, *first)));
+        }
+    }
+    // What leaves changes with the table above until then.
+    for (id, leader) in draft.followers.iter().filter(|(id, _)| cx.persists(&id.up("table"))) {
+        let place = Partition::id_of(&id.up("table"));
+        if let Some(detach) = draft.gone.get(&place).filter(|_| !cx.desired.contains(&place)) {
+            edges.extend([draft.ready.get(leader), draft.gone.get(leader)].into_iter().flatten().map(|at| (*at, *detach)));
         }
     }
     for (id, at) in &draft.ready {
@@ -350,9 +368,11 @@ fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
             && let above = place.parent.child(&id.kind, &name)
             // Replaced as a whole, one operation gives all of them their names.
             && draft.ready.get(&above) != Some(at)
-            && let Some(above) = draft.making.get(&above).or_else(|| draft.first.get(&above))
+            && let Some(begins) = draft.making.get(&above).or_else(|| draft.first.get(&above))
         {
-            edges.push((*at, *above));
+            edges.push((*at, *begins));
+            // It is there before the old one goes.
+            edges.extend(draft.gone.get(&above).filter(|_| !cx.live.contains(id)).map(|gone| (*at, *gone)));
         }
     }
     edges

@@ -13,7 +13,7 @@ use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Effect, Op, create, drop, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
-use crate::plan::rename::renamed_object;
+use crate::plan::rename::{placed_object, renamed_object};
 
 /// The partitioned table of which `table` is a partition before and after.
 #[must_use]
@@ -35,15 +35,38 @@ fn counterpart(cx: &Context<'_>, id: &Id) -> Option<Id> {
     if !matches!(id.kind.as_str(), "column" | "default" | "check") {
         return None;
     }
-    let parent = live_parent(cx, &id.up("table"))?;
+    let table = id.up("table");
+    let parent = live_parent(cx, &table).or_else(|| left_parent(cx, &table).filter(|parent| ends_alike(cx, id, parent)))?;
     Some(parent.child(&id.kind, id.name()))
 }
 
-/// Whether an index or key of a partition goes away with the one above it.
+/// The partitioned table that `table` is detached from: until then it changes with that.
+fn left_parent(cx: &Context<'_>, table: &Id) -> Option<Id> {
+    let place = Partition::id_of(table);
+    let place = cx.live.get_as::<Partition>(&place).filter(|_| !cx.desired.contains(&place))?;
+    (cx.persists(&place.parent) && cx.persists(table)).then(|| place.parent.clone())
+}
+
+/// Whether a part of a table is to be as that of the same name of the table above, or both are to be gone.
+fn ends_alike(cx: &Context<'_>, id: &Id, parent: &Id) -> bool {
+    match (cx.desired.get(id), cx.desired.get(&parent.child(&id.kind, id.name()))) {
+        (None, None) => true,
+        // What it has for itself is set behind it.
+        (Some(Object::Column(own)), Some(Object::Column(above))) => {
+            let Column { storage, compression, statistics, options, .. } = above.clone();
+            Column { storage, compression, statistics, options, ..own.clone() }.is_inherited_from(above)
+        }
+        (Some(own), Some(above)) => *own == placed_object(above, &above.id(), parent, &id.up("table")),
+        _ => false,
+    }
+}
+
+/// Whether an index or key of a partition goes away with the one above it, which a recipe may have taken already.
 #[must_use]
-pub fn follows_parent_index(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
+pub fn follows_parent_index(cx: &Context<'_>, changes: &Changes, draft: &Draft, id: &Id) -> bool {
     index_above(cx, id).is_some_and(|above| {
-        !cx.desired.contains(&above)
+        changes.get(id) == Some(&Change::Drop) && draft.making.contains_key(&above)
+            || !cx.desired.contains(&above)
             || matches!(changes.get(&above), Some(Change::Replace))
             || cx.live.get(&above).is_some_and(|old| Some(old) != cx.desired.get(&above) && changes.get(id) == Some(&Change::Replace))
     })
@@ -56,7 +79,8 @@ fn index_above(cx: &Context<'_>, id: &Id) -> Option<Id> {
         Object::Unique(key) => key.key.part_of.clone(),
         _ => None,
     }?;
-    let parent = live_parent(cx, &Id::new("table", id.path[..2].to_vec()))?;
+    let table = Id::new("table", id.path[..2].to_vec());
+    let parent = live_parent(cx, &table).or_else(|| left_parent(cx, &table).filter(|_| !cx.desired.contains(id)))?;
     let above = parent.child(&id.kind, &part_of);
     cx.live.contains(&above).then_some(above)
 }
@@ -303,7 +327,8 @@ impl State<'_> {
             draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
             return;
         }
-        if let Some(above) = index_above(cx, id).filter(|above| !cx.desired.contains(above)) {
+        let goes = |above: &Id| !cx.desired.contains(above) || self.is_replaced(above) || draft.making.contains_key(above);
+        if let Some(above) = index_above(cx, id).filter(goes) {
             draft.followers.push((id.clone(), above));
             return;
         }
