@@ -111,6 +111,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         recipe::rename::out_of_the_way(&mut draft, end);
     }
     recipe::rights::restore(&cx, &mut draft);
+    recipe::part_column::set_back(&cx, &mut draft);
     recipe::default_grants::taken_of_made_again(&cx, &mut draft);
     let difference = simulate(live, desired, &differing, &draft, &order);
     if !difference.is_empty() {
