@@ -12,18 +12,25 @@ use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, create, drop};
-use crate::plan::op::{Hazard, Transaction};
+use crate::plan::op::{Alteration, Hazard, Transaction};
 use crate::plan::plan::StageName;
 
 /// The statistics targets of the indexes that stay over a column, to be set again: ALTER COLUMN TYPE builds an index over an
 /// expression anew, without them (measured).
 pub(super) fn targets_again(cx: &Context<'_>, column: &Id) -> Vec<String> {
-    let indexes = cx.desired.within::<Index>(&column.up("table")).filter(|index| !index.statistics.is_empty());
-    let stays = |index: &&Index| {
-        let object = Object::from((*index).clone());
-        cx.live.get(&object.id()) == Some(&object) && cx.live.all_needs(&object).contains(column)
-    };
-    indexes.filter(stays).flat_map(|index| index.after_creation(&index.name)).collect()
+    staying_over(cx, column).into_iter().flat_map(|(_, new)| new.after_creation(&new.name)).collect()
+}
+
+/// The same for the way back: those that they had.
+pub(super) fn targets_back(cx: &Context<'_>, column: &Id) -> Vec<String> {
+    staying_over(cx, column).into_iter().flat_map(|(old, _)| old.after_creation(&old.name)).collect()
+}
+
+/// The indexes over a column that are altered in place, if at all: now, and as wanted.
+fn staying_over<'c>(cx: &Context<'c>, column: &Id) -> Vec<(&'c Index, &'c Index)> {
+    let both = cx.desired.within::<Index>(&column.up("table")).filter_map(|new| Some((cx.live.get_as::<Index>(&new.id())?, new)));
+    let stands = |index: &Index| cx.live.all_needs(&Object::from(index.clone())).contains(column);
+    both.filter(|(old, new)| matches!(Index::alter(old, new), Alteration::Act(_)) && stands(old)).collect()
 }
 
 /// Takes every index of a table that stays.
