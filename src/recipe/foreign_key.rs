@@ -227,7 +227,9 @@ fn around_conversion(draft: &mut Draft, needs: &BTreeSet<Id>, away: usize, add: 
     let Some(group) = columns.filter(|at| draft.ops[**at].recipe == "convert").find_map(|at| draft.ops[*at].group) else { return };
     let others: Vec<usize> =
         (0..draft.ops.len()).filter(|at| draft.ops[*at].group == Some(group) && draft.ops[*at].id.kind != ForeignKey::KEYWORD).collect();
-    others.into_iter().for_each(|other| draft.order(away, other));
+    for other in others {
+        draft.order(away, other);
+    }
     for at in [away, add] {
         draft.ops[at].group = Some(group);
     }

@@ -14,6 +14,7 @@ pub mod check;
 pub mod default_grants;
 pub mod domain_check;
 pub mod drop_column;
+pub mod excluded;
 pub mod expression;
 pub mod foreign_key;
 pub mod identity;
@@ -74,6 +75,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     reindex::apply(cx, reindex, &mut draft);
     retype::sessions::put_again(cx, &mut draft);
     own_trigger::make_way(cx, &mut draft);
+    excluded::make_way(cx, &mut draft);
     own_trigger::stopped_first(cx, &mut draft);
     own_trigger::left_behind(cx, &mut draft);
     expression::ends_first(cx, &mut draft);

@@ -146,7 +146,7 @@ pub fn make_way(cx: &Context<'_>, draft: &mut Draft) {
         for (group, retyping) in groups {
             let again = undo::remake(cx, live);
             let op = |title: String, sql: Vec<String>, undo: Vec<String>| {
-                let mut op = Op::new(&id, Action { sql, title, ..live.drop() }, StageName::Expand, RECIPE).undo(undo);
+                let mut op = Op::new(&id, Action { title, sql, ..live.drop() }, StageName::Expand, RECIPE).undo(undo);
                 op.group = Some(group);
                 op
             };
