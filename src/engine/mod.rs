@@ -20,6 +20,7 @@ mod renames;
 mod replaced;
 mod retypes;
 mod rights;
+mod ring;
 pub mod scope;
 pub mod state;
 mod workbench;
@@ -36,7 +37,7 @@ use crate::kind::{Object, not_null};
 use crate::pg::Session;
 use crate::plan::op::Hazard;
 use crate::plan::plan::{HazardNote, Proof};
-use crate::plan::{Facts, Input, Plan, Policy};
+use crate::plan::{Facts, Input, Plan, PlanError, Policy};
 use crate::source::Desired;
 
 /// What a plan is asked for.
@@ -120,7 +121,11 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     };
     (facts.reads, facts.gives_null, facts.after_renames) = (said.reads, said.gives_null, after_renames);
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
-    let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
+    let planned = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy });
+    if matches!(planned, Err(PlanError::Cycle(_))) {
+        ring::explain(&live, &desired, &hints, &origins).or_report(&sources, ())?;
+    }
+    let mut plan = planned?;
     plan.elaborated_on = bench.describe();
     if prove && !plan.is_empty() {
         let part = |catalog: &Catalog| elaborated.confined_to.as_ref().map(|wanted| closure::restrict(catalog, wanted));
