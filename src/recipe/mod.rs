@@ -7,6 +7,7 @@
 use crate::plan::change::Changes;
 use crate::plan::draft::{Context, Draft};
 
+pub mod above;
 pub mod add_column;
 pub mod backfill;
 pub mod carry;
