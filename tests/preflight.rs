@@ -216,6 +216,16 @@ const WRONG: &[Wrong] = &[
         repair: "DELETE FROM e WHERE id = 2",
         found: "1 rows of table public.e find no partition: id 2, at 2024-12-31",
     },
+    Wrong {
+        name: "left_over",
+        before: "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1); CREATE TABLE r (id int PRIMARY KEY, x int REFERENCES t); \
+                 INSERT INTO r VALUES (1, 1), (2, NULL)",
+        later: "",
+        after: "table t { column id int; column v bigint; primary-key id; partition-by range id; partition t_all default { primary-key id part-of=t_pkey; }; }; \
+                table r { column id int; column x int; primary-key id; foreign-key x { references t id; }; }",
+        repair: "UPDATE r SET x = NULL",
+        found: "1 rows of table public.r reference table public.t, which is made anew without its rows (column public.t.v changes in the same plan: make two plans of it) (foreign key r_x_fkey): id 1, x 1",
+    },
 ];
 
 fn told(error: &ApplyError) -> String {

@@ -23,6 +23,9 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("generated_to_plain_retyped", "what was computed is written by clients from then on"),
     ("composite_in_composite_retyped", "a bigint need not be an int again"),
     ("domain_over_domain_retyped", "a varchar(9) need not fit into a varchar(5)"),
+    ("enum_reordered_under_foreign_key", "large: what is written under the new key need not fit the old one"),
+    ("trigger_of_renamed_and_retyped", "large: a bigint need not be an int again"),
+    ("excluded_over_retyped", "large: a bigint need not be an int again"),
     ("index_statistics_retyped", "large: a varchar(9) need not fit into a varchar(5)"),
 ];
 
@@ -71,7 +74,7 @@ async fn release(name: &str, configured: &str) -> Result<(), Failed> {
     for edit in text(name, "edits.txt").lines() {
         let (from, to) = edit.split_once(" -> ").expect("what stands there, and what is to");
         let found = edited(&shop.file("schema"), from, to);
-        assert_eq!(found, 1, "{edit}");
+        assert_ne!(found, 0, "{edit}");
     }
     let there = picture(&shop, "shop").await;
     does(&shop, "plan --name release")?;

@@ -10,6 +10,7 @@ pub mod expressions;
 pub mod facts;
 pub mod fill;
 pub mod in_flight;
+mod inherited;
 mod moved;
 mod partition_facts;
 mod partition_key;
@@ -19,6 +20,7 @@ mod renames;
 mod replaced;
 mod retypes;
 mod rights;
+mod ring;
 pub mod scope;
 pub mod state;
 mod workbench;
@@ -35,7 +37,7 @@ use crate::kind::{Object, not_null};
 use crate::pg::Session;
 use crate::plan::op::Hazard;
 use crate::plan::plan::{HazardNote, Proof};
-use crate::plan::{Facts, Input, Plan, Policy};
+use crate::plan::{Facts, Input, Plan, PlanError, Policy};
 use crate::source::Desired;
 
 /// What a plan is asked for.
@@ -84,6 +86,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
         not_null::settle(&Catalog::default(), &mut live, &Hints::default(), newest);
     }
     scope::match_unnamed(&live, &mut desired.catalog, &desired.hints, newest);
+    inherited::settle(&live, &desired.catalog, &mut desired.hints);
     renames::check(&live, &desired.catalog, &desired.hints, || desired.origins()).or_report(&desired.sources, ())?;
     if same(&live, &desired.catalog) {
         return Ok(Computed { plan: nothing(), live, desired: desired.catalog });
@@ -102,6 +105,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     }
     partition_key::check(&live, &elaborated.desired, &hints, &origins, &sources)?;
     moved::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
+    inherited::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
     let early = Facts { server, ..Facts::default() };
     let after_renames =
         renamed::read(bench, &Input { live: &live, desired: &elaborated.desired, hints: &hints, facts: &early, policy: &policy }).await?;
@@ -117,7 +121,11 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     };
     (facts.reads, facts.gives_null, facts.after_renames) = (said.reads, said.gives_null, after_renames);
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
-    let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
+    let planned = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy });
+    if matches!(planned, Err(PlanError::Cycle(_))) {
+        ring::explain(&live, &desired, &hints, &origins).or_report(&sources, ())?;
+    }
+    let mut plan = planned?;
     plan.elaborated_on = bench.describe();
     if prove && !plan.is_empty() {
         let part = |catalog: &Catalog| elaborated.confined_to.as_ref().map(|wanted| closure::restrict(catalog, wanted));

@@ -358,7 +358,9 @@ pub fn summary(cx: &Context<'_>, before: &Catalog, differing: Option<&[Id]>) -> 
         .collect();
     let shown = (!moved.is_empty()).then(|| {
         let mut renaming = Renaming::new(before.clone(), moved.iter().map(|(_, old)| Ident::new(old.plain_name())));
-        moved.iter().for_each(|(new, old)| renaming.rename(old, new));
+        for (new, old) in &moved {
+            renaming.rename(old, new);
+        }
         renaming.into_state()
     });
     let before = shown.as_ref().unwrap_or(before);

@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write as _;
 
+use super::divided;
 use super::draft::{Context, Draft, Effect, Op};
 use super::op::Transaction;
 use super::plan::StageName;
-use crate::catalog::{Id, Ident, Indexed};
+use crate::catalog::{Id, Indexed};
 use crate::kind::column::Column;
-use crate::kind::partition::Partition;
 use crate::kind::{Kind as _, Object, Rebuild, Why, weight};
 
 /// The ring of operations that wait for each other.
@@ -31,11 +31,14 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         let ends = draft.ready[id];
         for need in cx.desired.all_needs(object) {
             // The index above takes over those of the partitions: they come first (see `partitions`).
-            if need.kind == id.kind && part_of(object).as_ref() == Some(&need.name().into()) {
+            if need.kind == id.kind && divided::part_of(object).as_ref() == Some(&need.name().into()) {
                 continue;
             }
             // A partition's column comes with the one above it.
-            let need = leaders.get(&need).map_or(need, |leader| (*leader).clone());
+            let mut need = need;
+            while let Some(leader) = leaders.get(&need) {
+                need = (*leader).clone();
+            }
             let column_key = id.kind == "primary-key" && need.kind == "column";
             let leans = draft.leans.get(id).filter(|_| matches!(need.kind.as_str(), "primary-key" | "unique"));
             // A default needs the type alone, and goes with it in one transaction: not after a backfill.
@@ -142,7 +145,8 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         edges.extend(draft.ready.get(&owner).map(|owner| (*owner, *at)));
     }
     edges.extend(not_null_goes(cx, draft, &gone_at));
-    edges.extend(partitions(cx, draft));
+    edges.extend(not_null_comes(cx, draft));
+    edges.extend(divided::partitions(cx, draft));
     draft.edges.extend(edges.into_iter().filter(|(a, b)| a != b));
     bodies(cx, draft);
 }
@@ -161,6 +165,19 @@ fn not_null_goes(cx: &Context<'_>, draft: &Draft, gone: &BTreeMap<Id, usize>) ->
         edges.extend(keys.map(|(_, gone)| (*gone, at)));
         let identity = op.id.up("table").as_kind("replica-identity");
         edges.extend([gone.get(&identity), draft.ready.get(&identity)].into_iter().flatten().map(|changed| (*changed, at)));
+    }
+    edges
+}
+
+/// A replica identity by an index asks for columns that are NOT NULL.
+fn not_null_comes(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
+    let mut edges = Vec::new();
+    for (id, ready) in draft.ready.iter().filter(|(id, _)| id.kind == "replica-identity") {
+        let Some(identity) = cx.desired.get(id) else { continue };
+        let set = draft.making.get(id).unwrap_or(ready);
+        let indexes = cx.desired.all_needs(identity);
+        let columns = indexes.iter().filter_map(|index| cx.desired.get(index)).flat_map(|index| cx.desired.all_needs(index));
+        edges.extend(columns.filter_map(|column| draft.not_null.get(&column)).map(|proven| (*proven, *set)));
     }
     edges
 }
@@ -296,62 +313,6 @@ fn name_collisions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
         }
     }
     edges
-}
-
-/// A partition is attached when its indexes are there; an index of a partitioned table is made when
-/// those of its partitions are (PostgreSQL then takes them over instead of building its own).
-fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
-    let mut edges = Vec::new();
-    let mut parts: BTreeMap<&Id, Vec<&Partition>> = BTreeMap::new();
-    for place in cx.desired.of::<Partition>() {
-        parts.entry(&place.parent).or_default().push(place);
-    }
-    let indexes = |table: &Id| -> Vec<usize> {
-        draft
-            .ready
-            .iter()
-            .filter(|(id, _)| {
-                matches!(id.kind.as_str(), "index" | "primary-key" | "unique" | "column" | "default" | "check")
-                    && id.path.len() == 3
-                    && id.path[..2] == table.path[..]
-            })
-            .map(|(_, at)| *at)
-            .collect()
-    };
-    for (parent, places) in parts {
-        for place in places {
-            let Some(attach) = draft.ready.get(&place.id()) else { continue };
-            for at in indexes(&place.table).into_iter().chain(indexes(parent)) {
-                edges.push((at, *attach));
-            }
-        }
-    }
-    for (id, at) in &draft.ready {
-        let (Some(object), Some(_)) = (cx.desired.get(id), Some(at)) else { continue };
-        let Some(name) = part_of(object) else { continue };
-        let table = Id::new("table", id.path[..2].to_vec());
-        let Some(place) = cx.desired.get_as::<Partition>(&Partition::id_of(&table)) else { continue };
-        // Where the partition is attached already, the one above takes over what is there.
-        if cx.live.get(&place.id()).is_some()
-            && let above = place.parent.child(&id.kind, &name)
-            // Replaced as a whole, one operation gives all of them their names.
-            && draft.ready.get(&above) != Some(at)
-            && let Some(above) = draft.making.get(&above).or_else(|| draft.first.get(&above))
-        {
-            edges.push((*at, *above));
-        }
-    }
-    edges
-}
-
-/// The name of the index above that an index or key of a partition is part of.
-fn part_of(object: &Object) -> Option<Ident> {
-    match object {
-        Object::Index(index) => index.part_of.clone(),
-        Object::PrimaryKey(key) => key.key.part_of.clone(),
-        Object::Unique(key) => key.key.part_of.clone(),
-        _ => None,
-    }
 }
 
 /// The order of the operations, as indexes. Raises each operation's stage to that of the latest one

@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod change;
+pub mod divided;
 pub mod draft;
 pub mod facts;
 pub mod file;

@@ -110,7 +110,9 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     for end in ends {
         recipe::rename::out_of_the_way(&mut draft, end);
     }
+    recipe::excluded::make_way_back(&cx, &mut draft, &order);
     recipe::rights::restore(&cx, &mut draft);
+    recipe::part_column::set_back(&cx, &mut draft);
     recipe::default_grants::taken_of_made_again(&cx, &mut draft);
     let difference = simulate(live, desired, &differing, &draft, &order);
     if !difference.is_empty() {

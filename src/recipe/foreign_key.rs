@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{names, partition, plain, undo};
 use crate::catalog::id::quote;
 use crate::catalog::{Id, Ident};
+use crate::kind::column::Column;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::index::Index;
 use crate::kind::table::Table;
@@ -50,7 +51,8 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         // What it leans on is made again: the old one must go first.
         let again =
             cx.live.get(&id).is_some_and(|old| cx.live.all_needs(old).iter().any(|need| changes.get(need) == Some(&Change::Replace)));
-        let must_go = plain::must_go_first(cx, changes, &id).filter(|_| again);
+        let converted = converted(cx, changes, &id);
+        let must_go = plain::must_go_first(cx, changes, &id).filter(|_| again).or(converted);
         let stage = leaves.as_ref().map(|leaves| leaves.stage);
         let replaced = changes.get(&id) == Some(&Change::Replace);
         changes.shift_remove(&id);
@@ -194,7 +196,10 @@ pub fn without_gap(cx: &Context<'_>, draft: &mut Draft) {
     for (id, away, add) in made {
         let needs = cx.live.get(&id).map(|object| cx.live.all_needs(object)).unwrap_or_default();
         let mut keys = needs.iter().filter(|need| matches!(need.kind.as_str(), "primary-key" | "unique"));
-        let Some((gone, ready)) = keys.find_map(|need| Some((*draft.gone.get(need)?, *draft.ready.get(need)?))) else { continue };
+        let Some((gone, ready)) = keys.find_map(|need| Some((*draft.gone.get(need)?, *draft.ready.get(need)?))) else {
+            around_conversion(draft, &needs, away, add);
+            continue;
+        };
         let group = match draft.ops[gone].group {
             Some(group) => group,
             None if gone == ready && draft.ops[gone].action.transaction == Transaction::Inside => draft.group(),
@@ -213,6 +218,27 @@ pub fn without_gap(cx: &Context<'_>, draft: &mut Draft) {
             (draft.ops[away].undo, draft.ops[add].undo) = (Some(Vec::new()), Some(Vec::new()));
         }
     }
+}
+
+/// A foreign key whose columns are converted where they are goes and comes in the transaction that does so: first of all,
+/// so that what its way back proves beside the traffic, in a transaction of its own, is the last thing there.
+fn around_conversion(draft: &mut Draft, needs: &BTreeSet<Id>, away: usize, add: usize) {
+    let columns = needs.iter().filter(|need| need.kind == Column::KEYWORD).filter_map(|need| draft.ready.get(need));
+    let Some(group) = columns.filter(|at| draft.ops[**at].recipe == "convert").find_map(|at| draft.ops[*at].group) else { return };
+    let others: Vec<usize> =
+        (0..draft.ops.len()).filter(|at| draft.ops[*at].group == Some(group) && draft.ops[*at].id.kind != ForeignKey::KEYWORD).collect();
+    for other in others {
+        draft.order(away, other);
+    }
+    for at in [away, add] {
+        draft.ops[at].group = Some(group);
+    }
+}
+
+/// When a foreign key goes because its columns are converted where they are: with them.
+fn converted(cx: &Context<'_>, changes: &Changes, id: &Id) -> Option<StageName> {
+    let needs = cx.live.get(id).map(|object| cx.live.all_needs(object))?;
+    needs.iter().any(|need| matches!(changes.get(need), Some(Change::Convert(_)))).then_some(StageName::Expand)
 }
 
 /// One for each partition, proven; the one above them then takes them over instead of looking at their rows (measured;

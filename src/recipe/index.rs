@@ -7,22 +7,30 @@ use super::{carry, names, partition, partitioned_index, plain, undo};
 use crate::catalog::Id;
 use crate::kind::column::Column;
 use crate::kind::index::Index;
+use crate::kind::partition::Partition;
 use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, create, drop};
-use crate::plan::op::{Hazard, Transaction};
+use crate::plan::op::{Alteration, Hazard, Transaction};
 use crate::plan::plan::StageName;
 
 /// The statistics targets of the indexes that stay over a column, to be set again: ALTER COLUMN TYPE builds an index over an
 /// expression anew, without them (measured).
 pub(super) fn targets_again(cx: &Context<'_>, column: &Id) -> Vec<String> {
-    let indexes = cx.desired.within::<Index>(&column.up("table")).filter(|index| !index.statistics.is_empty());
-    let stays = |index: &&Index| {
-        let object = Object::from((*index).clone());
-        cx.live.get(&object.id()) == Some(&object) && cx.live.all_needs(&object).contains(column)
-    };
-    indexes.filter(stays).flat_map(|index| index.after_creation(&index.name)).collect()
+    staying_over(cx, column).into_iter().flat_map(|(_, new)| new.after_creation(&new.name)).collect()
+}
+
+/// The same for the way back: those that they had.
+pub(super) fn targets_back(cx: &Context<'_>, column: &Id) -> Vec<String> {
+    staying_over(cx, column).into_iter().flat_map(|(old, _)| old.after_creation(&old.name)).collect()
+}
+
+/// The indexes over a column that are altered in place, if at all: now, and as wanted.
+fn staying_over<'c>(cx: &Context<'c>, column: &Id) -> Vec<(&'c Index, &'c Index)> {
+    let both = cx.desired.within::<Index>(&column.up("table")).filter_map(|new| Some((cx.live.get_as::<Index>(&new.id())?, new)));
+    let stands = |index: &Index| cx.live.all_needs(&Object::from(index.clone())).contains(column);
+    both.filter(|(old, new)| matches!(Index::alter(old, new), Alteration::Act(_)) && stands(old)).collect()
 }
 
 /// Takes every index of a table that stays.
@@ -31,7 +39,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     for id in ids {
         let on = cx.desired.get_as::<Index>(&id).or_else(|| cx.live.get_as::<Index>(&id)).map(|index| index.on.clone());
         let Some(on) = on.filter(|on| cx.persists(on) && changes.get(on) != Some(&Change::Replace)) else { continue };
-        if plain::follows_parent_index(cx, changes, &id) {
+        if plain::follows_parent_index(cx, changes, draft, &id) {
             continue;
         }
         let partitioned = cx.live.get_as::<Table>(&on).is_some_and(|table| table.partition_by.is_some());
@@ -39,7 +47,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             Some(Change::Create) => {
                 let Some(index) = cx.desired.get_as::<Index>(&id) else { continue };
                 changes.shift_remove(&id);
-                build(cx, index, partitioned, draft);
+                build(cx, index, partitioned, changes, draft);
             }
             Some(Change::Drop) => {
                 let Some(index) = cx.live.get_as::<Index>(&id) else { continue };
@@ -65,11 +73,14 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
                 if partitioned || forced.is_some() {
                     // The old one cannot stay until the new one is there: plainly, one after the other.
                     changes.shift_remove(&id);
-                    let mut away = drop(&old.clone().into(), forced.unwrap_or(StageName::Expand));
+                    // Old clients ask for a column that is renamed by its old name until then.
+                    let late = renamed_beneath(cx, new) && !cx.is_small(&on) && !cx.policy.direct;
+                    let stage = if late { StageName::Contract } else { StageName::Expand };
+                    let mut away = drop(&old.clone().into(), forced.unwrap_or(stage));
                     away.action.hazards.clear();
                     let away = draft.push(away);
                     draft.gone.insert(id.clone(), away);
-                    build(cx, new, partitioned, draft);
+                    build(cx, new, partitioned, changes, draft);
                     let made = draft.ready[&id];
                     draft.order(away, made);
                     draft.making.insert(id.clone(), made);
@@ -84,7 +95,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
     }
 }
 
-fn build(cx: &Context<'_>, index: &Index, partitioned: bool, draft: &mut Draft) {
+fn build(cx: &Context<'_>, index: &Index, partitioned: bool, changes: &Changes, draft: &mut Draft) {
     let id = index.id();
     if partitioned
         && !cx.is_small(&index.on)
@@ -97,7 +108,8 @@ fn build(cx: &Context<'_>, index: &Index, partitioned: bool, draft: &mut Draft) 
         return;
     }
     // With an index above it, it may be gone already when this is undone.
-    let exists = if index.part_of.is_some() { "IF EXISTS " } else { "" };
+    let part = index.part_of.is_some() || cx.live.contains(&Partition::id_of(&index.on));
+    let exists = if part { "IF EXISTS " } else { "" };
     let op = if cx.is_small(&index.on) || partitioned {
         create(&Object::from(index.clone()), StageName::Expand).undo(vec![format!("DROP INDEX {exists}{}", id.in_schema())])
     } else {
@@ -114,7 +126,9 @@ fn build(cx: &Context<'_>, index: &Index, partitioned: bool, draft: &mut Draft) 
         && let Some(name) = &index.part_of
     {
         let above = parent.child(Index::KEYWORD, name);
-        if cx.live.contains(&above) && cx.desired.contains(&above) {
+        // One that is made again takes over what is there.
+        let again = changes.get(&above) == Some(&Change::Replace) || draft.making.contains_key(&above);
+        if cx.live.contains(&above) && cx.desired.contains(&above) && !again {
             let stage = ops[0].stage;
             ops.push(partition::attach_index(&above, &id, "create-index", stage));
         }
@@ -175,7 +189,11 @@ pub(super) fn replace(cx: &Context<'_>, old: &Index, new: &Index, changes: &mut 
         }
         build.undo = Some(beside_object.drop().sql);
         name.undo = Some(Index::rename(&id, &temporary_id).unwrap_or_default().sql);
+        let carries = over.is_some();
         let indexes = draft.chain(&id, [build].into_iter().chain(over).chain([away, name]).collect());
+        if carries {
+            carry::after_not_null(cx, new, indexes[1], draft);
+        }
         draft.gone.insert(id, indexes[indexes.len() - 2]);
         return;
     }

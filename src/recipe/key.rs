@@ -40,7 +40,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         if !cx.persists(&key.table)
             || changes.get(&key.table) == Some(&Change::Replace)
             || cx.is_small(&key.table)
-            || plain::follows_parent_index(cx, changes, &id)
+            || plain::follows_parent_index(cx, changes, draft, &id)
         {
             continue;
         }

@@ -7,6 +7,7 @@
 use crate::plan::change::Changes;
 use crate::plan::draft::{Context, Draft};
 
+pub mod above;
 pub mod add_column;
 pub mod backfill;
 pub mod carry;
@@ -14,6 +15,7 @@ pub mod check;
 pub mod default_grants;
 pub mod domain_check;
 pub mod drop_column;
+pub mod excluded;
 pub mod expression;
 pub mod foreign_key;
 pub mod identity;
@@ -23,6 +25,7 @@ pub mod materialized_view;
 pub mod names;
 pub mod not_null;
 pub mod own_trigger;
+pub mod part_column;
 pub mod partition;
 pub mod partitioned_index;
 pub mod partitioned_key;
@@ -66,11 +69,14 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     domain_check::apply(cx, changes, &mut draft);
     let reindex = reindex::wanted(cx, changes);
     plain::apply(cx, changes, &mut draft);
+    part_column::set_again(cx, &mut draft);
     rights::columns_keep_theirs(cx, &mut draft);
     identity::count_on(cx, &mut draft);
     foreign_key::without_gap(cx, &mut draft);
     reindex::apply(cx, reindex, &mut draft);
     retype::sessions::put_again(cx, &mut draft);
+    own_trigger::make_way(cx, &mut draft);
+    excluded::make_way(cx, &mut draft);
     own_trigger::stopped_first(cx, &mut draft);
     own_trigger::left_behind(cx, &mut draft);
     expression::ends_first(cx, &mut draft);

@@ -1,7 +1,8 @@
 //! A table's own triggers while old and new columns are kept in step: they stand between the triggers that do so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::undo;
 use crate::catalog::closure::mentions_word;
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
@@ -11,6 +12,8 @@ use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Effect, Op};
 use crate::plan::op::{Action, Hazard};
 use crate::plan::plan::StageName;
+
+const RECIPE: &str = "own-trigger";
 
 /// Names for people.
 #[must_use]
@@ -117,6 +120,48 @@ pub fn keep_firing(
         });
         let ops: Vec<Op> = ops.collect();
         draft.chain(&id, ops);
+    }
+}
+
+/// Those that [`keep_firing`] took go and come again around the change in place of the type of another column that they
+/// name: PostgreSQL refuses it while they stand ("cannot alter type of a column used in a trigger definition").
+pub fn make_way(cx: &Context<'_>, draft: &mut Draft) {
+    let standing: Vec<(Id, usize)> =
+        draft.first.iter().filter(|(id, _)| id.kind == Trigger::KEYWORD).map(|(id, at)| (id.clone(), *at)).collect();
+    for (id, first) in standing {
+        let Some(live) = cx.live.get(&id).filter(|_| !draft.gone.contains_key(&id)) else { continue };
+        let needs = cx.live.all_needs(live);
+        let columns: Vec<&Id> = needs.iter().filter(|need| need.kind == Column::KEYWORD).collect();
+        let retypes = |op: &Op| {
+            columns.contains(&&op.id) && matches!(op.recipe, "alter" | "convert") && op.action.sql.iter().any(|sql| sql.contains(" TYPE "))
+        };
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let found: Vec<usize> = (0..draft.ops.len()).filter(|at| retypes(&draft.ops[*at])).collect();
+        for at in found {
+            let group = draft.ops[at].group.unwrap_or_else(|| draft.group());
+            draft.ops[at].group = Some(group);
+            groups.entry(group).or_default().push(at);
+        }
+        let mut last = None;
+        for (group, retyping) in groups {
+            let again = undo::remake(cx, live);
+            let op = |title: String, sql: Vec<String>, undo: Vec<String>| {
+                let mut op = Op::new(&id, Action { title, sql, ..live.drop() }, StageName::Expand, RECIPE).undo(undo);
+                op.group = Some(group);
+                op
+            };
+            let away = draft.push(op(format!("Take {id} away for a moment"), live.drop().sql, again.clone()).removes(&id));
+            let back = draft.push(op(format!("Make {id} again"), again, live.drop().sql).puts(live.clone()));
+            if let Some(last) = last {
+                draft.order(last, away);
+            }
+            for at in retyping {
+                draft.order(away, at);
+                draft.order(at, back);
+            }
+            draft.order(back, first);
+            last = Some(back);
+        }
     }
 }
 

@@ -2,64 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::above::{counterpart, index_above};
+pub use super::above::{follows_parent, follows_parent_index, live_parent};
 use super::quarantine;
 use super::retype::relabel;
 use crate::catalog::Id;
 use crate::catalog::id::derived_name;
 use crate::kind::column::Column;
-use crate::kind::partition::Partition;
 use crate::kind::{Inline, Object, registration, weight};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Effect, Op, create, drop, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 use crate::plan::rename::renamed_object;
-
-/// The partitioned table of which `table` is a partition before and after.
-#[must_use]
-pub fn live_parent(cx: &Context<'_>, table: &Id) -> Option<Id> {
-    let place = Partition::id_of(table);
-    let (old, new) = (cx.live.get_as::<Partition>(&place)?, cx.desired.get_as::<Partition>(&place)?);
-    (old.parent == new.parent && cx.persists(&old.parent)).then(|| old.parent.clone())
-}
-
-/// Whether a change of a partition's column, default or check comes by itself, with the same change
-/// of the table above it.
-#[must_use]
-pub fn follows_parent(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
-    let changes = |above: &Id| cx.live.get(above) != cx.desired.get(above) || matches!(changes.get(above), Some(Change::Convert(_)));
-    counterpart(cx, id).is_some_and(|above| changes(&above))
-}
-
-fn counterpart(cx: &Context<'_>, id: &Id) -> Option<Id> {
-    if !matches!(id.kind.as_str(), "column" | "default" | "check") {
-        return None;
-    }
-    let parent = live_parent(cx, &id.up("table"))?;
-    Some(parent.child(&id.kind, id.name()))
-}
-
-/// Whether an index or key of a partition goes away with the one above it.
-#[must_use]
-pub fn follows_parent_index(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
-    index_above(cx, id).is_some_and(|above| {
-        !cx.desired.contains(&above)
-            || matches!(changes.get(&above), Some(Change::Replace))
-            || cx.live.get(&above).is_some_and(|old| Some(old) != cx.desired.get(&above) && changes.get(id) == Some(&Change::Replace))
-    })
-}
-
-fn index_above(cx: &Context<'_>, id: &Id) -> Option<Id> {
-    let part_of = match cx.live.get(id)? {
-        Object::Index(index) => index.part_of.clone(),
-        Object::PrimaryKey(key) => key.key.part_of.clone(),
-        Object::Unique(key) => key.key.part_of.clone(),
-        _ => None,
-    }?;
-    let parent = live_parent(cx, &Id::new("table", id.path[..2].to_vec()))?;
-    let above = parent.child(&id.kind, &part_of);
-    cx.live.contains(&above).then_some(above)
-}
 
 /// Whether something that the old object stands on is made again or goes away beneath it, so that it
 /// must be dropped first; and the stage of that.
@@ -303,7 +258,8 @@ impl State<'_> {
             draft.followers.push((id.clone(), counterpart(cx, id).expect("it follows one")));
             return;
         }
-        if let Some(above) = index_above(cx, id).filter(|above| !cx.desired.contains(above)) {
+        let goes = |above: &Id| !cx.desired.contains(above) || self.is_replaced(above) || draft.making.contains_key(above);
+        if let Some(above) = index_above(cx, id).filter(goes) {
             draft.followers.push((id.clone(), above));
             return;
         }

@@ -10,6 +10,7 @@ use crate::catalog::Id;
 use crate::catalog::closure::{mentions_word, words};
 use crate::catalog::id::quote;
 use crate::kind::column::Column;
+use crate::kind::foreign_key::ForeignKey;
 use crate::kind::type_change::keeps_heap;
 use crate::kind::{Kind as _, Object, sql_type, violations};
 use crate::plan::draft::{Context, Draft, Effect, Op};
@@ -34,6 +35,7 @@ pub fn attach(cx: &Context<'_>, draft: &mut Draft) {
                 // The forms in between lead to this one.
                 Object::Column(_) if cx.desired.get(&id) != Some(object) => continue,
                 Object::Column(column) => of_column(cx, draft, column),
+                Object::ForeignKey(key) if is_emptied(cx, draft, &key.references) => left_over(cx, draft, key).into_iter().collect(),
                 object => of_constraint(cx, &table, object),
             };
             if !list.is_empty() {
@@ -86,6 +88,27 @@ fn of_constraint(cx: &Context<'_>, table: &Id, object: &Object) -> Vec<Violation
         one.reads.dedup();
     }
     list
+}
+
+/// Whether the table is dropped with its rows and made anew.
+fn is_emptied(cx: &Context<'_>, draft: &Draft, table: &Id) -> bool {
+    cx.live.contains(table) && draft.making.contains_key(table)
+}
+
+/// Rows that reference a table which is made anew without its rows: they would point nowhere, and the foreign key could not
+/// come again when the table is gone already.
+fn left_over(cx: &Context<'_>, draft: &Draft, key: &ForeignKey) -> Option<Violations> {
+    let ForeignKey { table, name, columns, references, match_full, .. } = key;
+    let set: Vec<String> = columns.iter().map(|column| format!("{} IS NOT NULL", quote(column))).collect();
+    let condition = set.join(if *match_full { " OR " } else { " AND " });
+    let why = draft.refused.get(references).map(|reason| format!(" ({reason})")).unwrap_or_default();
+    (!key.not_valid).then(|| Violations {
+        title: format!("rows of {table} reference {references}, which is made anew without its rows{why} (foreign key {name})"),
+        rows: violations::rows(cx.live, table, "", columns, &condition),
+        help: format!("drop the foreign key in a plan before, and add it when {references} has its rows again; or empty {table}"),
+        reads: columns.iter().map(|column| Column::id_of(table, column)).collect(),
+        ..Violations::default()
+    })
 }
 
 /// An object as it speaks of columns that the plan renames and whose values stay.

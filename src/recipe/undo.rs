@@ -114,7 +114,7 @@ fn taken_back(cx: &Context<'_>, state: &Overlay<'_>, object: &Object) -> Option<
                 if let (Object::Column(now), Object::Column(before)) = (object, before) {
                     sql.extend(before.counts_on(now));
                     if now.data_type != before.data_type || now.collation != before.collation {
-                        sql.extend(super::index::targets_again(cx, &id));
+                        sql.extend(super::index::targets_back(cx, &id));
                     }
                     if now.collation != before.collation {
                         sql.extend(collated_again(cx, &id));

@@ -28,7 +28,9 @@ pub(super) fn of(cx: &Context<'_>, changes: &Changes, old: &[Id], new: &[Id]) ->
             if APART.contains(&kind) {
                 continue;
             }
-            if !KINDS.contains(&kind) {
+            // An index of a materialized view goes and comes with that.
+            let carried = !is_own && cx.live.get(dependant).and_then(Object::parent).as_ref() == Some(&id);
+            if !carried && !KINDS.contains(&kind) {
                 return Err(match kind {
                     "publication" => format!("{dependant} names it: its subscribers come first"),
                     _ => format!("{dependant} uses {id}"),

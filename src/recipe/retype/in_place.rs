@@ -15,7 +15,7 @@ use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, name_blocking};
 use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode};
 use crate::plan::plan::{BEGIN, COMMIT, StageName};
-use crate::recipe::{plain, undo};
+use crate::recipe::{index, plain, undo};
 
 const RECIPE: &str = "alter";
 
@@ -112,9 +112,8 @@ fn put(cx: &Context<'_>, table: &Id, columns: &[Id], checks: &[(&Check, &Check)]
             }
         }
     }
-    let targets: Vec<String> = columns.iter().flat_map(|id| crate::recipe::index::targets_again(cx, id)).collect();
-    sql.extend(targets.iter().cloned());
-    back.extend(targets);
+    sql.extend(columns.iter().flat_map(|id| index::targets_again(cx, id)));
+    back.extend(columns.iter().flat_map(|id| index::targets_back(cx, id)));
     sql.extend(checks.iter().flat_map(|(_, new)| new.add_not_valid().sql));
     // A comment goes with its constraint.
     let comments: Vec<&Object> = checks.iter().filter_map(|(_, new)| cx.desired.get(&new.id().satellite(Comment::KEYWORD, None))).collect();

@@ -11,6 +11,7 @@
 mod cluster;
 pub(super) mod followers;
 mod in_place;
+mod joined;
 mod pair;
 mod parts;
 pub mod relabel;
@@ -84,6 +85,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         wanted.extend(pairs);
     }
     if cx.policy.direct {
+        joined::make_way(cx, changes);
         return;
     }
     for pairs in cluster::connected(cx, wanted) {
@@ -99,6 +101,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             Err(reason) => explain(changes, &ids, &reason),
         }
     }
+    joined::make_way(cx, changes);
     in_place::apply(cx, changes, draft);
 }
 

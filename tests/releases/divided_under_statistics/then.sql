@@ -1,0 +1,1 @@
+DO $$BEGIN IF (SELECT count(*) FROM t) <> 50 THEN RAISE EXCEPTION $e$rows$e$; END IF; END$$

@@ -1,0 +1,1 @@
+CREATE TYPE mood AS ENUM ('a','b'); CREATE TABLE t (id int, m mood, z bigint, PRIMARY KEY (id,m)) PARTITION BY HASH (id); CREATE TABLE p0 PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0); CREATE TABLE k (kid int PRIMARY KEY, tid int, tm mood, FOREIGN KEY (tid,tm) REFERENCES t); COMMENT ON CONSTRAINT k_tid_tm_fkey ON k IS 'c';

@@ -1,0 +1,1 @@
+CREATE TABLE t (id int, c int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF t FOR VALUES FROM (0) TO (100); CREATE TABLE p2 (id int, c int); CREATE INDEX ti ON t (c) WHERE c > 3; CREATE INDEX p2_c_idx ON p2 (c) WHERE c > 3;

@@ -1,0 +1,1 @@
+DO $$BEGIN IF (SELECT count(*) FILTER (WHERE cc = id) FROM t) <> 100 THEN RAISE EXCEPTION $e$rows$e$; END IF; END$$

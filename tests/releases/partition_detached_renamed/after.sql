@@ -1,0 +1,1 @@
+CREATE TABLE t (id int, cc int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF t FOR VALUES FROM (0) TO (100); CREATE TABLE p2 (id int, cc int); CREATE INDEX ti ON t (cc) WHERE cc > 3; CREATE INDEX p2_cc_idx ON p2 (cc) WHERE cc > 3;

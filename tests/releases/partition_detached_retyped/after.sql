@@ -1,0 +1,1 @@
+CREATE TABLE t (id int, c bigint) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF t FOR VALUES FROM (0) TO (100); CREATE TABLE p2 (id int, c bigint);
