@@ -9,7 +9,7 @@ use super::context::Context;
 use super::error::ApplyError;
 use crate::catalog::id::{dotted, literal};
 use crate::catalog::{Id, Ident};
-use crate::kind::row::SET_ASIDE;
+use crate::kind::row::{KEPT_IS_READABLE, SET_ASIDE};
 use crate::plan::Transaction;
 use crate::plan::plan::{Plan, Stage, StageName, Step, Undo, Work};
 use crate::recipe::quarantine::taken_back;
@@ -106,12 +106,7 @@ pub async fn kept(client: &Client) -> Result<Vec<Kept>, tokio_postgres::Error> {
 
 /// Whether anything was ever kept in this database. Who may not read what is sees nothing that is kept.
 async fn is_there(client: &Client) -> Result<bool, tokio_postgres::Error> {
-    let sql = format!(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE n.nspname = '{SET_ASIDE}' AND c.relname = 'kept' AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
-         AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))"
-    );
-    client.query_one(&sql, &[]).await?.try_get(0)
+    client.query_one(KEPT_IS_READABLE, &[]).await?.try_get(0)
 }
 
 /// What is kept, with the table that it is or stands in, by whatever name.

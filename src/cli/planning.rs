@@ -121,8 +121,17 @@ pub async fn from_live(
         let units = under_way.iter().flat_map(crate::engine::in_flight::touched).collect();
         desired.catalog = crate::engine::in_flight::hold(&live.catalog, desired.catalog, &units);
     }
-    let request =
-        Request { session: Some(session), live: live.catalog, live_is_elaborated: true, desired, scope, policy, prove, server: None };
+    let request = Request {
+        session: Some(session),
+        live: live.catalog,
+        live_is_elaborated: true,
+        desired,
+        scope,
+        policy,
+        prove,
+        for_session: true,
+        server: None,
+    };
     Ok(compute(request, bench).await?)
 }
 
@@ -186,7 +195,8 @@ pub async fn between(
         _ => None,
     });
     let desired = to.into_end();
-    let request = Request { session: session.as_deref(), live, live_is_elaborated, desired, scope, policy, prove, server };
+    let request =
+        Request { session: session.as_deref(), live, live_is_elaborated, desired, scope, policy, prove, for_session: false, server };
     Ok(compute(request, bench).await?)
 }
 

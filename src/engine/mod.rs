@@ -10,6 +10,7 @@ pub mod expressions;
 pub mod facts;
 pub mod fill;
 pub mod in_flight;
+mod kept;
 mod moved;
 mod partition_facts;
 mod partition_key;
@@ -55,6 +56,8 @@ pub struct Request<'a> {
     pub policy: Policy,
     /// Whether the plan is run on a scratch server.
     pub prove: bool,
+    /// Whether it is to be run on that live database, and not only to be looked at.
+    pub for_session: bool,
     /// The server version that texts are elaborated for, where the start is no database.
     pub server: Option<u32>,
 }
@@ -75,7 +78,7 @@ pub struct Computed {
 /// # Errors
 /// What cannot be read, elaborated, planned or proven; nothing was touched.
 pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Computed, EngineError> {
-    let Request { session, live, live_is_elaborated, mut desired, scope, policy, prove, server } = request;
+    let Request { session, live, live_is_elaborated, mut desired, scope, policy, prove, for_session, server } = request;
     let mut live = scope.live(live, &desired.catalog)?;
     desired.catalog = scope.desired(desired.catalog, &live);
     let version = server.or(session.map(|session| session.server_version));
@@ -118,6 +121,9 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     (facts.reads, facts.gives_null, facts.after_renames) = (said.reads, said.gives_null, after_renames);
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
+    if let Some(session) = session.filter(|_| for_session) {
+        kept::check(session, &plan, (&live, &desired), &hints, &origins, &sources).await?;
+    }
     plan.elaborated_on = bench.describe();
     if prove && !plan.is_empty() {
         let part = |catalog: &Catalog| elaborated.confined_to.as_ref().map(|wanted| closure::restrict(catalog, wanted));

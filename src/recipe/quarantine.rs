@@ -2,6 +2,8 @@
 //! in a schema of its own, a column under another name. Both names begin with [`SET_ASIDE`], which nothing here reads
 //! as a part of the state; `schema_quarantine.kept` knows what is there, until when, how it comes back and how it goes.
 
+use std::collections::BTreeSet;
+
 use super::undo;
 use crate::catalog::id::{apart_name, derived_name, literal, quote};
 use crate::catalog::{Id, Ident};
@@ -139,14 +141,51 @@ fn span(seconds: u64) -> String {
     }
 }
 
-/// Setting a table aside instead of dropping it; nothing where it is to be dropped.
-#[must_use]
-pub fn table(cx: &Context<'_>, id: &Id) -> Option<Op> {
-    let seconds = cx.policy.quarantine?;
-    let table = cx.live.get_as::<Table>(id)?;
+/// Why something is dropped after all, where that has to be said.
+pub type NotKept = Option<String>;
+
+/// Says of what is dropped why it is not kept.
+pub fn say(action: &mut Action, why: NotKept) {
+    let Some(why) = why else { return };
+    for (_, subject) in
+        action.hazards.iter_mut().rev().filter(|(hazard, _)| matches!(hazard, Hazard::DropTable | Hazard::DropColumn)).take(1)
+    {
+        subject.push_str(&format!("; it cannot be kept, for {why}"));
+    }
+}
+
+/// Something that goes or is made anew, on which one of these stands: it would stay in its way.
+fn footing(cx: &Context<'_>, leaving: &BTreeSet<Id>, table: &Id, objects: &[&Object]) -> NotKept {
+    if let Some(extension) = objects.first().and_then(|object| cx.facts.on_extensions.get(&object.id())) {
+        return Some(format!("{extension}, on which it stands, goes in the same plan"));
+    }
+    let of_table = |id: &Id| !id.is_routine() && id.path.starts_with(&table.path);
+    // A sequence goes with the column that owns it.
+    let owned = |id: &Id| match cx.live.get(&id.satellite("owned-by", None)) {
+        Some(Object::OwnedBy(owned)) => of_table(&owned.column),
+        _ => false,
+    };
+    let needs = objects.iter().filter(|object| object.id().kind != "foreign-key").flat_map(|object| cx.live.all_needs(object));
+    let mut needs = needs.filter(|need| leaving.contains(need) && need.kind != "schema" && !of_table(need) && !owned(need));
+    needs.next().map(|need| {
+        let goes = if cx.desired.contains(&need) { "is made anew" } else { "goes" };
+        format!("{need}, on which it stands, {goes} in the same plan")
+    })
+}
+
+/// Setting a table aside instead of dropping it; why not, where it is to be dropped.
+///
+/// # Errors
+/// See [`NotKept`].
+pub fn table(cx: &Context<'_>, leaving: &BTreeSet<Id>, id: &Id) -> Result<Op, NotKept> {
+    let seconds = cx.policy.quarantine.ok_or(None)?;
+    let table = cx.live.get_as::<Table>(id).ok_or(None)?;
     let is_parent = table.partition_by.is_some() || cx.live.of::<Partition>().any(|place| place.parent == *id);
     if is_parent || cx.live.contains(&Partition::id_of(id)) {
-        return None;
+        return Err(None);
+    }
+    if let Some(why) = footing(cx, leaving, id, &parts(cx, id)) {
+        return Err(Some(why));
     }
     let place = apart_name(SET_ASIDE, id, "");
     let aside = format!("{}.{}", quote(&place), quote(id.name()));
@@ -166,17 +205,28 @@ pub fn table(cx: &Context<'_>, id: &Id) -> Option<Op> {
         ),
     };
     let away = vec![format!("CREATE SCHEMA {}", quote(&place)), format!("ALTER TABLE {} SET SCHEMA {}", id.sql(), quote(&place))];
-    Some(kept.op(id, away, id, Hazard::DropTable, seconds))
+    Ok(kept.op(id, away, id, Hazard::DropTable, seconds))
 }
 
-/// Setting a column aside instead of dropping it; nothing where it is to be dropped.
-#[must_use]
-pub fn column(cx: &Context<'_>, column: &Column) -> Option<Op> {
-    let seconds = cx.policy.quarantine.filter(|_| column.generated.is_none())?;
+/// An object with all that hangs on it.
+fn parts<'c>(cx: &Context<'c>, id: &Id) -> Vec<&'c Object> {
+    let own = cx.live.parts(id).into_iter().flat_map(|part| parts(cx, &part.id()));
+    cx.live.get(id).into_iter().chain(own).collect()
+}
+
+/// Setting a column aside instead of dropping it; why not, where it is to be dropped.
+///
+/// # Errors
+/// See [`NotKept`].
+pub fn column(cx: &Context<'_>, leaving: &BTreeSet<Id>, column: &Column) -> Result<Op, NotKept> {
+    let seconds = cx.policy.quarantine.filter(|_| column.generated.is_none()).ok_or(None)?;
     let (id, table) = (column.id(), &column.table);
-    let partitioned = cx.live.get_as::<Table>(table)?.partition_by.is_some() || cx.live.contains(&Partition::id_of(table));
-    if partitioned {
-        return None;
+    let is_divided = cx.live.get_as::<Table>(table).is_none_or(|table| table.partition_by.is_some());
+    if is_divided || cx.live.contains(&Partition::id_of(table)) {
+        return Err(None);
+    }
+    if let Some(why) = footing(cx, leaving, table, &parts(cx, &id)) {
+        return Err(Some(why));
     }
     let aside = derived_name(&format!("{SET_ASIDE}.{}", column.name), "");
     let (of, name) = (literal(&table.sql()), literal(&aside));
@@ -202,7 +252,7 @@ pub fn column(cx: &Context<'_>, column: &Column) -> Option<Op> {
             |next| format!("UPDATE {SET_ASIDE}.kept SET aside = {next} WHERE relation = {of}::regclass AND aside = {name}"),
         ),
     };
-    Some(kept.op(&id, away, table, Hazard::DropColumn, seconds))
+    Ok(kept.op(&id, away, table, Hazard::DropColumn, seconds))
 }
 
 /// What stood on a column in its table and goes by itself comes back with it, whatever the table is called then.
