@@ -239,7 +239,7 @@ fn expand(cx: &Context<'_>, split: &Split<'_>, triggers: &Triggers) -> Op {
         );
     }
     action.sql.clone_from(&triggers.make);
-    let mut op = Op::new(new, action, StageName::Expand, RECIPE).undo(triggers.take.clone());
+    let mut op = Op::new(new, action, StageName::Expand, RECIPE).undo(sync::take_if_there(&triggers.take));
     for helper in &triggers.helpers {
         op = op.puts_temporary(helper);
     }

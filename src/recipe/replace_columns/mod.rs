@@ -11,6 +11,7 @@ use group::{Group, New, Old};
 
 use std::collections::BTreeSet;
 
+use super::sync::take_if_there;
 use super::{backfill, drop_column, own_trigger, preflight, published, rights, types};
 use crate::catalog::closure::words;
 use crate::catalog::id::quote;
@@ -177,8 +178,8 @@ fn expand(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
     }
     action.sql.extend(sync.make.clone());
     let drops = group.new.iter().map(|new| format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&new.column.name)));
-    let mut op =
-        Op::new(&group.new[0].column.id(), action, StageName::Expand, RECIPE).undo(sync.take.iter().cloned().chain(drops).collect());
+    let mut op = Op::new(&group.new[0].column.id(), action, StageName::Expand, RECIPE)
+        .undo(take_if_there(&sync.take).into_iter().chain(drops).collect());
     for New { column, .. } in &group.new {
         op = op.puts(nullable(column));
     }
