@@ -94,3 +94,24 @@ async fn a_trigger_that_somebody_dropped_stops_the_way_forward() {
     shop.ends(0, "rollback --yes");
     assert_eq!(shop.value("SELECT note FROM orders WHERE id = 1").await, "lost");
 }
+
+/// Not by hand, but beside a plan that waits: a comparison with the source is about the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_looks_past_a_plan_that_waits() {
+    let desired = "        column remark text was=note\n";
+    let shop = waiting("text", desired).await;
+    std::fs::write(shop.file("schema.kdl"), "small-table rows=1\nhazards { allow all; }\nenv dev {\n    url (env)DATABASE_URL\n}\n")
+        .expect("is written");
+    for words in ["diff dev schema --exit-code", "diff schema dev --exit-code", "plan --from dev"] {
+        let said = shop.ends(0, words);
+        assert!(said.contains("0001-change is under way on") || words.starts_with("plan"), "{said}");
+        assert!(said.contains("No difference") || said.contains("Nothing"), "{said}");
+    }
+    shop.wants(&(orders(desired) + "    table lines {\n        column id bigint\n        primary-key id\n    }\n"));
+    let said = shop.ends(2, "diff dev schema --exit-code");
+    assert!(
+        said.contains("+ table public.lines") && said.contains("what it touches is not compared") && !said.contains("remark"),
+        "{said}"
+    );
+    assert!(shop.ends(0, "diff dev empty").contains("what it made for the time being counts"));
+}

@@ -177,6 +177,24 @@ pub fn check_fits(plan: &crate::plan::Plan, live: &Catalog, scope: &Scope) -> Re
     ))
 }
 
+/// What plans under way on a live database touch stays, in the state that it is compared with, as it is there.
+async fn held(live: &State, other: State) -> Result<State, CliError> {
+    let State::Database { session: Some(session), catalog: live, .. } = live else { return Ok(other) };
+    let hold = async |catalog: Catalog| -> Result<Catalog, CliError> {
+        let plans = under_way(session).await?;
+        let units = plans.iter().flat_map(crate::engine::in_flight::touched).collect();
+        Ok(if plans.is_empty() { catalog } else { crate::engine::in_flight::hold(live, catalog, &units) })
+    };
+    Ok(match other {
+        State::Files(mut desired) => {
+            desired.catalog = hold(std::mem::take(&mut desired.catalog)).await?;
+            State::Files(desired)
+        }
+        State::Database { session: None, catalog, server } => State::Database { session: None, catalog: hold(catalog).await?, server },
+        other => other,
+    })
+}
+
 /// The plan between two states.
 ///
 /// # Errors
@@ -189,6 +207,8 @@ pub async fn between(
     prove: bool,
     bench: &mut Workbench,
 ) -> Result<Computed, CliError> {
+    let to = held(&from, to).await?;
+    let from = held(&to, from).await?;
     let (live, live_is_elaborated, session, server) = from.into_start();
     let server = server.or(match &to {
         State::Database { server, .. } => Some(*server),
@@ -197,7 +217,7 @@ pub async fn between(
     let desired = to.into_end();
     let request =
         Request { session: session.as_deref(), live, live_is_elaborated, desired, scope, policy, prove, for_session: false, server };
-    Ok(compute(request, bench).await?)
+    Ok(Box::pin(compute(request, bench)).await?)
 }
 
 /// Objects of a catalog for people: `412 objects`.
