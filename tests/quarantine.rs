@@ -158,8 +158,15 @@ async fn what_is_kept_is_in_the_way_of_another_division() {
     let other = within.replace("orders_old was=orders", "orders").replace("orders_", "all_");
     shop.wants(&orders("all_orders", &other).replace("part-of=all_pkey", "part-of=all_orders_pkey"));
     refused(shop.ends(1, "plan --name divide"));
+    // A plan that was made where nothing is kept.
+    shop.wants(&divided);
+    shop.session.client().batch_execute("ALTER TABLE schema_quarantine.kept RENAME TO elsewhere").await.expect("renames");
+    shop.ends(0, "plan --name divide");
+    shop.session.client().batch_execute("ALTER TABLE schema_quarantine.elsewhere RENAME TO kept").await.expect("renames");
+    let kept = shop.ends(3, "apply --yes");
+    assert!(kept.contains("0002-divide cannot run here, nothing was touched: column public.orders.note is kept after its drop"), "{kept}");
     shop.ends(0, "purge note --yes");
-    becomes(&shop, &divided, "divide");
+    shop.ends(0, ALL);
     assert_eq!(shop.value("SELECT count(*)::text FROM orders").await, "50");
 }
 

@@ -177,6 +177,19 @@ pub fn check_fits(plan: &crate::plan::Plan, live: &Catalog, scope: &Scope) -> Re
     ))
 }
 
+/// Whether what is kept on this database lets a plan run: it may have been made where nothing is.
+///
+/// # Errors
+/// [`crate::error::Code::Refused`], with what to do first.
+pub async fn check_kept(plan: &crate::plan::Plan, session: &Session) -> Result<(), CliError> {
+    let found = crate::engine::kept::in_the_way(session, plan).await?;
+    let list: String = found.iter().map(|one| format!("\n  {}", one.text)).collect();
+    match found.into_iter().next() {
+        None => Ok(()),
+        Some(first) => Err(CliError::refused(format!("{} cannot run here, nothing was touched:{list}", plan.name), first.help)),
+    }
+}
+
 /// What plans under way on a live database touch stays, in the state that it is compared with, as it is there.
 async fn held(live: &State, other: State) -> Result<State, CliError> {
     let State::Database { session: Some(session), catalog: live, .. } = live else { return Ok(other) };

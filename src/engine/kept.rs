@@ -10,51 +10,63 @@ use crate::catalog::id::literal;
 use crate::catalog::{Catalog, Id};
 use crate::kdl::{Finding, Findings, Sources};
 use crate::kind::lowering::{Hints, Origin};
-use crate::kind::partition::Partition;
 use crate::kind::routine;
 use crate::kind::row::{KEPT_IS_READABLE, SET_ASIDE};
 use crate::pg::Session;
 use crate::plan::Plan;
-use crate::recipe::repartition::becomes_part;
+
+/// What is kept and would be in the way of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InTheWay {
+    /// What it stands on or in, as the plan leaves it.
+    id: Id,
+    /// What is wrong.
+    pub text: String,
+    /// What to do first.
+    pub help: String,
+}
 
 /// Looks for what is kept and would be in the way of a plan.
 ///
 /// # Errors
-/// [`EngineError::Findings`], with what to do first; [`EngineError::Facts`] where it cannot be read.
-pub(super) async fn check(
-    session: &Session,
-    plan: &Plan,
-    (live, desired): (&Catalog, &Catalog),
-    hints: &Hints,
-    origins: &IndexMap<Id, Origin>,
-    sources: &Sources,
-) -> Result<(), EngineError> {
-    let touched = touched(plan, live, desired, hints);
+/// [`EngineError::Facts`] where it cannot be read.
+pub async fn in_the_way(session: &Session, plan: &Plan) -> Result<Vec<InTheWay>, EngineError> {
+    let touched: Vec<(Id, Touched)> = touched(plan).into_iter().collect();
     let failed = |error| EngineError::Facts(crate::pg::explain(&error));
     if touched.is_empty() || !session.client().query_one(KEPT_IS_READABLE, &[]).await.map_err(failed)?.get::<_, bool>(0) {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let touched: Vec<(Id, Touch)> = touched.into_iter().collect();
     let rows = session.client().query(&sql(&touched), &[]).await.map_err(failed)?;
-    let mut findings = Findings::new();
-    for row in rows {
-        let (what, at): (String, i64) = (row.get(0), row.get(1));
-        let (id, touch) = &touched[usize::try_from(at).unwrap_or_default()];
-        let name = what.split_once(' ').map_or(what.as_str(), |(_, name)| name);
-        let (text, help) = match touch {
-            Touch::StoodOn => (
-                format!("{what} is kept after its drop, and stands on {id}, which this plan drops or makes anew"),
-                format!("first schema purge {name}, where it may go for good; or schema undrop {name}, and see to it as well"),
-            ),
-            Touch::StoodIn => (
+    let found = rows.iter().map(|row| {
+        let (what, at): (&str, i64) = (row.get(0), row.get(1));
+        let (id, Touched { within, after }) = &touched[usize::try_from(at).unwrap_or_default()];
+        let name = what.split_once(' ').map_or(what, |(_, name)| name);
+        let (text, help) = if *within {
+            (
                 format!(
                     "{what} is kept after its drop, and {id}, in which it waits, is to be divided otherwise or to become a partition: it would be lost"
                 ),
                 format!("first schema undrop {name}, where it is still wanted; or schema purge {name}, where it may go for good"),
-            ),
+            )
+        } else {
+            (
+                format!("{what} is kept after its drop, and stands on {id}, which this plan drops or makes anew"),
+                format!("first schema purge {name}, where it may go for good; or schema undrop {name}, and see to it as well"),
+            )
         };
-        let place = origins.get(id).map(|origin| origin.name);
-        findings.push(match place {
+        InTheWay { id: after.clone(), text, help }
+    });
+    Ok(found.collect())
+}
+
+/// The same for a plan that is made.
+///
+/// # Errors
+/// [`EngineError::Findings`], with what to do first; [`EngineError::Facts`] where it cannot be read.
+pub(super) async fn check(session: &Session, plan: &Plan, origins: &IndexMap<Id, Origin>, sources: &Sources) -> Result<(), EngineError> {
+    let mut findings = Findings::new();
+    for InTheWay { id, text, help } in in_the_way(session, plan).await? {
+        findings.push(match origins.get(&id).map(|origin| origin.name) {
             Some(span) => Finding::at(span, text).label("here").help(help),
             None => Finding::general(text).help(help),
         });
@@ -63,29 +75,38 @@ pub(super) async fn check(
 }
 
 /// How a plan touches something that is there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Touch {
-    /// It is taken away: what stands on it is in the way.
-    StoodOn,
-    /// A table gets another form: the columns that wait in it are in the way.
-    StoodIn,
+struct Touched {
+    /// A table gets another form: the columns that wait in it are in the way. Of anything else that goes, what stands on it.
+    within: bool,
+    /// Its id when the plan is done with its renames.
+    after: Id,
 }
 
 /// What a plan takes away or gives another form, by its name before the plan.
-fn touched(plan: &Plan, live: &Catalog, desired: &Catalog, hints: &Hints) -> BTreeMap<Id, Touch> {
-    // Elsewhere `was` is history.
-    let due = || hints.renames.iter().filter(|(new, old)| live.contains(old) && !live.contains(new));
-    let before = |id: &Id| hints.renames.get(id).filter(|_| !live.contains(id)).unwrap_or(id).clone();
-    let renamed: BTreeSet<&Id> = due().filter(|(new, old)| !becomes_part(desired, old, new)).map(|(_, old)| old).collect();
-    let mut touched = BTreeMap::new();
-    for id in plan.steps().flat_map(|(_, step)| &step.takes).filter(|id| !renamed.contains(id)) {
-        // A table that goes takes along what waits in it, or is kept with that.
-        let touch = if id.kind == "table" && desired.contains(id) { Touch::StoodIn } else { Touch::StoodOn };
-        touched.insert(before(id), touch);
+fn touched(plan: &Plan) -> BTreeMap<Id, Touched> {
+    let steps = || plan.steps().map(|(_, step)| step);
+    let (renaming, others): (Vec<_>, Vec<_>) = steps().partition(|step| matches!(step.recipe.as_str(), "rename" | "rename-table"));
+    let mut renames: BTreeMap<&Id, &Id> = BTreeMap::new();
+    for step in renaming {
+        for new in &step.makes {
+            let mut old = step.takes.iter().filter(|old| old.kind == new.kind && !step.makes.contains(old));
+            // Of several in one step nobody knows which became which.
+            if let (Some(old), None) = (old.next(), old.next()) {
+                renames.insert(new, old);
+            }
+        }
     }
-    let places = desired.of::<Partition>().filter(|place| !live.contains(&Partition::id_of(&before(&place.table))));
-    touched.extend(places.map(|place| (before(&place.table), Touch::StoodIn)));
-    touched.retain(|id, _| live.contains(id) && address(id).is_some());
+    let before = |id: &Id| renames.get(id).map_or_else(|| id.clone(), |old| (*old).clone());
+    let made: BTreeSet<&Id> = steps().flat_map(|step| &step.makes).collect();
+    let mut touched = BTreeMap::new();
+    for id in others.iter().flat_map(|step| &step.takes) {
+        // A table that goes takes along what waits in it, or is kept with that.
+        touched.insert(before(id), Touched { within: id.kind == "table" && made.contains(id), after: id.clone() });
+    }
+    for id in made.iter().filter(|id| id.kind == "partition").map(|id| id.as_kind("table")) {
+        touched.insert(before(&id), Touched { within: true, after: id });
+    }
+    touched.retain(|id, _| address(id).is_some());
     touched
 }
 
@@ -102,13 +123,13 @@ fn address(id: &Id) -> Option<(&'static str, String)> {
 }
 
 /// What is kept, with the number of what it stands in or on.
-fn sql(touched: &[(Id, Touch)]) -> String {
+fn sql(touched: &[(Id, Touched)]) -> String {
     let rows: Vec<String> = touched
         .iter()
         .enumerate()
-        .filter_map(|(at, (id, touch))| {
+        .filter_map(|(at, (id, touched))| {
             let (class, oid) = address(id)?;
-            Some(format!("({at}::int8, '{class}'::regclass::oid, {oid}::oid, {})", *touch == Touch::StoodIn))
+            Some(format!("({at}::int8, '{class}'::regclass::oid, {oid}::oid, {})", touched.within))
         })
         .collect();
     let kept = format!(

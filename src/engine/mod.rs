@@ -10,7 +10,7 @@ pub mod expressions;
 pub mod facts;
 pub mod fill;
 pub mod in_flight;
-mod kept;
+pub mod kept;
 mod moved;
 mod partition_facts;
 mod partition_key;
@@ -122,7 +122,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     check_fill(&live, &desired, &hints, &facts, &origins, &sources)?;
     let mut plan = crate::plan::plan(&Input { live: &live, desired: &desired, hints: &hints, facts: &facts, policy: &policy })?;
     if let Some(session) = session.filter(|_| for_session) {
-        Box::pin(kept::check(session, &plan, (&live, &desired), &hints, &origins, &sources)).await?;
+        Box::pin(kept::check(session, &plan, &origins, &sources)).await?;
     }
     plan.elaborated_on = bench.describe();
     if prove && !plan.is_empty() {
