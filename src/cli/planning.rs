@@ -183,7 +183,7 @@ pub fn check_fits(plan: &crate::plan::Plan, live: &Catalog, scope: &Scope) -> Re
 /// [`crate::error::Code::Refused`], with what to do first.
 pub async fn check_kept(plan: &crate::plan::Plan, session: &Session) -> Result<(), CliError> {
     let found = crate::engine::kept::in_the_way(session, plan).await?;
-    let list: String = found.iter().map(|one| format!("\n  {}", one.text)).collect();
+    let list = found.iter().fold(String::new(), |list, one| list + "\n  " + &one.text);
     match found.into_iter().next() {
         None => Ok(()),
         Some(first) => Err(CliError::refused(format!("{} cannot run here, nothing was touched:{list}", plan.name), first.help)),
