@@ -46,6 +46,7 @@ impl Room {
             scope: &scope,
             policy,
             prove: false,
+            for_session: true,
             server: None,
         };
         let computed = compute(request, &mut self.bench).await.unwrap_or_else(|error| panic!("{after}: {error}"));

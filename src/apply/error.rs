@@ -69,6 +69,17 @@ pub enum ApplyError {
         /// Those steps, in words.
         steps: Vec<String>,
     },
+    /// What a plan set aside is not kept any more.
+    #[error(
+        "plan {plan} cannot be rolled back, nothing was touched: what it set aside was purged since, and is not there: {}\nThe way on is forward: put the source as it should be, then schema plan",
+        .what.join(", ")
+    )]
+    Purged {
+        /// The plan's name.
+        plan: String,
+        /// The tables and columns.
+        what: Vec<String>,
+    },
     /// The plan is being rolled back on this database.
     #[error("plan {plan} is being rolled back on this database; first go on with: schema rollback{env} {plan}")]
     RollingBack {
@@ -157,6 +168,7 @@ impl ApplyError {
             | Self::LedgerDenied { .. }
             | Self::NoLedger { .. }
             | Self::NoWayBack { .. }
+            | Self::Purged { .. }
             | Self::NewerLedger { .. } => 3,
             Self::Query { .. } | Self::Step(_) => 1,
         }

@@ -10,7 +10,7 @@ use super::event::{Event, Options, Outcome};
 use super::halt::Halt;
 use super::ledger::{self, PlanState, Record, Standing};
 use super::reconnect::{Losses, reconnect};
-use super::{lock, outside, transactional};
+use super::{kept, lock, outside, transactional};
 use crate::catalog::Id;
 use crate::catalog::id::quote;
 use crate::pg::{Session, Target, connect};
@@ -112,12 +112,17 @@ async fn run(context: &mut Context<'_>, to: Option<StageName>, at: &mut (StageNa
         let steps = way.impossible.iter().map(|step| format!("step {}, {}", step.number, step.title)).collect();
         return Err(ApplyError::NoWayBack { plan: plan.name.clone(), steps }.into());
     }
+    let already = kept::undone_already(context, &way.undo).await?;
     ledger::set_rolling_back(context, to).await?;
     for (stage, step) in way.undo {
         *at = (stage, step.number);
         context.check_stop()?;
         let undone = standings.get(&step.number).map_or(0, |standing| standing.undone);
-        undo(context, stage, step, undone).await?;
+        if already.contains(&step.number) {
+            undo(context, stage, &Step { undo: Undo::Nothing, ..step.clone() }, undone).await?;
+        } else {
+            undo(context, stage, step, undone).await?;
+        }
     }
     settle(context, to, &standings).await
 }

@@ -14,6 +14,7 @@ use super::halt::Halt;
 use super::ledger;
 use super::lock::first_value;
 use super::retry::Tries;
+use crate::catalog::id::literal;
 use crate::pg::blockers::Blocker;
 use crate::pg::{explain, is_connection_lost};
 use crate::plan::op::{Cost, Verify};
@@ -170,10 +171,11 @@ pub(super) async fn begin(context: &Context<'_>, lock_timeout: Duration, deadlin
     // Before 17 there is no transaction_timeout; a role may have one.
     let whole = if context.session.server_version >= 170_000 { "SET LOCAL transaction_timeout = 0; " } else { "" };
     let sql = format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}; {whole}{}",
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}; {whole}SET LOCAL schema.plan = {}; {}",
         millis(lock_timeout),
         deadline.map_or(0, millis),
         millis(IDLE_LIMIT),
+        literal(if context.options.ledger { &context.plan.name } else { "" }),
         context.fence_sql()
     );
     let answer = context.ddl().simple_query(&sql).await.map_err(|error| Fault::server("BEGIN", error))?;

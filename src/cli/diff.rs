@@ -1,6 +1,7 @@
 //! `schema diff`
 
 use super::{Format, Global, Out, planning};
+use crate::engine::State;
 use crate::error::{CliError, Code};
 use crate::plan::Plan;
 use crate::plan::plan::{Summary, Work};
@@ -35,14 +36,13 @@ pub async fn run(args: Args, global: &Global, out: &mut Out) -> Result<Code, Cli
     let mut bench = planning::bench(&project, out);
     let from = planning::state(&project, &args.from, &scope, &mut bench).await?;
     let to = planning::state(&project, &args.to, &scope, &mut bench).await?;
-    for state in [&from, &to] {
-        if let crate::engine::State::Database { session: Some(session), .. } = state {
+    for (state, other) in [(&from, &to), (&to, &from)] {
+        if let State::Database { session: Some(session), .. } = state {
+            // Between two databases, and beside nothing, all that is there is compared.
+            let counts = matches!(other, State::Empty | State::Database { session: Some(_), .. });
+            let what = if counts { "what it made for the time being counts" } else { "what it touches is not compared" };
             for plan in planning::under_way(session).await? {
-                out.notice(&format!(
-                    "{} is under way on {}: what it made for the time being counts.",
-                    plan.name,
-                    session.target().describe()
-                ));
+                out.notice(&format!("{} is under way on {}: {what}.", plan.name, session.target().describe()));
             }
         }
     }

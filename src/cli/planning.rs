@@ -121,8 +121,17 @@ pub async fn from_live(
         let units = under_way.iter().flat_map(crate::engine::in_flight::touched).collect();
         desired.catalog = crate::engine::in_flight::hold(&live.catalog, desired.catalog, &units);
     }
-    let request =
-        Request { session: Some(session), live: live.catalog, live_is_elaborated: true, desired, scope, policy, prove, server: None };
+    let request = Request {
+        session: Some(session),
+        live: live.catalog,
+        live_is_elaborated: true,
+        desired,
+        scope,
+        policy,
+        prove,
+        for_session: true,
+        server: None,
+    };
     Ok(compute(request, bench).await?)
 }
 
@@ -168,6 +177,37 @@ pub fn check_fits(plan: &crate::plan::Plan, live: &Catalog, scope: &Scope) -> Re
     ))
 }
 
+/// Whether what is kept on this database lets a plan run: it may have been made where nothing is.
+///
+/// # Errors
+/// [`crate::error::Code::Refused`], with what to do first.
+pub async fn check_kept(plan: &crate::plan::Plan, session: &Session) -> Result<(), CliError> {
+    let found = crate::engine::kept::in_the_way(session, plan).await?;
+    let list = found.iter().fold(String::new(), |list, one| list + "\n  " + &one.text);
+    match found.into_iter().next() {
+        None => Ok(()),
+        Some(first) => Err(CliError::refused(format!("{} cannot run here, nothing was touched:{list}", plan.name), first.help)),
+    }
+}
+
+/// What plans under way on a live database touch stays, in the state that it is compared with, as it is there.
+async fn held(live: &State, other: State) -> Result<State, CliError> {
+    let State::Database { session: Some(session), catalog: live, .. } = live else { return Ok(other) };
+    let hold = async |catalog: Catalog| -> Result<Catalog, CliError> {
+        let plans = under_way(session).await?;
+        let units = plans.iter().flat_map(crate::engine::in_flight::touched).collect();
+        Ok(if plans.is_empty() { catalog } else { crate::engine::in_flight::hold(live, catalog, &units) })
+    };
+    Ok(match other {
+        State::Files(mut desired) => {
+            desired.catalog = hold(std::mem::take(&mut desired.catalog)).await?;
+            State::Files(desired)
+        }
+        State::Database { session: None, catalog, server } => State::Database { session: None, catalog: hold(catalog).await?, server },
+        other => other,
+    })
+}
+
 /// The plan between two states.
 ///
 /// # Errors
@@ -180,14 +220,17 @@ pub async fn between(
     prove: bool,
     bench: &mut Workbench,
 ) -> Result<Computed, CliError> {
+    let to = held(&from, to).await?;
+    let from = held(&to, from).await?;
     let (live, live_is_elaborated, session, server) = from.into_start();
     let server = server.or(match &to {
         State::Database { server, .. } => Some(*server),
         _ => None,
     });
     let desired = to.into_end();
-    let request = Request { session: session.as_deref(), live, live_is_elaborated, desired, scope, policy, prove, server };
-    Ok(compute(request, bench).await?)
+    let request =
+        Request { session: session.as_deref(), live, live_is_elaborated, desired, scope, policy, prove, for_session: false, server };
+    Ok(Box::pin(compute(request, bench)).await?)
 }
 
 /// Objects of a catalog for people: `412 objects`.

@@ -46,7 +46,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let all = kept(session.client()).await?;
     let chosen: Vec<Kept> = match &args.name {
         Some(name) => vec![meant(&all, name)?.clone()],
-        None => all.iter().filter(|one| (args.all || one.over) && !one.is_back()).cloned().collect(),
+        None => all.iter().filter(|one| (args.all || one.over) && !one.is_back).cloned().collect(),
     };
     if chosen.is_empty() {
         let rest = if all.is_empty() { String::new() } else { format!(" {} kept: see `schema status`.", all.len()) };
@@ -60,13 +60,15 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     };
     let mut text = format!("To be dropped for good from {}:\n", consent.place());
     for one in &chosen {
-        if one.is_back() {
+        if one.is_back {
             let _ = writeln!(text, "  nothing of {}, which is back; to be forgotten is what stood on it:", one.what);
-            one.after.iter().for_each(|statement| {
-                let _ = writeln!(text, "    {statement}");
+            one.after.iter().for_each(|standing| {
+                let _ = writeln!(text, "    {}", standing.sql);
             });
+        } else if one.is_there {
+            let _ = writeln!(text, "  ! {}, kept until {}", one.described(), time::minute(one.until));
         } else {
-            let _ = writeln!(text, "  ! {}, kept until {}", one.what, time::minute(one.until));
+            let _ = writeln!(text, "  nothing of {}, which is not there; to be forgotten", one.what);
         }
     }
     if args.yes {
@@ -82,6 +84,13 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let command = format!("schema purge{}{words}", project.env_flag());
     let once = Once { target: target(&place)?, project: &project, command, signals: &signals, options: Options::direct() };
     once.show(session, &ending(&chosen), out).await?;
-    out.notice("Done.");
-    Ok(Code::Done)
+    let missing: Vec<&str> = chosen.iter().filter(|one| !one.is_there).map(|one| one.what.as_str()).collect();
+    if missing.is_empty() {
+        out.notice("Done.");
+        return Ok(Code::Done);
+    }
+    Err(CliError::failed(
+        format!("not found, and so not dropped here: {}", missing.join(", ")),
+        "it, or the table that it stood in, was dropped since; it is forgotten now",
+    ))
 }

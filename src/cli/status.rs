@@ -247,12 +247,16 @@ fn set_aside(kept: &[Kept]) -> String {
         out.push_str("\nKept after their drop (schema undrop NAME, schema purge):\n");
     }
     for one in kept {
-        if one.is_back() {
+        if one.is_back {
             let _ = writeln!(out, "  {} is back, but not all that stood on it: once more schema undrop", one.what);
             continue;
         }
+        if !one.is_there {
+            let _ = writeln!(out, "  {} is not there any more: it, or its table, was dropped; schema purge NAME forgets it", one.what);
+            continue;
+        }
         let until = if one.over { "its time is over".to_owned() } else { format!("until {}", time::minute(one.until)) };
-        let _ = writeln!(out, "  {}, {until}; since {}", one.what, time::minute(one.since));
+        let _ = writeln!(out, "  {}, {until}; since {}", one.described(), time::minute(one.since));
     }
     out
 }

@@ -43,18 +43,24 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Code, CliErr
     let env = project.env_flag();
     let (command, signals) = (format!("schema undrop{env} {}", args.name), Signals::listen(out));
     let runner = Once { target, project: &project, command, signals: &signals, options: Options::direct() };
-    if one.is_back() {
+    if !one.is_there {
+        return Err(CliError::failed(
+            format!("{} is not kept any more: it, or the table that it stood in, was dropped since", one.what),
+            format!("to forget it: schema purge{env} {}", args.name),
+        ));
+    }
+    if one.is_back {
         out.notice(&format!("{} is back already; what stood on it is still to be made.", one.what));
     } else {
         runner.show(connect(&runner.target).await?, &bringing_back(one), out).await?;
         out.notice(&format!("{} is back on {where_}.", one.what));
     }
     let mut failed = Vec::new();
-    for statement in &one.after {
-        match runner.run(connect(&runner.target).await?, &standing_again(one, statement), &mut |_| {}).await {
+    for standing in &one.after {
+        match runner.run(connect(&runner.target).await?, &standing_again(one, standing), &mut |_| {}).await {
             Ok(()) => {}
             Err(error) if matches!(error.code(), Code::Interrupted | Code::Unreachable) => return Err(error),
-            Err(error) => failed.push(format!("{statement}\n  {error}")),
+            Err(error) => failed.push(format!("{}\n  {error}", standing.sql)),
         }
     }
     if failed.is_empty() {

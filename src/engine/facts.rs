@@ -40,6 +40,7 @@ pub async fn read(
     super::retypes::read(session, bench, live, desired, hints, &mut facts).await?;
     if let Some(session) = session {
         facts.privileges.extend(super::rights::of_renamed(session, live, desired, hints).await?);
+        facts.on_extensions = super::kept::on_extensions(session, live, desired, hints).await?;
         facts.handed_on = super::rights::of_replaced(session, live, desired, hints).await?;
         facts.privileges.extend(super::rights::of_views_and_routines(session, live).await?);
     }

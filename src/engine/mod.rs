@@ -11,6 +11,7 @@ pub mod facts;
 pub mod fill;
 pub mod in_flight;
 mod inherited;
+pub mod kept;
 mod moved;
 mod partition_facts;
 mod partition_key;
@@ -57,6 +58,8 @@ pub struct Request<'a> {
     pub policy: Policy,
     /// Whether the plan is run on a scratch server.
     pub prove: bool,
+    /// Whether it is to be run on that live database, and not only to be looked at.
+    pub for_session: bool,
     /// The server version that texts are elaborated for, where the start is no database.
     pub server: Option<u32>,
 }
@@ -77,7 +80,7 @@ pub struct Computed {
 /// # Errors
 /// What cannot be read, elaborated, planned or proven; nothing was touched.
 pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Computed, EngineError> {
-    let Request { session, live, live_is_elaborated, mut desired, scope, policy, prove, server } = request;
+    let Request { session, live, live_is_elaborated, mut desired, scope, policy, prove, for_session, server } = request;
     let mut live = scope.live(live, &desired.catalog)?;
     desired.catalog = scope.desired(desired.catalog, &live);
     let version = server.or(session.map(|session| session.server_version));
@@ -126,6 +129,9 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
         ring::explain(&live, &desired, &hints, &origins).or_report(&sources, ())?;
     }
     let mut plan = planned?;
+    if let Some(session) = session.filter(|_| for_session) {
+        Box::pin(kept::check(session, &plan, &origins, &sources)).await?;
+    }
     plan.elaborated_on = bench.describe();
     if prove && !plan.is_empty() {
         let part = |catalog: &Catalog| elaborated.confined_to.as_ref().map(|wanted| closure::restrict(catalog, wanted));

@@ -102,6 +102,11 @@ pub fn in_user_schema(column: &str) -> String {
 /// columns. It is no part of the state.
 pub const SET_ASIDE: &str = "schema_quarantine";
 
+/// A query: whether anything was ever kept, and this role may read what.
+pub const KEPT_IS_READABLE: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname = 'schema_quarantine' AND c.relname = 'kept' AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') \
+     AND pg_catalog.has_table_privilege(c.oid, 'SELECT'))";
+
 /// With this begin the names of schemas in which a table is made that takes another one's place
 /// ([`crate::recipe::repartition`]), and where that waits for its end. They are no part of the state.
 pub const BESIDE: &str = "schema_beside";

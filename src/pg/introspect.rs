@@ -229,8 +229,20 @@ async fn read(session: &Session, second: Option<&Session>, managed: Managed) -> 
             objects.insert(id, object);
         }
     }
+    without_set_aside(&mut objects);
     let catalog = Catalog { objects, needs: IndexMap::new(), unmodelled };
     Ok((before, Live { catalog, server, addresses }))
+}
+
+/// A sequence that a column owns which was set aside is kept with it, and comes back with it.
+fn without_set_aside(objects: &mut IndexMap<Id, Object>) {
+    let is_aside = |column: &Id| column.name().starts_with(SET_ASIDE);
+    let owned =
+        |object: &Object| if let Object::OwnedBy(owned) = object { is_aside(&owned.column).then(|| owned.sequence.clone()) } else { None };
+    let sequences: BTreeSet<Id> = objects.values().filter_map(owned).collect();
+    if !sequences.is_empty() {
+        objects.retain(|id, object| !sequences.contains(id) && !object.parent().is_some_and(|parent| sequences.contains(&parent)));
+    }
 }
 
 fn oid(value: i64) -> u32 {

@@ -162,6 +162,8 @@ pub struct Draft {
     pub not_null: BTreeMap<Id, usize>,
     /// For an object, the first operation that touches it.
     pub first: BTreeMap<Id, usize>,
+    /// What goes or is made anew: nothing that is kept may stand on it.
+    pub leaving: BTreeSet<Id>,
     /// Facts that the choice of a recipe rested on.
     pub assumed: BTreeMap<Id, bool>,
     /// Changes that come with another object's: the partition's with its table's, the child's with

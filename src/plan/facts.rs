@@ -37,6 +37,8 @@ pub struct Facts {
     /// For a column that comes and one of its table that goes, the statements that would give the one the privileges of its
     /// own that the other has.
     pub handed_on: BTreeMap<Id, BTreeMap<Id, Vec<String>>>,
+    /// Tables and columns that go, with an extension that goes as well and on which they stand.
+    pub on_extensions: BTreeMap<Id, Id>,
     /// For a column to be added with a `backfill`, the live columns of its table that this names.
     pub reads: BTreeMap<Id, BTreeSet<Ident>>,
     /// For a column that others take the place of, the new columns that may be NULL and for which its `revert` then gives

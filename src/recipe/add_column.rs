@@ -187,7 +187,7 @@ fn add(cx: &Context<'_>, column: &Column, default: Option<&Default>, draft: &mut
             let (make, take, trigger) = backfill::fill_trigger(cx, column, expression);
             expand.title = format!("Add {id} and let it be filled where a client leaves it out");
             expand.sql.extend(make);
-            undo = [take.clone(), undo].concat();
+            undo = [super::sync::take_if_there(&take), undo].concat();
             temporary.extend(trigger.clone());
             contract = Some((take, trigger));
         }

@@ -1,6 +1,8 @@
 //! Dropping a column: clients of both releases can insert before, and it goes when the old ones are
 //! gone (safe-changes.md, Columns).
 
+use std::collections::BTreeSet;
+
 use super::backfill::not_null_again;
 use super::{quarantine, types};
 use crate::catalog::Id;
@@ -30,8 +32,9 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         }
         changes.shift_remove(&id);
         let mut ops: Vec<Op> = loosen(cx, column).into_iter().collect();
-        ops.push(quarantine::column(cx, column).unwrap_or_else(|| {
+        ops.push(quarantine::column(cx, &draft.leaving, column).unwrap_or_else(|why| {
             let mut last = drop(&column.clone().into(), StageName::Contract);
+            quarantine::say(&mut last.action, why);
             last.recipe = RECIPE;
             last
         }));
@@ -113,19 +116,31 @@ pub(super) fn stuck_in_key(cx: &Context<'_>, column: &Column) -> Option<String> 
 
 /// The end of columns that others took the place of, and of what kept them in step, at once: no client could insert
 /// between the two. `first` are the statements before; `why` completes the hazard of each column.
-pub(super) fn end(cx: &Context<'_>, columns: &[&Column], title: String, first: Vec<String>, why: &str, recipe: &'static str) -> Op {
+pub(super) fn end(
+    cx: &Context<'_>,
+    leaving: &BTreeSet<Id>,
+    columns: &[&Column],
+    title: String,
+    first: Vec<String>,
+    why: &str,
+    recipe: &'static str,
+) -> Op {
     let mut action = Action::new(title).lock(&columns[0].table, LockMode::AccessExclusive, Cost::Instant);
     action.sql = first;
     let mut lost = Vec::new();
     for column in columns {
         let id = column.id();
-        if let Some(kept) = quarantine::column(cx, column) {
-            action.sql.extend(kept.action.sql);
-            action.hazards.extend(kept.action.hazards);
-            continue;
-        }
+        let not_kept = match quarantine::column(cx, leaving, column) {
+            Ok(kept) => {
+                action.sql.extend(kept.action.sql);
+                action.hazards.extend(kept.action.hazards);
+                continue;
+            }
+            Err(why) => why,
+        };
         action.sql.extend(column.drop().sql);
         action = action.hazard(Hazard::DropColumn, format!("{id}, {why}"));
+        quarantine::say(&mut action, not_kept);
         lost.push(id.to_string());
     }
     if !lost.is_empty() {

@@ -4,7 +4,7 @@
 //! no recipe takes is done by its kind's own statement ([`plain`]). **Adding a recipe: one file and
 //! its call in [`draft`].**
 
-use crate::plan::change::Changes;
+use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft};
 
 pub mod above;
@@ -50,7 +50,9 @@ pub mod undo;
 /// same change.
 #[must_use]
 pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
+    let leaving = changes.iter().filter(|(_, change)| matches!(change, Change::Drop | Change::Replace)).map(|(id, _)| id.clone());
     let mut draft = Draft::default();
+    draft.leaving = leaving.collect();
     expression::apply(cx, changes, &mut draft);
     rename_column::apply(cx, changes, &mut draft);
     repartition::apply(cx, changes, &mut draft);

@@ -65,7 +65,10 @@ fn fill(cx: &Context<'_>, column: &Column, ops: &mut Vec<Op>) -> bool {
         let title = format!("Let {id} be filled where a client leaves it NULL");
         let action = Action { sql: make.clone(), ..lock(Action::new(title), LockMode::ShareRowExclusive) };
         ops.push(
-            Op::new(&id, action, StageName::Expand, RECIPE).undo(take.clone()).puts_temporary(&trigger[0]).puts_temporary(&trigger[1]),
+            Op::new(&id, action, StageName::Expand, RECIPE)
+                .undo(super::sync::take_if_there(&take))
+                .puts_temporary(&trigger[0])
+                .puts_temporary(&trigger[1]),
         );
         let title = format!("Stop filling {id}: every client gives it now");
         let action = Action { sql: take, ..lock(Action::new(title), LockMode::AccessExclusive) };

@@ -277,7 +277,12 @@ impl State<'_> {
         }
         let waits = own_statement && self.absorbed(cx, object).is_some() || guards_leaving_column(cx, object);
         let stage = if waits { StageName::Contract } else { drop_stage(&id.kind) };
-        let at = draft.push(quarantine::table(cx, id).unwrap_or_else(|| drop(object, stage)));
+        let kept = quarantine::table(cx, &draft.leaving, id).unwrap_or_else(|why| {
+            let mut op = drop(object, stage);
+            quarantine::say(&mut op.action, why);
+            op
+        });
+        let at = draft.push(kept);
         draft.first.insert(id.clone(), at);
         draft.gone.insert(id.clone(), at);
     }

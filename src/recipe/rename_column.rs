@@ -2,7 +2,7 @@
 //! are gone (safe-changes.md, The sync triggers of a rename).
 
 use super::{backfill, own_trigger, sync, types};
-use crate::catalog::id::quote;
+use crate::catalog::id::{literal, quote};
 use crate::catalog::{Id, Ident};
 use crate::kind::Kind as _;
 use crate::kind::column::Column;
@@ -174,6 +174,46 @@ fn unfit(cx: &Context<'_>, old: &Column, new: &Column) -> Vec<(Hazard, String)> 
     found
 }
 
+/// The step before the end: what was written past the triggers (they can be disabled, and dropped) is in one of the two
+/// columns alone, and would be lost. Nobody waits for it. Where an author says how one becomes the other, nothing tells what
+/// the one should be now.
+fn compare(cx: &Context<'_>, old: &Column, new: &Column) -> Option<Op> {
+    let (id, table) = (new.id(), &new.table);
+    let (o, n) = (quote(&old.name), quote(&new.name));
+    let Ways { forward, reverse, same } = ways(cx, old, new);
+    let [backfill, revert] = [&cx.hints.backfills, &cx.hints.reverts].map(|hints| hints.contains_key(&id));
+    let apart = match (same, backfill, revert) {
+        // What an old client left NULL was filled in the new column alone.
+        (true, true, _) => format!("{} AND {}", types::is_not_null(cx, old, &o), sync::differ(&n, &o)),
+        (true, false, _) => sync::differ(&n, &o),
+        // One of the two was computed from the other.
+        (false, false, false) => {
+            format!("CASE WHEN {} THEN {} ELSE false END", sync::differ(&n, &forward), sync::differ(&o, &reverse))
+        }
+        (false, ..) => return None,
+    };
+    let [new_name, old_name, of] = [new.name.as_str(), old.name.as_str(), &table.to_string()].map(|name| name.replace('%', "%%"));
+    let message =
+        format!("rows of {of} in which {new_name} and {old_name} differ: %; they were written past the trigger that keeps both in step");
+    let hint = format!(
+        "SELECT them WHERE {apart}; let both hold the value that counts (UPDATE … SET {n} = {o}, or the other way round), and go on"
+    );
+    let action = Action::new(format!("Compare {id} with {}, which it replaces", old.name))
+        .sql(format!(
+            "DO $do$\n{}DECLARE differing bigint; BEGIN\n    \
+             SELECT count(*) INTO differing FROM {} WHERE {apart};\n    \
+             IF differing > 0 THEN\n        \
+             RAISE EXCEPTION {}, differing USING HINT = {};\n    \
+             END IF;\nEND $do$",
+            sync::USE_COLUMN,
+            table.sql(),
+            literal(&message),
+            literal(&hint),
+        ))
+        .lock(table, LockMode::AccessShare, Cost::Scan);
+    Some(Op::new(&id, action, StageName::Contract, RECIPE).undo(Vec::new()))
+}
+
 fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default>, draft: &mut Draft) -> Option<(String, String)> {
     let (id, old_id) = (new.id(), old.id());
     let table = &new.table;
@@ -200,7 +240,8 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     expand.sql.extend(super::rights::of_column(cx, &id));
     expand.sql.extend(make.clone());
     let drop_new = format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&new.name));
-    let mut first = Op::new(&id, expand, StageName::Expand, RECIPE).undo([take.clone(), vec![drop_new]].concat()).puts(nullable);
+    let mut first =
+        Op::new(&id, expand, StageName::Expand, RECIPE).undo([sync::take_if_there(&take), vec![drop_new]].concat()).puts(nullable);
     for helper in &helpers {
         first = first.puts_temporary(helper);
     }
@@ -215,6 +256,7 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
         ops.extend(backfill::set_not_null(cx, new, stage, RECIPE));
     }
     let last = ops.len() - 1;
+    ops.extend(compare(cx, old, new));
     let mut contract = Action::new(format!("Drop {old_id}, which {} replaces", new.name))
         .lock(table, LockMode::AccessExclusive, Cost::Instant)
         .hazard(Hazard::DropColumn, format!("{old_id}, whose values {} holds", new.name))

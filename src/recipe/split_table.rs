@@ -4,6 +4,8 @@
 //! A row of the old table has one in the new table when any of the columns holds something: a new client that inserts
 //! into the old table alone makes none, and can insert its own.
 
+use std::collections::BTreeSet;
+
 use super::{backfill, drop_column, rename_column, sync};
 use crate::catalog::id::{derived_name, quote, quoted_list};
 use crate::catalog::{Catalog, Id, Ident};
@@ -122,7 +124,7 @@ fn put(cx: &Context<'_>, split: &Split<'_>, draft: &mut Draft) {
         triggers.add(split, split.new, "_from_new", "INSERT OR UPDATE OR DELETE", &from_new(split));
         ops.push(expand(cx, split, &triggers));
     }
-    ops.extend([copy(cx, split), contract(cx, split, &triggers)]);
+    ops.extend([copy(cx, split), contract(cx, &draft.leaving, split, &triggers)]);
     let indexes: Vec<usize> = ops.into_iter().map(|op| draft.push(op)).collect();
     for pair in indexes.windows(2) {
         draft.order(pair[0], pair[1]);
@@ -237,7 +239,7 @@ fn expand(cx: &Context<'_>, split: &Split<'_>, triggers: &Triggers) -> Op {
         );
     }
     action.sql.clone_from(&triggers.make);
-    let mut op = Op::new(new, action, StageName::Expand, RECIPE).undo(triggers.take.clone());
+    let mut op = Op::new(new, action, StageName::Expand, RECIPE).undo(sync::take_if_there(&triggers.take));
     for helper in &triggers.helpers {
         op = op.puts_temporary(helper);
     }
@@ -287,11 +289,11 @@ fn copy(cx: &Context<'_>, split: &Split<'_>) -> Op {
     op
 }
 
-fn contract(cx: &Context<'_>, split: &Split<'_>, triggers: &Triggers) -> Op {
+fn contract(cx: &Context<'_>, leaving: &BTreeSet<Id>, split: &Split<'_>, triggers: &Triggers) -> Op {
     let olds: Vec<&Column> = split.moved.iter().map(|(_, old)| *old).collect();
     let names = split.old_names().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let title = format!("Drop {names} of {}, which {} holds", split.old, split.new);
-    let mut op = drop_column::end(cx, &olds, title, triggers.take.clone(), &format!("which {} holds", split.new), RECIPE);
+    let mut op = drop_column::end(cx, leaving, &olds, title, triggers.take.clone(), &format!("which {} holds", split.new), RECIPE);
     op.action = op.action.lock(split.new, LockMode::AccessExclusive, Cost::Instant);
     for helper in &triggers.helpers {
         op = op.removes(helper);

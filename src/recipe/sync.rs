@@ -125,6 +125,16 @@ pub fn row_trigger(table: &Id, sign: &str, name: &Ident, events: &str, settings:
     }
 }
 
+/// The same statements on the way back: what somebody took away by hand does not stop it.
+#[must_use]
+pub fn take_if_there(take: &[String]) -> Vec<String> {
+    let lenient = |statement: &String| {
+        let kind = ["DROP TRIGGER ", "DROP FUNCTION "].into_iter().find(|kind| statement.starts_with(kind));
+        kind.map_or_else(|| statement.clone(), |kind| statement.replacen(kind, &format!("{kind}IF EXISTS "), 1))
+    };
+    take.iter().map(lenient).collect()
+}
+
 /// The statement that sets a column of the new row to an expression over the others: it speaks of them by name, so the
 /// new row stands in for the table.
 #[must_use]

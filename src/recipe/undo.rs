@@ -227,9 +227,15 @@ pub fn remake(cx: &Context<'_>, object: &Object) -> Vec<String> {
 /// Makes objects of the live state again, each by its own statements, whatever it costs.
 #[must_use]
 pub fn plainly(cx: &Context<'_>, objects: Vec<&Object>) -> Vec<String> {
+    plainly_at(cx, objects, Object::clone)
+}
+
+/// The same, each where `place` puts it.
+#[must_use]
+pub fn plainly_at(cx: &Context<'_>, objects: Vec<&Object>, place: impl Fn(&Object) -> Object) -> Vec<String> {
     let state = Overlay::new(cx.live);
     let whole = objects.into_iter().flat_map(|object| state.whole(&object.id())).collect();
-    in_order(cx, whole).into_iter().flat_map(|object| object.create().sql).collect()
+    in_order(cx, whole).into_iter().flat_map(|object| place(object).create().sql).collect()
 }
 
 /// Makes what hung on an object of the live state again: comments, grants.

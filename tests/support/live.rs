@@ -123,6 +123,7 @@ impl Live {
             scope: &self.scope,
             policy,
             prove,
+            for_session: true,
             server: None,
         };
         let computed = compute(request, &mut self.bench).await.map_err(|error| {

@@ -65,6 +65,7 @@ pub async fn plan(session: &Session, desired: Desired, bench: &mut Workbench) ->
         scope: &scope,
         policy: Policy { small_table_rows: 1_000, ..Policy::default() },
         prove: true,
+        for_session: true,
         server: None,
     };
     let mut plan = compute(request, bench)

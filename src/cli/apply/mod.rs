@@ -282,6 +282,7 @@ impl Run<'_> {
         let scope = planning::scope(self.project);
         let live = planning::live(session, &scope, &planning::waits(self.project, self.out)).await?;
         planning::check_fits(&chosen.file.plan, &live.catalog, &scope)?;
+        planning::check_kept(&chosen.file.plan, session).await?;
         Ok(epoch)
     }
 

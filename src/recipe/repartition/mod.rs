@@ -16,6 +16,7 @@ mod tree;
 use std::collections::BTreeSet;
 
 use super::backfill;
+use super::sync::take_if_there;
 use crate::catalog::Id;
 use crate::catalog::id::{quote, quoted_list};
 use crate::kind::Kind as _;
@@ -202,7 +203,7 @@ fn expand(cx: &Context<'_>, tree: &Tree<'_>, keys: &Keys, creation: Vec<String>)
     let made = format!("DROP TABLE {}", tree.made(&tree.root).sql());
     let schemas = [tree.schema_new(), tree.schema_old()];
     let gone = schemas.iter().map(|schema| format!("DROP SCHEMA {}", quote(schema)));
-    let undo = sync.take.into_iter().chain([made]).chain(gone).collect();
+    let undo = take_if_there(&sync.take).into_iter().chain([made]).chain(gone).collect();
     let mut op = Op::new(&tree.root, action, StageName::Expand, RECIPE).undo(undo);
     op.violations.extend(unplaced);
     let helpers = schemas.iter().map(|schema| Id::new("schema", [schema.clone()])).chain(sync.helpers).chain(tree.helper_index());

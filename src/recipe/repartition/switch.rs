@@ -17,6 +17,7 @@ use crate::plan::draft::{Context, Effect, Op, name_blocking};
 use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::{BEGIN, COMMIT, StageName};
 use crate::recipe::retype::followers::Followers;
+use crate::recipe::sync::take_if_there;
 
 /// The statements that make objects of a state, in this order.
 pub(super) fn make<'i>(catalog: &Catalog, ids: impl IntoIterator<Item = &'i Id>) -> Vec<String> {
@@ -84,7 +85,7 @@ impl Tree<'_> {
     pub(super) fn undo_sql(&self, cx: &Context<'_>, between: Vec<String>) -> Vec<String> {
         let (mut sql, late) = Followers::drop(cx.desired, &self.after);
         sql.push(self.lock());
-        sql.extend(self.syncs(Side::New).into_iter().flat_map(|sync| sync.take));
+        sql.extend(self.syncs(Side::New).iter().flat_map(|sync| take_if_there(&sync.take)));
         sql.extend(late);
         sql.extend(self.wanted(cx).iter().flat_map(|key| key.drop().sql));
         sql.extend(between);

@@ -9,6 +9,9 @@ mod triggers;
 
 use group::{Group, New, Old};
 
+use std::collections::BTreeSet;
+
+use super::sync::take_if_there;
 use super::{backfill, drop_column, own_trigger, preflight, published, rights, types};
 use crate::catalog::closure::words;
 use crate::catalog::id::quote;
@@ -123,7 +126,7 @@ fn put(cx: &Context<'_>, group: &Group<'_>, draft: &mut Draft) {
     ops.extend([expand(cx, group, &sync), fill(cx, group)]);
     let begun: Vec<usize> = in_order(draft, ops);
     let (first, filled) = (begun[begun.len() - 2], begun[begun.len() - 1]);
-    let last = draft.push(contract(cx, group, &sync));
+    let last = draft.push(contract(cx, &draft.leaving, group, &sync));
     draft.order(filled, last);
     for New { column, .. } in &group.new {
         let proof = if column.not_null { backfill::set_not_null(cx, column, StageName::Switch, RECIPE) } else { Vec::new() };
@@ -175,8 +178,8 @@ fn expand(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
     }
     action.sql.extend(sync.make.clone());
     let drops = group.new.iter().map(|new| format!("ALTER TABLE {} DROP COLUMN {}", table.sql(), quote(&new.column.name)));
-    let mut op =
-        Op::new(&group.new[0].column.id(), action, StageName::Expand, RECIPE).undo(sync.take.iter().cloned().chain(drops).collect());
+    let mut op = Op::new(&group.new[0].column.id(), action, StageName::Expand, RECIPE)
+        .undo(take_if_there(&sync.take).into_iter().chain(drops).collect());
     for New { column, .. } in &group.new {
         op = op.puts(nullable(column));
     }
@@ -251,7 +254,7 @@ fn fill(cx: &Context<'_>, group: &Group<'_>) -> Op {
 }
 
 /// The end of the triggers and of the old columns, at once: no client could insert between the two.
-fn contract(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
+fn contract(cx: &Context<'_>, leaving: &BTreeSet<Id>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
     let verb = if group.new.len() == 1 { "replaces" } else { "replace" };
     let news = own_trigger::listed(&group.new_names());
     let title = format!("Drop {}, which {news} {verb}", group.old_title());
@@ -262,7 +265,7 @@ fn contract(cx: &Context<'_>, group: &Group<'_>, sync: &triggers::Sync) -> Op {
     });
     let first = sync.take.iter().cloned().chain(defaults.iter().flat_map(|default| default.create().sql)).chain(unset).collect();
     let olds: Vec<&Column> = group.old.iter().map(|old| old.column).collect();
-    let mut op = drop_column::end(cx, &olds, title, first, &format!("whose place {news} took"), RECIPE);
+    let mut op = drop_column::end(cx, leaving, &olds, title, first, &format!("whose place {news} took"), RECIPE);
     for helper in &sync.helpers {
         op = op.removes(helper);
     }

@@ -20,6 +20,7 @@ mod switch;
 
 use std::collections::BTreeSet;
 
+use super::sync::take_if_there;
 use super::{backfill, plain, published};
 use crate::catalog::id::{derived_name, quote};
 use crate::catalog::{Catalog, Id, Ident, Indexed};
@@ -306,7 +307,7 @@ fn expand(cx: &Context<'_>, cluster: &Cluster<'_>, table: &Id) -> Op {
     let sync = pair::forward_trigger(cx, table, &pairs);
     action.sql.extend(sync.make.clone());
     let drops = pairs.iter().map(|pair| pair.shadow_column().drop().sql).collect::<Vec<_>>().concat();
-    let mut op = Op::new(table, action, StageName::Expand, RECIPE).undo([sync.take.clone(), drops].concat());
+    let mut op = Op::new(table, action, StageName::Expand, RECIPE).undo([take_if_there(&sync.take), drops].concat());
     for helper in pairs.iter().map(|pair| pair.shadow_id()).chain(sync.helpers) {
         op = op.puts_temporary(&helper);
     }

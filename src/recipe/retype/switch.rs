@@ -16,7 +16,7 @@ use crate::kind::{Kind as _, Object};
 use crate::plan::draft::{Context, Effect, Op, name_blocking};
 use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode};
 use crate::plan::plan::{BEGIN, COMMIT, StageName};
-use crate::recipe::sync::RowTrigger;
+use crate::recipe::sync::{self, RowTrigger};
 
 /// The name of the old column's NOT NULL, once the new one's wants its own.
 fn not_null_aside(pair: &Pair<'_>) -> crate::catalog::Ident {
@@ -147,7 +147,7 @@ impl Cluster<'_> {
     fn undo_sql(&self, cx: &Context<'_>) -> Vec<String> {
         let (mut sql, late) = Followers::drop(cx.desired, &self.followers.after);
         sql.push(lock_tables(&self.locked));
-        sql.extend(self.reverse_triggers(cx).into_iter().flat_map(|trigger| trigger.take));
+        sql.extend(self.reverse_triggers(cx).into_iter().flat_map(|trigger| sync::take_if_there(&trigger.take)));
         sql.extend(late);
         for part in &self.parts {
             let name = part.id.name();
