@@ -79,7 +79,8 @@ pub fn in_place(input: &Input<'_>) -> InPlace {
         }
     }
     let state = moved.as_ref().map_or(before, Renaming::state);
-    let theirs: Vec<(Id, Id)> = serial_sequences(hints, state, desired).into_iter().chain(renamed_with_theirs(hints, state, desired)).collect();
+    let theirs: Vec<(Id, Id)> =
+        serial_sequences(hints, state, desired).into_iter().chain(renamed_with_theirs(hints, state, desired)).collect();
     for (new, old) in theirs {
         let live = &Indexed::new(moved.as_ref().map_or(before, Renaming::state));
         let cx = Context { live, desired, hints, facts, policy };
