@@ -67,6 +67,7 @@ const RULES: &[(&str, &[Said])] = &[
     ("ban-drop-type", &[Said::Taken, Said::Contract]),
     ("ban-drop-constraint", &[Said::Taken, Said::Named]),
     ("ban-drop-default", &[Said::Taken, Said::Contract]),
+    ("ban-drop-generated-expression", &[Said::Hazard(&[Hazard::RowShape])]),
     ("ban-drop-not-null", &[Said::Hazard(&[Hazard::RowShape])]),
     ("ban-alter-identity", &[Said::Taken]),
     ("ban-alter-domain-with-add-constraint", &[Said::Hazard(&[Hazard::Blocking])]),

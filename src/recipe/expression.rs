@@ -13,7 +13,7 @@ use crate::kind::partition::Partition;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, create};
-use crate::plan::op::{Action, Cost, LockMode};
+use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::StageName;
 
 const RECIPE: &str = "drop-expression";
@@ -33,6 +33,10 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         let mut dropped = Op::new(&id, actions.remove(0), StageName::Expand, RECIPE).puts(Column { generated: None, ..old.clone() });
         // The expression does not come back.
         dropped.irreversible = true;
+        if !cx.policy.direct {
+            let subject = format!("{id} may hold what a client writes, and not what was computed, for its readers");
+            dropped.action.hazards.push((Hazard::RowShape, subject));
+        }
         let computing = (!cx.policy.direct).then(|| computing(cx, old, generated));
         if let Some(trigger) = &computing {
             dropped.action.title += ", computed for those who do not write it until contract";
