@@ -245,7 +245,9 @@ async fn stands(client: &Client, id: &Id) -> Result<bool, tokio_postgres::Error>
     let relation = format!("pg_catalog.to_regclass({})", literal(&if id.kind == "index" { id.in_schema() } else { id.relation() }));
     let name = literal(id.name());
     let sql = match id.kind.as_str() {
-        "table" | "index" => format!("SELECT {relation} IS NOT NULL"),
+        "table" => format!("SELECT {relation} IS NOT NULL"),
+        // One whose building was cut off is none.
+        "index" => format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indexrelid = {relation} AND indisvalid)"),
         "column" => format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = {relation} AND attname = {name})"),
         _ => format!("SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = {relation} AND conname = {name})"),
     };

@@ -118,7 +118,8 @@ async fn run(context: &mut Context<'_>, to: Option<StageName>, at: &mut (StageNa
         *at = (stage, step.number);
         context.check_stop()?;
         let undone = standings.get(&step.number).map_or(0, |standing| standing.undone);
-        if already.contains(&step.number) {
+        // What this way back has begun it ends, whatever stands there by now.
+        if undone == 0 && already.contains(&step.number) {
             undo(context, stage, &Step { undo: Undo::Nothing, ..step.clone() }, undone).await?;
         } else {
             undo(context, stage, step, undone).await?;
