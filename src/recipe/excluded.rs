@@ -8,7 +8,9 @@ use super::retype::followers::{Followers, ordered};
 use crate::catalog::closure::mentions_word;
 use crate::catalog::{Catalog, Id, Indexed};
 use crate::kind::column::{Column, columns_of};
+use crate::kind::function::Function;
 use crate::kind::materialized_view::MaterializedView;
+use crate::kind::procedure::Procedure;
 use crate::kind::{Kind as _, Object};
 use crate::plan::draft::{Context, Draft, Effect, Op, name_blocking};
 use crate::plan::op::{Action, Cost, LockMode};
@@ -31,11 +33,17 @@ pub fn tables(state: &Catalog, id: &Id) -> Vec<Id> {
     tables.into_iter().filter(|table| columns_of(state, table).all(|column| needs.contains(&column.id()))).collect()
 }
 
+/// The routines that speak of it, each with the tables of which it needs every column.
+fn speaking(state: &Indexed<'_>) -> Vec<(Id, Vec<Id>)> {
+    let routines = state.of::<Function>().map(Function::id).chain(state.of::<Procedure>().map(Procedure::id));
+    routines.map(|id| (tables(state, &id), id)).filter(|(tables, _)| !tables.is_empty()).map(|(tables, id)| (id, tables)).collect()
+}
+
 /// Puts such routines around the end of columns.
 pub fn make_way(cx: &Context<'_>, draft: &mut Draft) {
     let (mut altered, mut altered_ends): (Vec<Id>, Vec<usize>) = (Vec::new(), Vec::new());
-    let routines = cx.desired.objects.iter().map(|(id, routine)| (id, routine, tables(cx.desired, id)));
-    for (id, routine, tables) in routines.filter(|(_, _, tables)| !tables.is_empty()) {
+    for (id, tables) in speaking(cx.desired) {
+        let (id, Some(routine)) = (&id, cx.desired.get(&id)) else { continue };
         let ends: Vec<usize> = tables.iter().flat_map(|table| dropping(draft, table)).collect();
         if ends.is_empty() {
             continue;
@@ -71,9 +79,7 @@ fn enclose(draft: &mut Draft, away: usize, ends: &[usize], back: usize) {
 /// The same for the way back of an operation that adds a column: one that came later has its old body again by then, which
 /// was written while the column was there.
 pub fn make_way_back(cx: &Context<'_>, draft: &mut Draft, order: &[usize]) {
-    let routines: Vec<&Object> = cx.live.objects.values().filter(|object| !tables(cx.live, &object.id()).is_empty()).collect();
-    for routine in routines {
-        let id = routine.id();
+    for (id, tables) in speaking(cx.live) {
         let touches = |op: &Op| {
             op.effects.iter().any(|effect| match effect {
                 Effect::Put(object) => object.id() == id,
@@ -82,7 +88,6 @@ pub fn make_way_back(cx: &Context<'_>, draft: &mut Draft, order: &[usize]) {
             })
         };
         let Some(last) = order.iter().rposition(|at| touches(&draft.ops[*at])) else { continue };
-        let tables = tables(cx.live, &id);
         for at in &order[..last] {
             let Some(undo) = &mut draft.ops[*at].undo else { continue };
             let drops: Vec<usize> = (0..undo.len()).filter(|at| tables.iter().any(|table| drops_column(&undo[*at], table))).collect();
