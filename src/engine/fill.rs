@@ -3,12 +3,15 @@
 //! The order of kinds is right for most; what fails because something is missing is tried again
 //! after the rest. Only what fails in the end is a problem.
 
+use std::collections::HashMap;
+
 use futures_util::future::join_all;
 use tokio_postgres::error::SqlState;
 
 use super::EngineError;
 use crate::catalog::id::quote;
 use crate::catalog::{Catalog, Id};
+use crate::kind::partition::Partition;
 use crate::kind::{Inline, Object, weight};
 use crate::pg::Session;
 
@@ -105,7 +108,13 @@ pub async fn several(session: &Session, catalog: &Catalog) -> Vec<Rejected> {
 fn items(catalog: &Catalog, wanted: impl Fn(&Object) -> bool) -> Vec<Item> {
     let children = catalog.children();
     let mut objects: Vec<&Object> = catalog.objects.values().filter(|object| wanted(object)).collect();
-    objects.sort_by_key(|object| weight(&object.id().kind));
+    // A partition's NOT NULL is called as that of the table above (from 18 on), which has to have its name first.
+    let above: HashMap<&Id, &Id> = catalog.of::<Partition>().map(|place| (&place.table, &place.parent)).collect();
+    let depth = |id: &Id| std::iter::successors(above.get(id), |parent| above.get(*parent)).take(64).count();
+    objects.sort_by_key(|object| {
+        let id = object.id();
+        (weight(&id.kind), depth(&id))
+    });
     objects
         .into_iter()
         .filter(|object| {

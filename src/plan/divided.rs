@@ -28,8 +28,14 @@ pub(super) fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)>
             .map(|(_, at)| *at)
             .collect()
     };
+    let made = |id: &Id| draft.making.get(id).or_else(|| draft.ready.get(id).filter(|_| !cx.live.contains(id))).copied();
     for (parent, places) in parts {
         for place in places {
+            // A partition's NOT NULL is called as that of the table above (from 18 on), which would get another name by
+            // itself where this one is taken in its schema already (measured).
+            if let (Some(above), Some(part)) = (made(parent), made(&place.table)) {
+                edges.push((above, part));
+            }
             let Some(attach) = draft.ready.get(&place.id()) else { continue };
             for at in indexes(&place.table).into_iter().chain(indexes(parent)) {
                 edges.push((at, *attach));
