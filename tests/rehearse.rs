@@ -124,15 +124,21 @@ fn with_missed(table: &str, earlier: &str) -> String {
     table.lines().map(|line| missed(line) + "\n").collect()
 }
 
-/// A request for the pinned plan of a case, as a plan and a start; on a newer server than 15, for the plan that is made there.
-fn planned(name: &str) -> (Plan, Catalog) {
-    let Case { mut before, mut after, mut facts, policy, .. } = Case::read(name).expect("reads");
-    let here = schema::pg::find(None).expect("PostgreSQL is installed").major * 10_000;
-    if facts.server == 150_000 && here > facts.server {
+/// A plan is rehearsed on a server like the one that it is for, unless the case is about an older one.
+fn on_this_server(mut case: Case) -> Result<Case, String> {
+    let here = schema::pg::find(None).map_err(|error| error.to_string())?.major * 10_000;
+    let Case { before, after, facts, .. } = &mut case;
+    if facts.server >= 150_000 && here > facts.server {
         facts.server = here;
         settle(&Catalog::default(), &mut before.catalog, &before.hints, here);
         settle(&before.catalog, &mut after.catalog, &after.hints, here);
     }
+    Ok(case)
+}
+
+/// The pinned plan of a case, and its start; on a newer server than 15, the plan that is made there.
+fn planned(name: &str) -> (Plan, Catalog) {
+    let Case { before, after, facts, policy, .. } = on_this_server(Case::read(name).expect("reads")).expect("PostgreSQL is installed");
     let input = Input { live: &before.catalog, desired: &after.catalog, hints: &after.hints, facts: &facts, policy: &policy };
     (schema::plan::plan(&input).expect("plans"), before.catalog)
 }
@@ -224,12 +230,7 @@ async fn work(queue: Arc<Mutex<VecDeque<String>>>) -> Vec<Outcome> {
 }
 
 async fn one(name: &str, bench: &mut Workbench) -> Result<(Plan, Rehearsal), String> {
-    let mut case = Case::read(name)?;
-    // A plan is rehearsed on a server like the one that it is for, unless the case is about an older one.
-    let here = schema::pg::find(None).map_err(|error| error.to_string())?.major * 10_000;
-    if case.facts.server >= 150_000 {
-        case.facts.server = case.facts.server.max(here);
-    }
+    let case = on_this_server(Case::read(name)?)?;
     let Case { before, after, facts, policy, .. } = &case;
     let input = Input { live: &before.catalog, desired: &after.catalog, hints: &after.hints, facts, policy };
     let plan = schema::plan::plan(&input).map_err(|error| error.to_string())?;
