@@ -111,15 +111,19 @@ impl Tree<'_> {
     fn moved_rows(&self, cx: &Context<'_>) -> Option<String> {
         let own = cx.desired.within::<Trigger>(&self.root).filter(|trigger| trigger.for_each_row);
         let own: Vec<&str> = own.map(|trigger| trigger.name.as_str()).collect();
-        let divided = |state: &Indexed<'_>| state.get_as::<Table>(&self.root).is_some_and(|table| table.partition_by.is_some());
-        let says = !own.is_empty() && divided(cx.desired) && !divided(cx.live) && !cx.policy.direct;
-        says.then(|| {
+        (!own.is_empty() && self.is_divided_now(cx)).then(|| {
             format!(
                 "{}: an UPDATE that moves a row to another partition fires its triggers of DELETE and INSERT ({})",
                 self.root,
                 own.join(", ")
             )
         })
+    }
+
+    /// Whether a table that was in one piece is divided while clients are there.
+    fn is_divided_now(&self, cx: &Context<'_>) -> bool {
+        let divided = |state: &Indexed<'_>| state.get_as::<Table>(&self.root).is_some_and(|table| table.partition_by.is_some());
+        divided(cx.desired) && !divided(cx.live) && !cx.policy.direct
     }
 
     /// Names what the switch holds, and what it means for clients.
@@ -147,6 +151,11 @@ impl Tree<'_> {
         }
         if let Some(subject) = self.moved_rows(cx) {
             action = action.hazard(Hazard::Breaking, subject);
+        }
+        if self.is_divided_now(cx) {
+            // Measured on 15.
+            let lost = "FROM ONLY and UPDATE ONLY find no rows; TRUNCATE ONLY, and ON CONFLICT DO UPDATE that moves a row to another partition, fail";
+            action = action.hazard(Hazard::Breaking, format!("{}: from the switch on {lost}", self.root));
         }
         // Their rows are in the new form, their names are not.
         for table in self.old.iter().filter(|table| **table != self.root && !cx.desired.contains(table) && !cx.policy.direct) {
