@@ -266,7 +266,9 @@ impl Live {
         let rows = session
             .client()
             .query(
-                "SELECT classid::int8, objid::int8, objsubid::int8, refclassid::int8, refobjid::int8, refobjsubid::int8, deptype::text FROM pg_depend \
+                // A table's place in a publication, whose filter names columns, is a part of that.
+                "SELECT classid::int8, objid::int8, objsubid::int8, refclassid::int8, refobjid::int8, refobjsubid::int8, \
+                 CASE WHEN classid = 'pg_publication_rel'::regclass AND refclassid = 'pg_publication'::regclass THEN 'i' ELSE deptype::text END FROM pg_depend \
                  WHERE refobjid >= 16384 OR (refclassid = 'pg_namespace'::regclass AND refobjid = 2200)",
                 &[],
             )

@@ -1,0 +1,1 @@
+CREATE TABLE t (id bigint PRIMARY KEY, note text); CREATE PUBLICATION pub FOR TABLE t WHERE (id > 5);

@@ -1,0 +1,1 @@
+CREATE TABLE t (id int PRIMARY KEY, note text, amount int NOT NULL DEFAULT 1, ok boolean); ALTER TABLE t REPLICA IDENTITY FULL; CREATE PUBLICATION pub FOR TABLE t WHERE (amount > 5);
