@@ -10,6 +10,7 @@ use schema::pg::{DatabaseOptions, Session};
 use schema::plan::Policy;
 use schema::plan::plan::{Plan, StageName};
 use schema::source::read_text;
+use tokio_postgres::SimpleQueryMessage;
 
 struct Room {
     bench: Workbench,
@@ -272,8 +273,17 @@ async fn every_wrong_row_is_found() {
             }
             assert_eq!(error.exit_code(), 3);
             let text = error.to_string();
-            for part in ["would make 0001-case fail; nothing was done", "all of them: SELECT", "schema apply 0001-case"] {
+            for part in ["would make 0001-case fail; nothing was done", "all of them: ", "schema apply 0001-case"] {
                 assert!(text.contains(part), "{name}: {part} in {text}");
+            }
+            let ApplyError::Preflight(refusal) = &error else { panic!("{name}: {error}") };
+            for found in refusal.found.iter().filter(|found| found.count.is_some()) {
+                // As somebody would who reads it.
+                let psql = room.bench.scratch().expect("it was started").connect(&database).await.expect("connects");
+                let rows = psql.client().simple_query(&found.rows).await.unwrap_or_else(|error| panic!("{name}: {error}: {}", found.rows));
+                let rows = rows.iter().filter(|message| matches!(message, SimpleQueryMessage::Row(_))).count();
+                assert!(found.count == Some(rows as u64), "{name}: {rows} rows of {}", found.rows);
+                psql.close().await;
             }
             assert_eq!(value(&session, FINGERPRINT).await, before, "{name}: something was done");
             assert_eq!(

@@ -114,6 +114,16 @@ pub enum ApplyError {
         /// Whose schema it is.
         owner: String,
     },
+    /// A policy hides rows that a step is to read.
+    #[error(
+        "policies hide rows of {table} from role {role}, which the plan is to read: none may be passed over, no step was begun\nApply as a superuser, or let one grant it:\n  ALTER ROLE {role} BYPASSRLS;"
+    )]
+    HiddenRows {
+        /// The table, as SQL.
+        table: String,
+        /// Our role, as SQL.
+        role: String,
+    },
     /// There is no ledger yet, and this role may not make one.
     #[error(
         "role {role} may not make the ledger (a schema, schema_ledger) in this database, nothing was touched\nApply once as a role that may, or let it be granted:\n  GRANT CREATE ON DATABASE {database} TO {role};"
@@ -167,6 +177,7 @@ impl ApplyError {
             | Self::Overtaken { .. }
             | Self::LedgerDenied { .. }
             | Self::NoLedger { .. }
+            | Self::HiddenRows { .. }
             | Self::NoWayBack { .. }
             | Self::Purged { .. }
             | Self::NewerLedger { .. } => 3,

@@ -32,7 +32,7 @@ pub enum Event {
     },
     /// The looks that could be made now are made.
     PreflightDone {
-        /// How many there were.
+        /// How many could be made.
         looks: usize,
         /// How many of them found rows.
         found: usize,

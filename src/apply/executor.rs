@@ -11,7 +11,7 @@ use super::halt::Halt;
 use super::ledger::{self, PlanState};
 use super::preflight::Looks;
 use super::reconnect::{Losses, reconnect};
-use super::{backfill, gate, lock, outside, transactional};
+use super::{backfill, gate, lock, outside, policies, transactional};
 use crate::pg::{Session, Target, connect};
 use crate::plan::plan::{Gate, Stage, StageName, Step, Work};
 use crate::plan::{Plan, Transaction};
@@ -73,6 +73,7 @@ async fn run(context: &mut Context<'_>, looks: &mut Looks<'_>, text: &str, hash:
         ledger::enter(context, text, hash).await?;
         done = ledger::done(context).await?;
     }
+    policies::check(context, &done).await?;
     let plan = context.plan;
     for stage in &plan.stages {
         let left = stage.steps.iter().filter(|step| !done.contains(&step.number)).count();

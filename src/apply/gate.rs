@@ -116,7 +116,7 @@ pub async fn look(client: &Client, plan: &Plan, gates: &[Gate]) -> Result<Eviden
         evidence.unmet.push(format!("{} was seen {} ago; {asked} without it are asked for", one.name(), duration::span(one.ago)));
     }
     // A clock that was set back has measured nothing.
-    let sql = "SELECT looks, greatest(0, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - first_look)) FROM schema_ledger.gates WHERE plan = $1";
+    let sql = "SELECT looks, greatest(0, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - first_look)), restarts FROM schema_ledger.gates WHERE plan = $1";
     match client.query_opt(sql, &[&plan.name]).await? {
         None => evidence.unmet.push("no look could be recorded: the role may not write into schema_ledger".to_owned()),
         Some(row) => {
@@ -124,7 +124,16 @@ pub async fn look(client: &Client, plan: &Plan, gates: &[Gate]) -> Result<Eviden
             let watched = seconds(row.try_get(1)?);
             evidence.watched = Some(watched);
             if watched < idle {
-                evidence.unmet.push(format!("it is looked since {} only; {asked} are asked for", duration::span(watched)));
+                let restarts: i32 = row.try_get(2)?;
+                let again = if restarts == 1 { "once".to_owned() } else { format!("{restarts} times") };
+                let why = if restarts == 0 {
+                    String::new()
+                } else {
+                    format!(
+                        " (the clock began again {again}: pg_stat_statements was emptied, or threw statements away; raise pg_stat_statements.max where that goes on)"
+                    )
+                };
+                evidence.unmet.push(format!("it is looked since {} only; {asked} are asked for{why}", duration::span(watched)));
             }
         }
     }
@@ -195,7 +204,8 @@ async fn count(client: &Client, plan: &str, schema: &str, mentions: &str) -> Res
     // What was thrown away or emptied since the first look may have counted something: the clock starts again.
     let sql = format!(
         "UPDATE schema_ledger.gates g SET deallocated = i.dealloc, emptied = i.stats_reset, \
-         first_look = CASE WHEN g.emptied IS NULL THEN g.first_look ELSE pg_catalog.clock_timestamp() END \
+         first_look = CASE WHEN g.emptied IS NULL THEN g.first_look ELSE pg_catalog.clock_timestamp() END, \
+         restarts = g.restarts + CASE WHEN g.emptied IS NULL THEN 0 ELSE 1 END \
          FROM {schema}.pg_stat_statements_info i WHERE g.plan = $1 AND (g.deallocated, g.emptied) IS DISTINCT FROM (i.dealloc, i.stats_reset) \
          RETURNING g.looks"
     );

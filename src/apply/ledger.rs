@@ -11,12 +11,13 @@ use super::error::ApplyError;
 use crate::plan::plan::{StageName, Step, Work};
 
 /// Each script leads from one format of the ledger to the next; the format is the number of scripts applied.
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 6] = [
     include_str!("ledger.sql"),
     include_str!("ledger_2.sql"),
     include_str!("ledger_3.sql"),
     include_str!("ledger_4.sql"),
     include_str!("ledger_5.sql"),
+    include_str!("ledger_6.sql"),
 ];
 
 /// The newest format that this release knows.

@@ -9,6 +9,7 @@
 //! | `outside` | a step outside transactions, judged by its probe |
 //! | [`backfill`], [`pace`], `page`, `throttle` | batches, how a table is cut into them, what makes them hold |
 //! | [`preflight`] | rows that would make a later step fail, looked for before the first |
+//! | `policies` | rows that the applier may not see |
 //! | [`gate`] | whether clients of the old release are gone |
 //! | [`ledger`], [`status`] | schema `schema_ledger`: writing, reading |
 //! | [`lock`], [`blockers`], `retry` | the applier's lock, who is in the way, how long to wait |
@@ -40,6 +41,7 @@ pub mod mark;
 mod outside;
 pub mod pace;
 mod page;
+mod policies;
 pub mod preflight;
 mod reconnect;
 mod retry;

@@ -37,7 +37,7 @@ pub struct Found {
     pub count: Option<u64>,
     /// A few of them: `id 7`; or why reading them failed.
     pub samples: Vec<String>,
-    /// The query that gives all of them.
+    /// The query that gives all of them, behind what it stands on.
     pub rows: String,
     /// What to do about them.
     pub help: String,
@@ -135,6 +135,7 @@ impl<'t> Looks<'t> {
         }
         let begun = Instant::now();
         let mut found = Vec::new();
+        let mut unknown = 0;
         for (at, (step, place)) in due.iter().enumerate() {
             let preflight = &step.preflight[*place];
             context.check_stop()?;
@@ -142,11 +143,11 @@ impl<'t> Looks<'t> {
             match self.look(context, step, preflight).await? {
                 Look::Found(rows) => found.push(*rows),
                 Look::Passed => ledger::looked(context, Some((step.number, *place))).await?,
-                Look::Unknown => {}
+                Look::Unknown => unknown += 1,
             }
             self.done.insert((step.number, *place));
         }
-        context.emit(Event::PreflightDone { looks: due.len(), found: found.len(), elapsed: begun.elapsed() });
+        context.emit(Event::PreflightDone { looks: due.len() - unknown, found: found.len(), elapsed: begun.elapsed() });
         if found.is_empty() {
             return Ok(());
         }
@@ -213,7 +214,9 @@ impl<'t> Looks<'t> {
         // What stands in the way of the next look, or costs disk, goes.
         let _ = session.client().batch_execute(if preflight.setup.is_empty() { "ROLLBACK" } else { "ROLLBACK; DISCARD TEMP" }).await;
         let found = |count, samples| {
-            let (title, what, rows, help) = (step.title.clone(), preflight.title.clone(), preflight.rows.clone(), preflight.help.clone());
+            let (title, what, help) = (step.title.clone(), preflight.title.clone(), preflight.help.clone());
+            // Whoever asks for all of them needs what the query stands on, too.
+            let rows = preflight.setup.iter().chain([&preflight.rows]).cloned().collect::<Vec<_>>().join(";\n");
             Look::Found(Box::new(Found { step: step.number, title, what, count, samples, rows, help }))
         };
         let error = match answer {

@@ -67,7 +67,7 @@ impl<'o> Progress<'o> {
                 self.step = text;
                 self.spin(&self.step);
             }
-            Event::PreflightDone { looks, found: 0, elapsed } => {
+            Event::PreflightDone { looks: looks @ 1.., found: 0, elapsed } => {
                 let looks = if looks == 1 { "one look".to_owned() } else { format!("{looks} looks") };
                 self.line(&step_line_of("ok", &format!("no row would make a step fail ({looks})"), &time::span(elapsed)));
             }

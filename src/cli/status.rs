@@ -217,7 +217,18 @@ fn note(status: &PlanStatus, at_work: bool, gate: Option<&Evidence>, env: &str) 
         PlanState::Running if at_work => {
             Some(status.steps.iter().find(|step| step.state == "running").map_or_else(|| "at work".into(), running))
         }
-        PlanState::Running => Some(format!("its applier is gone; go on with: schema apply{env}")),
+        PlanState::Running => {
+            let paused = status
+                .steps
+                .iter()
+                .any(|step| step.state == "running" && step.backfill.as_ref().is_some_and(|backfill| backfill.control == "pause"));
+            let paused = if paused {
+                format!(", and its backfill is paused: schema backfill resume{env}, then")
+            } else {
+                "; go on with:".to_owned()
+            };
+            Some(format!("its applier is gone{paused} schema apply{env}"))
+        }
         PlanState::Failed => Some(status.steps.iter().find(|step| step.state == "failed").map_or_else(
             || format!("failed; go on with: schema apply{env}"),
             |step| format!("step {} failed: {}", step.number, step.error.as_deref().unwrap_or_default().lines().next().unwrap_or_default()),
@@ -371,6 +382,19 @@ mod tests {
         let gates = BTreeMap::from([("0007-severity-level".to_owned(), evidence)]);
         let rows = rows(&files, &ledger, false, &gates, "");
         insta::assert_snapshot!(text(&rows, "shop at db1:5432, PostgreSQL 15.18", Some("production"), None));
+        let mut paused = status("0008-half", PlanState::Running, 2);
+        let backfill = crate::apply::status::BackfillStatus {
+            rows_seen: 5,
+            rows_done: 5,
+            rows_total: None,
+            rate: None,
+            control: "pause".into(),
+            updated: UNIX_EPOCH,
+        };
+        paused.steps[2].state = "running".into();
+        paused.steps[2].backfill = Some(backfill);
+        let told = "its applier is gone, and its backfill is paused: schema backfill resume, then schema apply";
+        assert_eq!(note(&paused, false, None, "").as_deref(), Some(told));
         assert_eq!(when(&ledger[0]), "1970-01-01 00:00 UTC, took 20 min");
     }
 }
