@@ -90,6 +90,12 @@ impl From<EngineError> for CliError {
                 error.to_string(),
                 "PostgreSQL has no cast between these types: say how a value becomes the new one, backfill \"expression\" at the column",
             ),
+            // Its class and its words are those of CheckCmdReplicaIdentity alone.
+            EngineError::Unproven(ref text) if text.contains("cannot update table") => Self::failed(
+                error.to_string(),
+                "a publication sends the updates of this table, which has no replica identity for them: nobody can update a row of it, clients neither; \
+                 give it one first, in a plan of its own (a primary key, or `replica-identity full`)",
+            ),
             EngineError::Unproven(_) => Self::failed(
                 error.to_string(),
                 "this is a defect of schema or a difference between the servers; `--no-proof` makes the plan without this check, and says so in it",
