@@ -58,7 +58,7 @@ fn ends_alike(cx: &Context<'_>, id: &Id, parent: &Id) -> bool {
 #[must_use]
 pub fn follows_parent_index(cx: &Context<'_>, changes: &Changes, draft: &Draft, id: &Id) -> bool {
     index_above(cx, id).is_some_and(|above| {
-        changes.get(id) == Some(&Change::Drop) && draft.making.contains_key(&above)
+        matches!(changes.get(id), Some(Change::Drop | Change::Replace)) && draft.making.contains_key(&above)
             || !cx.desired.contains(&above)
             || matches!(changes.get(&above), Some(Change::Replace))
             || cx.live.get(&above).is_some_and(|old| Some(old) != cx.desired.get(&above) && changes.get(id) == Some(&Change::Replace))

@@ -12,7 +12,7 @@ use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, create, drop};
-use crate::plan::op::{Alteration, Hazard, Transaction};
+use crate::plan::op::{Alteration, Cost, Hazard, Transaction};
 use crate::plan::plan::StageName;
 
 /// The statistics targets of the indexes that stay over a column, to be set again: ALTER COLUMN TYPE builds an index over an
@@ -59,7 +59,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             }
             Some(Change::Replace) => {
                 let (Some(old), Some(new)) = (cx.live.get_as::<Index>(&id), cx.desired.get_as::<Index>(&id)) else { continue };
-                let forced = plain::must_go_first(cx, changes, &id);
+                let forced = plain::must_go_first(cx, changes, &id).or_else(|| is_rewritten(cx, changes, &id).then_some(StageName::Expand));
                 let (old, new) = (old.clone(), new.clone());
                 let (old, new) = (&old, &new);
                 if partitioned
@@ -93,6 +93,18 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             _ => {}
         }
     }
+}
+
+/// Whether a column of it is rewritten as another type where it is: the server builds every index over it again, and what
+/// the old one says need not hold of the new type (an operator class, an expression that is no longer immutable).
+fn is_rewritten(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
+    let needs = cx.live.get(id).map(|object| cx.live.all_needs(object)).unwrap_or_default();
+    needs.iter().filter(|need| need.kind == Column::KEYWORD).any(|column| match changes.get(column) {
+        Some(Change::Alter(actions)) => actions
+            .iter()
+            .any(|action| action.title.starts_with("Change the type") && action.locks.iter().any(|lock| lock.cost == Cost::Rewrite)),
+        _ => false,
+    })
 }
 
 fn build(cx: &Context<'_>, index: &Index, partitioned: bool, changes: &Changes, draft: &mut Draft) {

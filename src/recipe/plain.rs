@@ -317,12 +317,18 @@ impl State<'_> {
         let stage = replacement_stage(cx, id);
         let converts = self.converts(cx, id);
         let absorbed = self.absorbed(cx, old).filter(|_| id.kind != "foreign-key");
-        let index_above = index_above(cx, id).filter(|above| cx.live.get(above) != cx.desired.get(above));
+        let index_above =
+            index_above(cx, id).filter(|above| cx.live.get(above) != cx.desired.get(above) || draft.making.contains_key(above));
         if let Some(view) = self.beside(cx, id) {
             super::materialized_view::replace(cx, &view, old, new, group, draft);
             return;
         }
-        let (mut last_drop, mut made_back) = (None, None);
+        // The one above is undone first, and takes it away.
+        let with_above = |sql: String| {
+            sql.replacen("DROP INDEX ", "DROP INDEX IF EXISTS ", 1).replacen("DROP CONSTRAINT ", "DROP CONSTRAINT IF EXISTS ", 1)
+        };
+        let (mut last_drop, mut made_back) =
+            (None, index_above.is_some().then(|| new.drop().sql.into_iter().map(with_above).collect::<Vec<String>>()));
         let away = if absorbed.is_some() || index_above.is_some() {
             draft.removed_with.extend(absorbed.or(index_above).map(|parent| (id.clone(), parent)));
             None

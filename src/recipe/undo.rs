@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::catalog::Id;
 use crate::catalog::id::{derived_name, quote};
 use crate::kind::check::Check;
+use crate::kind::column::Column;
 use crate::kind::domain_check::DomainCheck;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::index::Index;
@@ -273,8 +274,14 @@ fn in_order<'o>(cx: &Context<'_>, mut objects: Vec<&'o Object>) -> Vec<&'o Objec
     ordered
 }
 
-fn again(cx: &Context<'_>, objects: Vec<&Object>) -> Again {
+fn again(cx: &Context<'_>, mut objects: Vec<&Object>) -> Again {
     let all: BTreeSet<Id> = objects.iter().map(|object| object.id()).collect();
+    // A partition's column comes with the one above it, where the table itself is there.
+    objects.retain(|object| {
+        let Object::Column(column) = object else { return true };
+        let above = super::above::live_parent(cx, &column.table).map(|parent| Column::id_of(&parent, &column.name));
+        all.contains(&column.table) || !above.is_some_and(|above| all.contains(&above))
+    });
     let parts: Vec<&Object> = objects
         .iter()
         .copied()

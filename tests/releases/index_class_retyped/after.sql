@@ -1,0 +1,1 @@
+CREATE TABLE t (id int PRIMARY KEY, m jsonb, CHECK (m IS NOT NULL)); CREATE INDEX i ON t USING gin (m jsonb_path_ops);

@@ -1,0 +1,1 @@
+CREATE TABLE t (id int PRIMARY KEY, m text, CHECK (length(m) > 1)); CREATE INDEX i ON t (m text_pattern_ops);

@@ -1,0 +1,1 @@
+CREATE TABLE t (id int PRIMARY KEY, at timestamp DEFAULT now()); CREATE INDEX i ON t (date_trunc('day', at)); CREATE INDEX j ON t USING brin (at); CREATE VIEW v AS SELECT at::date AS d FROM t;
