@@ -27,6 +27,7 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("trigger_of_renamed_and_retyped", "large: a bigint need not be an int again"),
     ("excluded_over_retyped", "large: a bigint need not be an int again"),
     ("index_statistics_retyped", "large: a varchar(9) need not fit into a varchar(5)"),
+    ("trigger_when_renamed_and_retyped", "large: a bigint need not be an int again"),
 ];
 
 fn folder() -> PathBuf {

@@ -90,6 +90,10 @@ impl From<EngineError> for CliError {
                 error.to_string(),
                 "PostgreSQL has no cast between these types: say how a value becomes the new one, backfill \"expression\" at the column",
             ),
+            EngineError::Unproven(ref text) if text.contains("would overlap partition") => Self::failed(
+                error.to_string(),
+                "the partition that is in the way goes when no client of the old release is left: let it go in a plan of its own, before this one",
+            ),
             // Its class and its words are those of CheckCmdReplicaIdentity alone.
             EngineError::Unproven(ref text) if text.contains("cannot update table") => Self::failed(
                 error.to_string(),

@@ -30,6 +30,10 @@ pub(super) fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)>
     };
     let made = |id: &Id| draft.making.get(id).or_else(|| draft.ready.get(id).filter(|_| !cx.live.contains(id))).copied();
     for (parent, places) in parts {
+        // Where one gets other bounds, it may make room for another.
+        let leaves =
+            |place: &&Partition| place.parent == *parent && draft.gone.contains_key(&place.id()) && cx.desired.contains(&place.id());
+        let room: Vec<usize> = cx.live.of::<Partition>().filter(leaves).map(|place| draft.gone[&place.id()]).collect();
         for place in places {
             // A partition's NOT NULL is called as that of the table above (from 18 on), which would get another name by
             // itself where this one is taken in its schema already (measured).
@@ -37,6 +41,7 @@ pub(super) fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)>
                 edges.push((above, part));
             }
             let Some(attach) = draft.ready.get(&place.id()) else { continue };
+            edges.extend(room.iter().map(|gone| (*gone, *attach)));
             for at in indexes(&place.table).into_iter().chain(indexes(parent)) {
                 edges.push((at, *attach));
             }
