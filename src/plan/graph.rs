@@ -130,6 +130,7 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
     }
     edges.extend(name_collisions(cx, draft));
     edges.extend(overloads(cx, draft));
+    edges.extend(one_primary_key(cx, draft));
     // Revoking a privilege of a table takes it from the role's columns too: those are granted after.
     for (id, at) in draft.ready.iter().filter(|(id, _)| id.kind == "grant" && matches!(id.path[0].as_str(), "column" | "view-column")) {
         for kind in ["table", "view", "materialized-view"] {
@@ -263,6 +264,21 @@ fn overloads(cx: &Context<'_>, draft: &mut Draft) -> Vec<(usize, usize)> {
         }
     }
     edges
+}
+
+/// A table has at most one primary key: the old one goes before the new one comes, where that could not have its name from
+/// the start.
+fn one_primary_key(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
+    let keys = |state: &BTreeMap<Id, usize>| {
+        state.iter().filter(|(id, _)| id.kind == "primary-key").map(|(id, at)| (id.up("table"), *at)).collect::<Vec<_>>()
+    };
+    let comes = keys(&draft.ready);
+    let goes = draft.gone.iter().filter(|(id, _)| id.kind == "primary-key" && !cx.desired.contains(id));
+    goes.flat_map(|(id, gone)| {
+        let table = id.up("table");
+        comes.iter().filter(move |(of, _)| *of == table).map(|(_, made)| (*gone, *made))
+    })
+    .collect()
 }
 
 /// The operation that gives a column its new type.
