@@ -57,8 +57,11 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         // What it no longer needs goes afterwards.
         if let Some(old) = cx.live.get(id) {
             for need in cx.live.all_needs(old) {
+                // What went with its parent and is made again elsewhere needs nothing of that any more.
+                let went_with = || draft.removed_with.iter().any(|(child, parent)| child == id && need.path.starts_with(&parent.path));
                 if let Some(gone) = draft.gone.get(&need).filter(|gone| !draft.making.contains_key(&need) && **gone != ends)
                     && !draft.gone.contains_key(id)
+                    && !went_with()
                 {
                     edges.insert((ends, *gone));
                 }
