@@ -28,6 +28,9 @@ const NO_WAY_BACK: &[(&str, &str)] = &[
     ("primary_key_named_otherwise_retyped", "large: a bigint need not be an int again"),
     ("renamed_and_retyped_key_of_itself", "large: a bigint need not be an int again"),
     ("renamed_and_retyped_key_of_others", "large: a bigint need not be an int again"),
+    ("renamed_and_retyped_key_of_small_table", "large: a bigint need not be an int again"),
+    ("renamed_and_retyped_key_under_small_table", "large: a bigint need not be an int again"),
+    ("primary_key_named_otherwise_renamed_and_retyped", "large: a bigint need not be an int again"),
     ("excluded_over_retyped", "large: a bigint need not be an int again"),
     ("index_statistics_retyped", "large: a varchar(9) need not fit into a varchar(5)"),
 ];
