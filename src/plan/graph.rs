@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write as _;
 
 use super::divided;
+use super::domains;
 use super::draft::{Context, Draft, Effect, Op};
 use super::op::Transaction;
 use super::plan::StageName;
@@ -151,6 +152,7 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
     edges.extend(not_null_goes(cx, draft, &gone_at));
     edges.extend(not_null_comes(cx, draft));
     edges.extend(divided::partitions(cx, draft));
+    edges.extend(domains::checked_before_tables(cx, draft));
     draft.edges.extend(edges.into_iter().filter(|(a, b)| a != b));
     bodies(cx, draft);
 }
