@@ -81,7 +81,7 @@ impl From<EngineError> for CliError {
                 error.to_string(),
                 "a plan rests on how many rows the tables hold that it changes, and on whether they hold NULLs: GRANT SELECT on them to this role, or plan as the one that applies",
             ),
-            EngineError::Plan(PlanError::Cycle(_)) => Self::failed(
+            EngineError::Plan(PlanError::Cycle(_) | PlanError::Backwards(_)) => Self::failed(
                 error.to_string(),
                 "nothing was touched; make two plans of it: put the source as it should be half-way first. That one plan cannot do it is a defect of schema",
             ),

@@ -3,16 +3,20 @@
 //! The order of kinds is right for most; what fails because something is missing is tried again
 //! after the rest. Only what fails in the end is a problem.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join_all;
 use tokio_postgres::error::SqlState;
 
 use super::EngineError;
+use crate::catalog::closure::words;
 use crate::catalog::id::quote;
 use crate::catalog::{Catalog, Id};
+use crate::kind::domain_check::DomainCheck;
+use crate::kind::function::Function;
 use crate::kind::partition::Partition;
-use crate::kind::{Inline, Object, weight};
+use crate::kind::table::Table;
+use crate::kind::{Inline, Kind as _, Object, weight};
 use crate::pg::Session;
 
 /// What the server refused in the end.
@@ -36,6 +40,8 @@ struct Item {
     prefix: String,
     statements: Vec<String>,
     sql: String,
+    /// It is made before all tables.
+    is_early: bool,
 }
 
 /// So many statements are under way at once.
@@ -48,7 +54,19 @@ pub async fn fill(session: &Session, catalog: &Catalog, wanted: impl Fn(&Object)
         .batch_execute("SET check_function_bodies = off; SET client_min_messages = error")
         .await
         .map_err(crate::pg::SessionError::from)?;
-    let mut pending = items(catalog, wanted);
+    let pending = items(catalog, wanted);
+    // A domain that a column of a table holds inside another type cannot be altered any more: its checks come first, with
+    // what they call.
+    let (early, mut pending): (Vec<Item>, Vec<Item>) = pending.into_iter().partition(|item| item.is_early);
+    if !early.is_empty() {
+        let failed = make(session, early).await;
+        pending.splice(0..0, failed.into_iter().map(|(item, _)| item));
+    }
+    Ok(make(session, pending).await.into_iter().map(|(item, error)| rejected(item, error)).collect())
+}
+
+/// Makes what it can, in as many rounds as it takes; what is left failed.
+async fn make(session: &Session, mut pending: Vec<Item>) -> Vec<(Item, tokio_postgres::Error)> {
     loop {
         let before = pending.len();
         let mut failed: Vec<(Item, tokio_postgres::Error)> = Vec::new();
@@ -67,14 +85,19 @@ pub async fn fill(session: &Session, catalog: &Catalog, wanted: impl Fn(&Object)
                 failed.push((item, error));
             }
         }
-        if failed.is_empty() {
-            return Ok(Vec::new());
-        }
-        if failed.len() == before && !helped {
-            return Ok(failed.into_iter().map(|(item, error)| rejected(item, error)).collect());
+        if failed.is_empty() || failed.len() == before && !helped {
+            return failed;
         }
         pending = failed.into_iter().map(|(item, _)| item).collect();
     }
+}
+
+/// What is made before all tables: the types, where checks of domains call functions, and those functions.
+fn early(catalog: &Catalog) -> impl Fn(&Id) -> bool {
+    let said: HashSet<String> = catalog.of::<DomainCheck>().flat_map(|check| words(&check.expression)).collect();
+    let called: HashSet<Id> = catalog.of::<Function>().map(Function::id).filter(|id| said.contains(id.plain_name())).collect();
+    let tables = weight(Table::KEYWORD);
+    move |id| !called.is_empty() && (called.contains(id) || weight(&id.kind) < tables)
 }
 
 /// What is written so that it ends its statement and begins another one: that one would do what no file says. A message of
@@ -107,6 +130,7 @@ pub async fn several(session: &Session, catalog: &Catalog) -> Vec<Rejected> {
 
 fn items(catalog: &Catalog, wanted: impl Fn(&Object) -> bool) -> Vec<Item> {
     let children = catalog.children();
+    let is_early = early(catalog);
     let mut objects: Vec<&Object> = catalog.objects.values().filter(|object| wanted(object)).collect();
     // A partition's NOT NULL is called as that of the table above (from 18 on), which has to have its name first.
     let above: HashMap<&Id, &Id> = catalog.of::<Partition>().map(|place| (&place.table, &place.parent)).collect();
@@ -129,7 +153,8 @@ fn items(catalog: &Catalog, wanted: impl Fn(&Object) -> bool) -> Vec<Item> {
             let sql = statements.join(";\n");
             (!sql.is_empty()).then(|| {
                 let schema = if object.parent().is_some() { id_schema(&id) } else { "public" };
-                Item { prefix: format!("SET search_path = {}, public;\n", quote(schema)), statements, sql, id }
+                let is_early = is_early(&id);
+                Item { is_early, prefix: format!("SET search_path = {}, public;\n", quote(schema)), statements, sql, id }
             })
         })
         .collect()

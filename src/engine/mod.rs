@@ -12,6 +12,7 @@ pub mod fill;
 pub mod in_flight;
 mod inherited;
 pub mod kept;
+mod key_names;
 mod moved;
 mod partition_facts;
 mod partition_key;
@@ -95,7 +96,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
         return Ok(Computed { plan: nothing(), live, desired: desired.catalog });
     }
     desired.guess_needs();
-    let (raw, hints, origins, sources) = desired.into_parts();
+    let (raw, mut hints, origins, sources) = desired.into_parts();
     bench.start(version).await?;
     // Where nobody says for which server, it is for one like that which elaborates and proves it.
     let server = version.or_else(|| bench.version()).unwrap_or_default();
@@ -106,6 +107,7 @@ pub async fn compute(request: Request<'_>, bench: &mut Workbench) -> Result<Comp
     if same(&live, &elaborated.desired) {
         return Ok(Computed { plan: nothing(), live, desired: elaborated.desired });
     }
+    key_names::settle(&live, &elaborated.desired, &mut hints);
     partition_key::check(&live, &elaborated.desired, &hints, &origins, &sources)?;
     moved::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;
     inherited::check(&live, &elaborated.desired, &hints, &origins).or_report(&sources, ())?;

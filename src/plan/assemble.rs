@@ -65,6 +65,15 @@ pub fn stages(cx: &Context<'_>, draft: &Draft, order: &[usize]) -> Vec<Stage> {
     stages
 }
 
+/// The steps of two stages of which the later one would have to run first: nobody could apply such a plan stage by stage.
+#[must_use]
+pub fn backwards(stages: &[Stage]) -> Option<String> {
+    let [before, behind] = stages.windows(2).map(|pair| [&pair[0], &pair[1]]).find(|[before, behind]| before.name >= behind.name)?;
+    let told = |stage: &Stage, step: &Step| format!("step {}, {} ({})", step.number, step.title, stage.name.name());
+    let (last, first) = (before.steps.last()?, behind.steps.first()?);
+    Some(format!("{} comes behind {}", told(behind, first), told(before, last)))
+}
+
 fn note(stage: StageName) -> &'static str {
     match stage {
         StageName::Expand | StageName::Backfill => "Old clients go on",

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write as _;
 
 use super::divided;
+use super::domains;
 use super::draft::{Context, Draft, Effect, Op};
 use super::op::Transaction;
 use super::plan::StageName;
@@ -57,8 +58,11 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
         // What it no longer needs goes afterwards.
         if let Some(old) = cx.live.get(id) {
             for need in cx.live.all_needs(old) {
+                // What went with its parent and is made again elsewhere needs nothing of that any more.
+                let went_with = || draft.removed_with.iter().any(|(child, parent)| child == id && need.path.starts_with(&parent.path));
                 if let Some(gone) = draft.gone.get(&need).filter(|gone| !draft.making.contains_key(&need) && **gone != ends)
                     && !draft.gone.contains_key(id)
+                    && !went_with()
                 {
                     edges.insert((ends, *gone));
                 }
@@ -130,6 +134,7 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
     }
     edges.extend(name_collisions(cx, draft));
     edges.extend(overloads(cx, draft));
+    edges.extend(one_primary_key(cx, draft));
     // Revoking a privilege of a table takes it from the role's columns too: those are granted after.
     for (id, at) in draft.ready.iter().filter(|(id, _)| id.kind == "grant" && matches!(id.path[0].as_str(), "column" | "view-column")) {
         for kind in ["table", "view", "materialized-view"] {
@@ -147,6 +152,7 @@ pub fn connect(cx: &Context<'_>, draft: &mut Draft) {
     edges.extend(not_null_goes(cx, draft, &gone_at));
     edges.extend(not_null_comes(cx, draft));
     edges.extend(divided::partitions(cx, draft));
+    edges.extend(domains::checked_before_tables(cx, draft));
     draft.edges.extend(edges.into_iter().filter(|(a, b)| a != b));
     bodies(cx, draft);
 }
@@ -263,6 +269,21 @@ fn overloads(cx: &Context<'_>, draft: &mut Draft) -> Vec<(usize, usize)> {
         }
     }
     edges
+}
+
+/// A table has at most one primary key: the old one goes before the new one comes, where that could not have its name from
+/// the start.
+fn one_primary_key(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
+    let keys = |state: &BTreeMap<Id, usize>| {
+        state.iter().filter(|(id, _)| id.kind == "primary-key").map(|(id, at)| (id.up("table"), *at)).collect::<Vec<_>>()
+    };
+    let comes = keys(&draft.ready);
+    let goes = draft.gone.iter().filter(|(id, _)| id.kind == "primary-key" && !cx.desired.contains(id));
+    goes.flat_map(|(id, gone)| {
+        let table = id.up("table");
+        comes.iter().filter(move |(of, _)| *of == table).map(|(_, made)| (*gone, *made))
+    })
+    .collect()
 }
 
 /// The operation that gives a column its new type.

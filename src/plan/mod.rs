@@ -3,6 +3,7 @@
 pub mod assemble;
 pub mod change;
 pub mod divided;
+mod domains;
 pub mod draft;
 pub mod facts;
 pub mod file;

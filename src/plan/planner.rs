@@ -36,6 +36,9 @@ pub enum PlanError {
     /// A defect of a kind or recipe: the plan would not end in the desired state.
     #[error("the plan would not end in the desired state; this is a defect of schema, nothing was touched.\nwrong: {}\nleft over: {}", list(&.0.wrong), list(&.0.left))]
     Unsound(Difference),
+    /// A defect of a kind or recipe: a step would run in a stage that was over.
+    #[error("steps of the plan stand in stages that go back: {0}")]
+    Backwards(String),
 }
 
 fn list(ids: &[Id]) -> String {
@@ -118,6 +121,10 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     if !difference.is_empty() {
         return Err(PlanError::Unsound(difference));
     }
+    let stages = assemble::stages(&cx, &draft, &order);
+    if let Some(steps) = assemble::backwards(&stages) {
+        return Err(PlanError::Backwards(steps));
+    }
     Ok(Plan {
         name: String::new(),
         made_by: format!("schema {}", env!("CARGO_PKG_VERSION")),
@@ -129,7 +136,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
         hazards: assemble::hazards(&draft, &order),
         allowances: Vec::new(),
         summary: assemble::summary(&Context { live: &Indexed::new(before), ..cx }, before, moved.is_none().then_some(differing.as_slice())),
-        stages: assemble::stages(&cx, &draft, &order),
+        stages,
         proof: Proof::Skipped,
         gate: None,
     })

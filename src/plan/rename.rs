@@ -12,6 +12,8 @@ use crate::catalog::closure::substitute_name;
 use crate::catalog::ranges::in_ranges;
 use crate::catalog::{Catalog, Id, Ident};
 use crate::kind::Object;
+use crate::kind::cluster_on::index_ids;
+use crate::kind::replica_identity::{IdentityMode, ReplicaIdentity};
 
 /// A state in which things are renamed one after the other. Objects keep their places.
 #[derive(Debug)]
@@ -180,7 +182,21 @@ fn rewritten(object: &Object, id: &Id, old: &Id, new: &Id, texts: &[String]) -> 
             }
         }
     }
-    serde_json::from_value(value).expect("a renamed object has the shape that it had")
+    let mut object = serde_json::from_value(value).expect("a renamed object has the shape that it had");
+    mark_follows(&mut object, old, new);
+    object
+}
+
+/// What a table is clustered on, and its replica identity, follow the index, however that comes to its name.
+fn mark_follows(object: &mut Object, old: &Id, new: &Id) {
+    let (relation, index) = match object {
+        Object::ClusterOn(mark) => (&mark.on, &mut mark.index),
+        Object::ReplicaIdentity(ReplicaIdentity { table, mode: IdentityMode::Index(index) }) => (&*table, index),
+        _ => return,
+    };
+    if index_ids(relation, index).contains(old) {
+        *index = Ident::new(new.name());
+    }
 }
 
 /// Whether the name stands anywhere in an object, as a word: with ten thousand tables, in few of them.

@@ -12,6 +12,7 @@ use crate::kind::column::Column;
 use crate::kind::lowering::Hints;
 use crate::kind::owned_by::OwnedBy;
 use crate::kind::partition::{Partition, beneath};
+use crate::kind::primary_key::PrimaryKey;
 use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object, not_null};
 use crate::recipe;
@@ -128,7 +129,16 @@ fn renamed_with_theirs(hints: &Hints, live: &Catalog, desired: &Catalog) -> Vec<
 fn ordered(hints: &Hints) -> Vec<(&Id, &Id)> {
     let mut renames: Vec<_> = hints.renames.iter().collect();
     renames.sort_by_key(|(new, _)| (new.path.len(), (*new).clone()));
-    renames
+    // A primary key that gets the name of another one comes after that has its own.
+    let mut left = renames;
+    let mut ordered = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let holds = |(_, old): &(&Id, &Id), new: &Id| old.kind == new.kind && old.schema() == new.schema() && old.name() == new.name();
+        let waits = |(new, _): &(&Id, &Id)| new.kind == PrimaryKey::KEYWORD && left.iter().any(|other| holds(other, new));
+        let next = left.iter().position(|rename| !waits(rename)).unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
 }
 
 /// The NOT NULL that keep their names when `old` is renamed: the columns as they are called then, and those names.

@@ -8,7 +8,9 @@ use crate::catalog::{Id, Ident};
 use crate::kind::column::Column;
 use crate::kind::foreign_key::ForeignKey;
 use crate::kind::index::Index;
+use crate::kind::primary_key::PrimaryKey;
 use crate::kind::table::Table;
+use crate::kind::unique::Unique;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, drop};
@@ -139,6 +141,23 @@ fn leaving(cx: &Context<'_>, draft: &Draft, id: &Id) -> Option<Leaving> {
         let gone = draft.gone.get(need)?;
         Some(Leaving { stage: draft.ops[*gone].stage, columns, build: *draft.first.get(need)?, adopt: *draft.ready.get(need)? })
     })
+}
+
+/// Foreign keys over columns that change their type are made before the switch: where the key that they lean on is made of
+/// other columns at the end, they stand on its index, as the others do. (That switch is never undone, so nothing moves back.)
+pub fn stand_on_index(cx: &Context<'_>, draft: &mut Draft) {
+    let is_key = |need: &Id| matches!(need.kind.as_str(), PrimaryKey::KEYWORD | Unique::KEYWORD);
+    let waiting: Vec<(Id, usize)> = draft.follow_ups.iter().filter(|(need, _)| is_key(need)).cloned().collect();
+    for (need, at) in waiting {
+        let id = draft.ops[at].id.clone();
+        let Some(key) = cx.desired.get_as::<ForeignKey>(&id) else { continue };
+        let Some(leaves) = leaving(cx, draft, &id).filter(|leaves| leaves.other_columns(key)) else { continue };
+        if draft.first.get(&need) == Some(&leaves.build) {
+            draft.follow_ups.retain(|follow_up| *follow_up != (need.clone(), at));
+            draft.order(leaves.build, at);
+            draft.leans.insert(id, leaves.build);
+        }
+    }
 }
 
 impl Leaving {

@@ -37,9 +37,11 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
             _ => continue,
         };
         let partitioned = cx.live.get_as::<Table>(&key.table).is_some_and(|table| table.partition_by.is_some());
+        // A foreign key that is made beside its old form stands on the new index before the key is made of it.
+        let leant_on = changes.get(&id) == Some(&Change::Replace) && draft.follow_ups.iter().any(|(need, _)| *need == id);
         if !cx.persists(&key.table)
             || changes.get(&key.table) == Some(&Change::Replace)
-            || cx.is_small(&key.table)
+            || cx.is_small(&key.table) && !leant_on
             || plain::follows_parent_index(cx, changes, draft, &id)
         {
             continue;

@@ -65,6 +65,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     partition::apply(cx, changes, &mut draft);
     index::apply(cx, changes, &mut draft);
     key::apply(cx, changes, &mut draft);
+    foreign_key::stand_on_index(cx, &mut draft);
     check::apply(cx, changes, &mut draft);
     foreign_key::apply(cx, changes, &mut draft);
     default_grants::apply(cx, changes, &mut draft);

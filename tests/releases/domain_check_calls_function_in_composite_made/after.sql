@@ -1,0 +1,5 @@
+CREATE TABLE other (id int PRIMARY KEY);
+CREATE FUNCTION ok(x int) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT x > 0';
+CREATE DOMAIN pos AS int CONSTRAINT pc CHECK (ok(VALUE));
+CREATE TYPE pr AS (a int, d pos);
+CREATE TABLE t (id int PRIMARY KEY, p pr);

@@ -1,0 +1,1 @@
+CREATE TABLE u (aa bigint NOT NULL, v int, CONSTRAINT pkb PRIMARY KEY (aa));

@@ -1,0 +1,1 @@
+CREATE TABLE t (aa int NOT NULL, v int, CONSTRAINT pka PRIMARY KEY (aa));

@@ -1,0 +1,1 @@
+CREATE TABLE t (aa int NOT NULL, bb int NOT NULL, CONSTRAINT pkb PRIMARY KEY (bb));

@@ -1,0 +1,1 @@
+INSERT INTO t SELECT i, i FROM generate_series(1, 60) i

@@ -1,0 +1,3 @@
+CREATE TABLE t (aa bigint NOT NULL, v int, CONSTRAINT pkb PRIMARY KEY (aa));
+CREATE TABLE c (id int PRIMARY KEY, r bigint CONSTRAINT fk REFERENCES t);
+CREATE TABLE alone (aa bigint CONSTRAINT other PRIMARY KEY);

@@ -1,0 +1,1 @@
+CREATE TABLE q (qix bigint PRIMARY KEY, up bigint REFERENCES q);

@@ -1,0 +1,1 @@
+CREATE TABLE q (qid int PRIMARY KEY, up int REFERENCES q);

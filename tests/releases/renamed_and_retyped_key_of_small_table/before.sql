@@ -1,0 +1,2 @@
+CREATE TABLE q (qid int PRIMARY KEY);
+CREATE TABLE p (id int PRIMARY KEY, main int REFERENCES q);

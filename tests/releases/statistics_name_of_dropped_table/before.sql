@@ -1,0 +1,2 @@
+CREATE TABLE t (id int, v int);
+CREATE STATISTICS st ON id, v FROM t;
