@@ -11,9 +11,14 @@ use crate::kind::primary_key::PrimaryKey;
 /// Says `was` of every primary key whose name nothing else has, or another one until it is called otherwise: what differs
 /// besides is a change of a key that keeps its name, for which there are ways, and foreign keys stay where they are.
 pub fn settle(live: &Catalog, desired: &Catalog, hints: &mut Hints) {
-    let (live, desired) = (&Indexed::new(live), &Indexed::new(desired));
+    let come = desired.of::<PrimaryKey>().map(PrimaryKey::id).filter(|id| !live.contains(id) && !hints.renames.contains_key(id));
+    let come: Vec<Id> = come.collect();
+    if come.is_empty() {
+        return;
+    }
+    let live = &Indexed::new(live);
     let mut waiting: Vec<(Id, Id)> = Vec::new();
-    for new in desired.of::<PrimaryKey>().map(PrimaryKey::id).filter(|id| !live.contains(id) && !hints.renames.contains_key(id)) {
+    for new in come {
         let table = new.up("table");
         let was = hints.renames.get(&table).filter(|was| !live.contains(&table) && live.contains(was)).unwrap_or(&table);
         let Some(old) = live.within::<PrimaryKey>(was).next() else { continue };
