@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::retype;
 use crate::catalog::Id;
 use crate::catalog::id::{derived_name, quote};
 use crate::kind::check::Check;
@@ -107,7 +108,10 @@ fn taken_back(cx: &Context<'_>, state: &Overlay<'_>, object: &Object) -> Option<
         Some(before) if only_validated(before, object) && cx.live.get(&id) != Some(before) => Vec::new(),
         Some(before) => match Object::alter(object, before) {
             Alteration::Act(actions) | Alteration::Retype(actions) => {
-                let mut sql: Vec<String> = actions.into_iter().flat_map(|action| action.sql).collect();
+                let mut sql: Vec<String> = match (object, before) {
+                    (Object::Column(now), Object::Column(before)) => retype::way::back(cx, now, before)?,
+                    _ => actions.into_iter().flat_map(|action| action.sql).collect(),
+                };
                 if let Object::Grant(grant) = before {
                     sql.extend(grant.of_columns(cx.live).flat_map(|of_column| of_column.create().sql));
                 }
