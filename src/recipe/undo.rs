@@ -51,7 +51,7 @@ pub fn derive(cx: &Context<'_>, draft: &mut Draft, order: &[usize]) {
                     }
                     let with: Vec<&Id> = carried.get(id).into_iter().flatten().copied().chain([id]).collect();
                     if !told {
-                        let gone = with.iter().flat_map(|id| state.whole(id)).collect();
+                        let gone = with.iter().flat_map(|part| whole_of(&state, id, part)).collect();
                         back.steps.push(again(cx, gone));
                     }
                     for id in with {
@@ -70,6 +70,14 @@ pub fn derive(cx: &Context<'_>, draft: &mut Draft, order: &[usize]) {
     for (at, undo) in found {
         draft.ops[at].undo = undo;
     }
+}
+
+/// What is made again of `part`, which goes with `id`: a partition's column or check comes with the one above it.
+fn whole_of<'a>(state: &Overlay<'a>, id: &Id, part: &Id) -> Vec<&'a Object> {
+    let comes = part != id && matches!(part.kind.as_str(), "column" | "check");
+    let mut whole = state.whole(part);
+    whole.retain(|object| !comes || object.id() != *part);
+    whole
 }
 
 fn put(effect: &Effect) -> Option<&Object> {
