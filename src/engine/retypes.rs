@@ -86,9 +86,11 @@ async fn try_change(sessions: &[Session], old: &Column, new: &Column) -> Option<
     for session in sessions {
         let Some(rewrites) = rewrites(session, old, new).await else { continue };
         let keeps_values = !rewrites || survives(session, old, new).await;
-        let reverts = self::rewrites(session, new, old).await == Some(false) || survives(session, new, old).await;
+        let back = self::rewrites(session, new, old).await;
+        let one_way = back.is_none();
+        let reverts = !one_way && (back == Some(false) || survives(session, new, old).await);
         let compatible = compatible(session, old, new).await;
-        return Some(Retype { rewrites, keeps_values, reverts, compatible });
+        return Some(Retype { rewrites, keeps_values, reverts, one_way, compatible });
     }
     None
 }

@@ -492,7 +492,8 @@ impl Kind for Column {
                 None => exclusive(format!("Reset the storage of {id}"), &format!("SET STORAGE {}", default_storage(data_type))),
             });
         }
-        if *compression != old.compression {
+        // Another type takes it away (measured).
+        if (retyped && compression.is_some()) || (!retyped && *compression != old.compression) {
             actions.push(exclusive(format!("Set the compression of {id}"), &format!("SET COMPRESSION {}", compression.as_deref().unwrap_or("default"))));
         }
         if *statistics != old.statistics {

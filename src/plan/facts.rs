@@ -62,6 +62,9 @@ pub struct Retype {
     pub keeps_values: bool,
     /// Every value of the new type is one of the old type: what new clients write can be kept in both.
     pub reverts: bool,
+    /// PostgreSQL has no cast back to the old type.
+    #[serde(default)]
+    pub one_way: bool,
     /// Both types are of one category (manual, 51.64, `typcategory`): what clients compare it with and compute of it
     /// still has a meaning.
     pub compatible: bool,

@@ -116,6 +116,7 @@ pub fn steps(input: &Input<'_>) -> Result<Plan, PlanError> {
     recipe::excluded::make_way_back(&cx, &mut draft, &order);
     recipe::rights::restore(&cx, &mut draft);
     recipe::part_column::set_back(&cx, &mut draft);
+    recipe::part_default::set_back(&cx, &mut draft, &order);
     recipe::default_grants::taken_of_made_again(&cx, &mut draft);
     let difference = simulate(live, desired, &differing, &draft, &order);
     if !difference.is_empty() {

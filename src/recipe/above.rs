@@ -20,7 +20,13 @@ pub fn live_parent(cx: &Context<'_>, table: &Id) -> Option<Id> {
 /// of the table above it.
 #[must_use]
 pub fn follows_parent(cx: &Context<'_>, changes: &Changes, id: &Id) -> bool {
-    let changes = |above: &Id| cx.live.get(above) != cx.desired.get(above) || matches!(changes.get(above), Some(Change::Convert(_)));
+    // A default goes over those of partitions, to which each comes back with it.
+    let again = |above: &Id| match changes.get(above) {
+        Some(Change::Convert(_)) => true,
+        Some(Change::Replace) => id.kind == "default",
+        _ => false,
+    };
+    let changes = |above: &Id| cx.live.get(above) != cx.desired.get(above) || again(above);
     counterpart(cx, id).is_some_and(|above| changes(&above))
 }
 

@@ -26,6 +26,7 @@ pub mod names;
 pub mod not_null;
 pub mod own_trigger;
 pub mod part_column;
+pub mod part_default;
 pub mod partition;
 pub mod partitioned_index;
 pub mod partitioned_key;
@@ -73,6 +74,7 @@ pub fn draft(cx: &Context<'_>, changes: &mut Changes) -> Draft {
     let reindex = reindex::wanted(cx, changes);
     plain::apply(cx, changes, &mut draft);
     part_column::set_again(cx, &mut draft);
+    part_default::set_again(cx, &mut draft);
     rights::columns_keep_theirs(cx, &mut draft);
     identity::count_on(cx, &mut draft);
     foreign_key::without_gap(cx, &mut draft);

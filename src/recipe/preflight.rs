@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::retype::relabel;
+use super::retype::{relabel, way};
 use super::sync;
 use crate::catalog::Id;
 use crate::catalog::closure::{mentions_word, words};
@@ -144,10 +144,12 @@ fn of_column(cx: &Context<'_>, draft: &Draft, column: &Column) -> Vec<Violations
     } else if column.not_null && old.is_none_or(|old| !old.not_null) && column.identity.is_none() && left_null(draft, &id, old) {
         list.push(nulls(cx, column));
     }
-    if let Some(old) =
-        old.filter(|old| old.data_type != column.data_type && fill.is_none() && !keeps_heap(&old.data_type, &column.data_type))
-    {
-        list.extend((!keeps(&id) && !widens(&old.data_type, &column.data_type)).then(|| cast(cx, old, column, &quote(&old.name))));
+    let Some(old) = old.filter(|old| old.data_type != column.data_type && fill.is_none()) else { return list };
+    let (from, to) = (&old.data_type, &column.data_type);
+    if let Some(given) = way::there(cx, old, column) {
+        list.push(cast(cx, old, column, &format!("({given})")));
+    } else if !keeps_heap(from, to) && !keeps(&id) && !widens(from, to) {
+        list.push(cast(cx, old, column, &quote(&old.name)));
     }
     list
 }

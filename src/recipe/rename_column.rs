@@ -39,7 +39,7 @@ pub fn apply(cx: &Context<'_>, changes: &mut Changes, draft: &mut Draft) {
         let default_id = Default::id_of(new_id);
         let default = cx.desired.get_as::<Default>(&default_id);
         changes.shift_remove(&default_id);
-        if let Some((last, again)) = rename(cx, old, new, default, draft) {
+        if let Some((last, again)) = rename(cx, old, new, default, changes, draft) {
             let turn = own_trigger::Turn::Wins { last: &last, again: &again };
             own_trigger::turn_functions(cx, &new.table, &[&new.name], turn, RECIPE, changes, draft);
         }
@@ -214,7 +214,14 @@ fn compare(cx: &Context<'_>, old: &Column, new: &Column) -> Option<Op> {
     Some(Op::new(&id, action, StageName::Contract, RECIPE).undo(Vec::new()))
 }
 
-fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default>, draft: &mut Draft) -> Option<(String, String)> {
+fn rename(
+    cx: &Context<'_>,
+    old: &Column,
+    new: &Column,
+    default: Option<&Default>,
+    changes: &mut Changes,
+    draft: &mut Draft,
+) -> Option<(String, String)> {
     let (id, old_id) = (new.id(), old.id());
     let table = &new.table;
     let Sync { make, take, helpers, forward, same, turn } = sync_triggers(cx, old, new);
@@ -265,12 +272,13 @@ fn rename(cx: &Context<'_>, old: &Column, new: &Column, default: Option<&Default
     let unset =
         types::no_default(cx, new).map(|_| vec![format!("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT", table.sql(), quote(&new.name))]);
     contract.sql.extend(default.map(|default| default.create().sql).or(unset).unwrap_or_default());
+    let of_parts = super::part_default::of_renamed(cx, table, &new.name, changes, &mut contract);
     contract.sql.extend(old.drop().sql);
     let mut end = Op::new(&old_id, contract, StageName::Contract, RECIPE).removes(&old_id).removes(&Default::id_of(&old_id));
     for helper in &helpers {
         end = end.removes(helper);
     }
-    if let Some(default) = default {
+    for default in default.into_iter().chain(&of_parts) {
         end = end.puts(default.clone());
     }
     end.teardown = true;

@@ -1,9 +1,14 @@
 //! Renamed values of enums and attributes of composite types: in place, as PostgreSQL can; clients
 //! that name them must be told.
 
+use std::collections::BTreeSet;
+
 use crate::catalog::id::{literal, quote};
 use crate::catalog::{Catalog, Id, Ident};
-use crate::kind::Object;
+use crate::kind::column::columns_of;
+use crate::kind::domain::Domain;
+use crate::kind::table::Table;
+use crate::kind::{Kind as _, Object};
 use crate::plan::draft::{Context, Op};
 use crate::plan::op::{Action, Hazard};
 use crate::plan::plan::StageName;
@@ -40,12 +45,25 @@ pub fn rename(cx: &Context<'_>, live: &Catalog, owner: &Id, old: &Ident, new: &I
         let (written, now) = (format!("{from}::{}", owner.sql()), format!("{to}::{}", owner.sql()));
         let ending = format!("}}'::{}[]", owner.sql());
         let renamed = |text: &str| in_arrays(&text.replace(&written, &now), &ending, [old, new]);
+        let divided = divided_by(live, owner);
         for other in after.objects.values_mut() {
-            *other = substituted(other, &renamed);
+            match other {
+                // The bound of a partition is stored as a value, too.
+                Object::Partition(place) if divided.contains(&place.parent) => place.bound = place.bound.replace(&from, &to),
+                other => *other = substituted(other, &renamed),
+            }
         }
     }
     after.objects.insert(owner.clone(), object);
     Some((op, after))
+}
+
+/// The partitioned tables that hold values of an enum, by which they may be divided.
+fn divided_by(live: &Catalog, owner: &Id) -> BTreeSet<Id> {
+    let of_enum = |name: &String| *name == owner.sql();
+    let domains: Vec<String> = live.of::<Domain>().filter(|domain| of_enum(&domain.base)).map(|domain| domain.id().sql()).collect();
+    let holds = |table: &Id| columns_of(live, table).any(|column| of_enum(&column.data_type) || domains.contains(&column.data_type));
+    live.of::<Table>().filter(|table| table.partition_by.is_some()).map(Table::id).filter(holds).collect()
 }
 
 fn replace(values: &mut [Ident], old: &Ident, new: &Ident) -> Option<()> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::retype;
 use crate::catalog::Id;
 use crate::catalog::id::{derived_name, quote};
 use crate::kind::check::Check;
@@ -51,7 +52,7 @@ pub fn derive(cx: &Context<'_>, draft: &mut Draft, order: &[usize]) {
                     }
                     let with: Vec<&Id> = carried.get(id).into_iter().flatten().copied().chain([id]).collect();
                     if !told {
-                        let gone = with.iter().flat_map(|id| state.whole(id)).collect();
+                        let gone = with.iter().flat_map(|part| whole_of(&state, id, part)).collect();
                         back.steps.push(again(cx, gone));
                     }
                     for id in with {
@@ -70,6 +71,14 @@ pub fn derive(cx: &Context<'_>, draft: &mut Draft, order: &[usize]) {
     for (at, undo) in found {
         draft.ops[at].undo = undo;
     }
+}
+
+/// What is made again of `part`, which goes with `id`: a partition's column or check comes with the one above it.
+fn whole_of<'a>(state: &Overlay<'a>, id: &Id, part: &Id) -> Vec<&'a Object> {
+    let comes = part != id && matches!(part.kind.as_str(), "column" | "check");
+    let mut whole = state.whole(part);
+    whole.retain(|object| !comes || object.id() != *part);
+    whole
 }
 
 fn put(effect: &Effect) -> Option<&Object> {
@@ -108,7 +117,10 @@ fn taken_back(cx: &Context<'_>, state: &Overlay<'_>, object: &Object) -> Option<
         Some(before) if only_validated(before, object) && cx.live.get(&id) != Some(before) => Vec::new(),
         Some(before) => match Object::alter(object, before) {
             Alteration::Act(actions) | Alteration::Retype(actions) => {
-                let mut sql: Vec<String> = actions.into_iter().flat_map(|action| action.sql).collect();
+                let mut sql: Vec<String> = match (object, before) {
+                    (Object::Column(now), Object::Column(before)) => retype::way::back(cx, now, before)?,
+                    _ => actions.into_iter().flat_map(|action| action.sql).collect(),
+                };
                 if let Object::Grant(grant) = before {
                     sql.extend(grant.of_columns(cx.live).flat_map(|of_column| of_column.create().sql));
                 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::way;
 use crate::catalog::Id;
 use crate::kind::check::Check;
 use crate::kind::column::Column;
@@ -13,7 +14,7 @@ use crate::kind::table::Table;
 use crate::kind::{Kind as _, Object};
 use crate::plan::change::{Change, Changes};
 use crate::plan::draft::{Context, Draft, Op, name_blocking};
-use crate::plan::op::{Action, Alteration, Cost, Hazard, LockMode};
+use crate::plan::op::{Action, Cost, Hazard, LockMode};
 use crate::plan::plan::{BEGIN, COMMIT, StageName};
 use crate::recipe::{index, plain, undo};
 
@@ -92,6 +93,7 @@ fn tightens(cx: &Context<'_>, id: &Id) -> bool {
 
 fn put(cx: &Context<'_>, table: &Id, columns: &[Id], checks: &[(&Check, &Check)], changes: &mut Changes, draft: &mut Draft) {
     let mut sql: Vec<String> = checks.iter().flat_map(|(old, _)| old.drop().sql).collect();
+    let mut comes_back = true;
     let (mut back, mut titles, mut hazards, mut locks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for id in columns {
         let Some(Change::Alter(actions)) = changes.shift_remove(id) else { continue };
@@ -102,10 +104,11 @@ fn put(cx: &Context<'_>, table: &Id, columns: &[Id], checks: &[(&Check, &Check)]
             locks.extend(action.locks);
             sql.extend(action.sql);
         }
-        if let Some(Alteration::Act(actions) | Alteration::Retype(actions)) =
-            cx.desired.get(id).zip(cx.live.get(id)).map(|(new, old)| Object::alter(new, old))
-        {
-            back.extend(actions.into_iter().flat_map(|action| action.sql));
+        if let Some((new, old)) = cx.desired.get_as::<Column>(id).zip(cx.live.get_as::<Column>(id)) {
+            match way::back(cx, new, old) {
+                Some(sql) => back.extend(sql),
+                None => comes_back = false,
+            }
             let collation = |state: &crate::catalog::Catalog| state.get_as::<Column>(id).and_then(|column| column.collation.clone());
             if collation(cx.live) != collation(cx.desired) {
                 back.extend(undo::collated_again(cx, id));
@@ -134,7 +137,9 @@ fn put(cx: &Context<'_>, table: &Id, columns: &[Id], checks: &[(&Check, &Check)]
     action.hazards = hazards;
     action.locks = locks;
     let about = columns[0].clone();
-    let mut op = Op::new(&about, action.lock(table, LockMode::AccessExclusive, Cost::Instant), StageName::Expand, RECIPE).undo(undo);
+    let mut op = Op::new(&about, action.lock(table, LockMode::AccessExclusive, Cost::Instant), StageName::Expand, RECIPE);
+    op.undo = comes_back.then_some(undo);
+    op.irreversible = !comes_back;
     for object in columns.iter().filter_map(|id| cx.desired.get(id)) {
         op = op.puts(object.clone());
     }

@@ -17,6 +17,7 @@ mod parts;
 pub mod relabel;
 pub mod sessions;
 mod switch;
+pub(super) mod way;
 
 use std::collections::BTreeSet;
 
@@ -173,7 +174,7 @@ fn measured(cx: &Context<'_>, old: &Column, new: &Column, action: &mut Action) {
     if !action.title.starts_with("Change the type") {
         return;
     }
-    let given = cx.hints.backfills.get(&id).filter(|_| old.not_null || !new.not_null);
+    let given = way::there(cx, old, new);
     if let Some(expression) = given {
         action.sql = vec![new.retype_sql(&format!("({expression})"))];
     }

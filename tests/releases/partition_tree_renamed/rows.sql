@@ -1,0 +1,1 @@
+INSERT INTO r (id,k,aa,bb) SELECT i,i%4,i,'v'||i FROM generate_series(1,60) i;

@@ -1,0 +1,1 @@
+CREATE TABLE t (id int PRIMARY KEY, r numrange, n int);
