@@ -29,11 +29,14 @@ pub(super) fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)>
             .collect()
     };
     let made = |id: &Id| draft.making.get(id).or_else(|| draft.ready.get(id).filter(|_| !cx.live.contains(id))).copied();
+    // Where one gets other bounds, it may make room for another.
+    let mut room: BTreeMap<&Id, Vec<usize>> = BTreeMap::new();
+    for place in cx.live.of::<Partition>().filter(|place| cx.desired.contains(&place.id())) {
+        if let Some(gone) = draft.gone.get(&place.id()) {
+            room.entry(&place.parent).or_default().push(*gone);
+        }
+    }
     for (parent, places) in parts {
-        // Where one gets other bounds, it may make room for another.
-        let leaves =
-            |place: &&Partition| place.parent == *parent && draft.gone.contains_key(&place.id()) && cx.desired.contains(&place.id());
-        let room: Vec<usize> = cx.live.of::<Partition>().filter(leaves).map(|place| draft.gone[&place.id()]).collect();
         for place in places {
             // A partition's NOT NULL is called as that of the table above (from 18 on), which would get another name by
             // itself where this one is taken in its schema already (measured).
@@ -41,7 +44,7 @@ pub(super) fn partitions(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)>
                 edges.push((above, part));
             }
             let Some(attach) = draft.ready.get(&place.id()) else { continue };
-            edges.extend(room.iter().map(|gone| (*gone, *attach)));
+            edges.extend(room.get(parent).into_iter().flatten().map(|gone| (*gone, *attach)));
             for at in indexes(&place.table).into_iter().chain(indexes(parent)) {
                 edges.push((at, *attach));
             }

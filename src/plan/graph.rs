@@ -274,16 +274,10 @@ fn overloads(cx: &Context<'_>, draft: &mut Draft) -> Vec<(usize, usize)> {
 /// A table has at most one primary key: the old one goes before the new one comes, where that could not have its name from
 /// the start.
 fn one_primary_key(cx: &Context<'_>, draft: &Draft) -> Vec<(usize, usize)> {
-    let keys = |state: &BTreeMap<Id, usize>| {
-        state.iter().filter(|(id, _)| id.kind == "primary-key").map(|(id, at)| (id.up("table"), *at)).collect::<Vec<_>>()
-    };
-    let comes = keys(&draft.ready);
+    let keys = draft.ready.iter().filter(|(id, _)| id.kind == "primary-key");
+    let comes: BTreeMap<Id, usize> = keys.map(|(id, at)| (id.up("table"), *at)).collect();
     let goes = draft.gone.iter().filter(|(id, _)| id.kind == "primary-key" && !cx.desired.contains(id));
-    goes.flat_map(|(id, gone)| {
-        let table = id.up("table");
-        comes.iter().filter(move |(of, _)| *of == table).map(|(_, made)| (*gone, *made))
-    })
-    .collect()
+    goes.filter_map(|(id, gone)| Some((*gone, *comes.get(&id.up("table"))?))).collect()
 }
 
 /// The operation that gives a column its new type.

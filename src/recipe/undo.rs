@@ -14,7 +14,7 @@ use crate::kind::index::Index;
 use crate::kind::table::Table;
 use crate::kind::{Inline, Kind as _, Object, Rebuild, Why, weight};
 use crate::plan::draft::{Context, Draft, Effect, Op};
-use crate::plan::op::Alteration;
+use crate::plan::op::{Alteration, Hazard};
 use crate::plan::overlay::Overlay;
 use crate::plan::plan::{BEGIN, COMMIT};
 
@@ -92,7 +92,8 @@ fn can(op: &Op, temporary: &BTreeSet<&Id>) -> bool {
         Effect::Remove(id) => temporary.contains(id),
         Effect::PutTemporary(_) => true,
     };
-    !op.irreversible && op.action.loses.is_none() && !op.effects.iter().any(helper)
+    let named = op.action.hazards.iter().any(|(hazard, _)| *hazard == Hazard::Irreversible);
+    !op.irreversible && !named && op.action.loses.is_none() && !op.effects.iter().any(helper)
 }
 
 /// The ways back of an operation's effects, in the order of the effects.
