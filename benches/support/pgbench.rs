@@ -65,7 +65,7 @@ impl Running {
     pub fn stop(self) -> Felt {
         let pid = rustix::process::Pid::from_child(&self.child);
         // It may have ended by itself.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         self.end()
     }
 }
